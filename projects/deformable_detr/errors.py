@@ -1,0 +1,8 @@
+"""The error that a user can mend."""
+
+
+class InputError(ValueError):
+    """Bad input: a file, config key, image, annotation or checkpoint that a user can mend.
+
+    The message names the thing and says what to do. The tools print it alone, without a traceback.
+    """

@@ -1,0 +1,260 @@
+// The loops of the CPU kernels. Plain C++ that compilers vectorise over the channels.
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "../shape.h"
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#define MSDA_INLINE inline __attribute__((always_inline))
+#define MSDA_AVX2 __attribute__((target("avx2,fma")))
+#else
+#define MSDA_INLINE inline
+#endif
+
+#ifdef _MSC_VER
+#define MSDA_RESTRICT __restrict
+#else
+#define MSDA_RESTRICT __restrict__
+#endif
+
+namespace ms_deform_attn::cpu {
+
+struct ValueStrides {
+  int64_t batch;
+  int64_t pixel;
+  int64_t head;
+};
+
+template <typename T>
+struct Inputs {
+  Shape shape;
+  const Level* levels;
+  const T* value;
+  ValueStrides strides;
+  const T* locations;
+  const T* weights;
+};
+
+template <typename T>
+struct Gradients {
+  const T* output;
+  T* value;  // zeros at first, with the strides of the value
+  T* locations;
+  T* weights;
+};
+
+constexpr int64_t kOutside = -1;
+
+// Where a sample lies: the offsets of its four pixels (top left, top right, bottom left, bottom right)
+// from the first of the head, and its distance from the top left one. kOutside marks zero padding.
+template <typename T>
+struct Sample {
+  int64_t corners[4];
+  T right;
+  T down;
+};
+
+template <typename T>
+MSDA_INLINE Sample<T> locate(const Level& level, T x_location, T y_location, int64_t pixel_stride) {
+  const T x = x_location * T(level.width) - T(0.5);
+  const T y = y_location * T(level.height) - T(0.5);
+  if (!(x > -1 && y > -1 && x < T(level.width) && y < T(level.height))) {
+    // Far outside counts as zero; a location that is no number gives a result that is none.
+    const T distance = x != x || y != y ? std::numeric_limits<T>::quiet_NaN() : T(0);
+    return {{kOutside, kOutside, kOutside, kOutside}, distance, distance};
+  }
+  const int64_t left = int64_t(x) - (x < 0);  // floor, as x > -1
+  const int64_t top = int64_t(y) - (y < 0);
+  const int64_t down_stride = level.width * pixel_stride;
+  const int64_t corner = level.start * pixel_stride + top * down_stride + left * pixel_stride;
+  const bool has_left = left >= 0;
+  const bool has_right = left + 1 < level.width;
+  const bool has_top = top >= 0;
+  const bool has_bottom = top + 1 < level.height;
+  return {{has_top && has_left ? corner : kOutside,
+           has_top && has_right ? corner + pixel_stride : kOutside,
+           has_bottom && has_left ? corner + down_stride : kOutside,
+           has_bottom && has_right ? corner + down_stride + pixel_stride : kOutside},
+          x - T(left),
+          y - T(top)};
+}
+
+template <typename T>
+MSDA_INLINE T* row(T* base, int64_t offset, T* padding) {
+  return offset == kOutside ? padding : base + offset;
+}
+
+// kDims is the number of channels of a head where it is known to the compiler, else 0.
+template <typename T, int kDims>
+MSDA_INLINE void forward_loop(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
+  const Shape& shape = inputs.shape;
+  const int64_t dims = kDims > 0 ? kDims : shape.head_dims;
+  const int64_t num_samples = shape.num_levels * shape.num_points;
+  const std::vector<T> padding(dims, T(0));
+
+  for (int64_t i = begin; i < end; ++i) {  // i counts queries within heads within images
+    const int64_t query = i % shape.num_queries;
+    const int64_t head = i / shape.num_queries % shape.num_heads;
+    const int64_t image = i / shape.num_queries / shape.num_heads;
+    const int64_t where = (image * shape.num_queries + query) * shape.num_heads + head;
+    const T* value =
+        inputs.value + image * inputs.strides.batch + head * inputs.strides.head;
+    const T* location = inputs.locations + where * num_samples * 2;
+    const T* weight = inputs.weights + where * num_samples;
+    T* MSDA_RESTRICT out = output + where * dims;
+
+    for (int64_t d = 0; d < dims; ++d) out[d] = 0;
+    for (int64_t l = 0; l < shape.num_levels; ++l) {
+      for (int64_t p = 0; p < shape.num_points; ++p, location += 2, ++weight) {
+        const auto sample =
+            locate(inputs.levels[l], location[0], location[1], inputs.strides.pixel);
+        const T* v0 = row(value, sample.corners[0], padding.data());
+        const T* v1 = row(value, sample.corners[1], padding.data());
+        const T* v2 = row(value, sample.corners[2], padding.data());
+        const T* v3 = row(value, sample.corners[3], padding.data());
+        const T bottom = *weight * sample.down, top = *weight - bottom;
+        const T w1 = top * sample.right, w0 = top - w1;
+        const T w3 = bottom * sample.right, w2 = bottom - w3;
+#pragma omp simd
+        for (int64_t d = 0; d < dims; ++d) {
+          out[d] += w0 * v0[d] + w1 * v1[d] + w2 * v2[d] + w3 * v3[d];
+        }
+      }
+    }
+  }
+}
+
+template <typename T, int kDims>
+MSDA_INLINE void backward_loop(const Inputs<T>& inputs, const Gradients<T>& gradients,
+                               int64_t begin, int64_t end) {
+  const Shape& shape = inputs.shape;
+  const int64_t dims = kDims > 0 ? kDims : shape.head_dims;
+  const int64_t num_samples = shape.num_levels * shape.num_points;
+  std::vector<T> padding(dims, T(0));
+  std::vector<T> ignored(dims, T(0));
+
+  for (int64_t i = begin; i < end; ++i) {  // i counts heads within images
+    const int64_t image = i / shape.num_heads;
+    const int64_t head = i % shape.num_heads;
+    const int64_t offset = image * inputs.strides.batch + head * inputs.strides.head;
+    const T* value = inputs.value + offset;
+    T* grad_value = gradients.value + offset;
+
+    for (int64_t query = 0; query < shape.num_queries; ++query) {
+      const int64_t where = (image * shape.num_queries + query) * shape.num_heads + head;
+      const T* MSDA_RESTRICT grad = gradients.output + where * dims;
+      int64_t s = where * num_samples;
+      for (int64_t l = 0; l < shape.num_levels; ++l) {
+        const Level& level = inputs.levels[l];
+        for (int64_t p = 0; p < shape.num_points; ++p, ++s) {
+          const T weight = inputs.weights[s];
+          const auto sample = locate(level, inputs.locations[2 * s], inputs.locations[2 * s + 1],
+                                     inputs.strides.pixel);
+          const T* v0 = row<const T>(value, sample.corners[0], padding.data());
+          const T* v1 = row<const T>(value, sample.corners[1], padding.data());
+          const T* v2 = row<const T>(value, sample.corners[2], padding.data());
+          const T* v3 = row<const T>(value, sample.corners[3], padding.data());
+          T dot0 = 0, dot1 = 0, dot2 = 0, dot3 = 0;
+#pragma omp simd reduction(+ : dot0, dot1, dot2, dot3)
+          for (int64_t d = 0; d < dims; ++d) {
+            dot0 += grad[d] * v0[d];
+            dot1 += grad[d] * v1[d];
+            dot2 += grad[d] * v2[d];
+            dot3 += grad[d] * v3[d];
+          }
+          const T top = dot0 + sample.right * (dot1 - dot0);
+          const T bottom = dot2 + sample.right * (dot3 - dot2);
+          const T along_x = (dot1 - dot0) + sample.down * ((dot3 - dot2) - (dot1 - dot0));
+          gradients.weights[s] = top + sample.down * (bottom - top);
+          gradients.locations[2 * s] = weight * T(level.width) * along_x;
+          gradients.locations[2 * s + 1] = weight * T(level.height) * (bottom - top);
+
+          const T lower = weight * sample.down, upper = weight - lower;
+          const T w1 = upper * sample.right, w0 = upper - w1;
+          const T w3 = lower * sample.right, w2 = lower - w3;
+          const T corner_weights[4] = {w0, w1, w2, w3};
+          for (int c = 0; c < 4; ++c) {
+            T* MSDA_RESTRICT g = row(grad_value, sample.corners[c], ignored.data());
+            const T w = corner_weights[c];
+#pragma omp simd
+            for (int64_t d = 0; d < dims; ++d) g[d] += w * grad[d];
+          }
+        }
+      }
+    }
+  }
+}
+
+template <typename T, int kDims>
+void forward_portable(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
+  forward_loop<T, kDims>(inputs, output, begin, end);
+}
+
+template <typename T, int kDims>
+void backward_portable(const Inputs<T>& inputs, const Gradients<T>& gradients, int64_t begin,
+                       int64_t end) {
+  backward_loop<T, kDims>(inputs, gradients, begin, end);
+}
+
+#ifdef MSDA_AVX2
+template <typename T, int kDims>
+MSDA_AVX2 void forward_avx2(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
+  forward_loop<T, kDims>(inputs, output, begin, end);
+}
+
+template <typename T, int kDims>
+MSDA_AVX2 void backward_avx2(const Inputs<T>& inputs, const Gradients<T>& gradients, int64_t begin,
+                             int64_t end) {
+  backward_loop<T, kDims>(inputs, gradients, begin, end);
+}
+
+inline bool has_avx2() {
+  static const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  return has;
+}
+#endif
+
+template <typename T, int kDims>
+void forward_best(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
+#ifdef MSDA_AVX2
+  if (has_avx2()) return forward_avx2<T, kDims>(inputs, output, begin, end);
+#endif
+  forward_portable<T, kDims>(inputs, output, begin, end);
+}
+
+template <typename T, int kDims>
+void backward_best(const Inputs<T>& inputs, const Gradients<T>& gradients, int64_t begin,
+                   int64_t end) {
+#ifdef MSDA_AVX2
+  if (has_avx2()) return backward_avx2<T, kDims>(inputs, gradients, begin, end);
+#endif
+  backward_portable<T, kDims>(inputs, gradients, begin, end);
+}
+
+// Writes the outputs of [begin, end), which counts queries within heads within images.
+template <typename T>
+void forward_kernel(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
+  switch (inputs.shape.head_dims) {
+    case 16: return forward_best<T, 16>(inputs, output, begin, end);
+    case 32: return forward_best<T, 32>(inputs, output, begin, end);
+    case 64: return forward_best<T, 64>(inputs, output, begin, end);
+    default: return forward_best<T, 0>(inputs, output, begin, end);
+  }
+}
+
+// Writes the gradients of [begin, end), which counts heads within images.
+template <typename T>
+void backward_kernel(const Inputs<T>& inputs, const Gradients<T>& gradients, int64_t begin,
+                     int64_t end) {
+  switch (inputs.shape.head_dims) {
+    case 16: return backward_best<T, 16>(inputs, gradients, begin, end);
+    case 32: return backward_best<T, 32>(inputs, gradients, begin, end);
+    case 64: return backward_best<T, 64>(inputs, gradients, begin, end);
+    default: return backward_best<T, 0>(inputs, gradients, begin, end);
+  }
+}
+
+}  // namespace ms_deform_attn::cpu

@@ -1,0 +1,74 @@
+"""Builds the one extension, ``ops._C``, on the LibTorch stable ABI and Python's limited API."""
+
+import os
+import shutil
+import sysconfig
+from glob import glob
+from pathlib import Path
+
+from setuptools import setup
+
+try:
+    import torch
+    from torch.utils import cpp_extension
+except ImportError:
+    raise SystemExit(
+        "deformable-detr: torch must be installed before the op is built: install torch >= 2.10, then "
+        "pip install -e . --no-deps --no-build-isolation"
+    ) from None
+
+if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 10):
+    raise SystemExit(
+        f"deformable-detr: torch {torch.__version__} is installed, but building the op needs >= 2.10. "
+        "Older torch runs without the build: put the repository on PYTHONPATH."
+    )
+
+
+class BuildExtension(cpp_extension.BuildExtension):
+    """Says in one line when there is no compiler."""
+
+    def build_extensions(self) -> None:
+        compiler = (os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "cl").split()[0]
+        if shutil.which(compiler) is None:
+            raise SystemExit(
+                f"deformable-detr: the C++ compiler '{compiler}' was not found: install g++ (Debian, "
+                "Ubuntu: apt install g++), or set CXX to a compiler"
+            )
+        super().build_extensions()
+
+
+def extension():
+    """The extension, with the CUDA kernels where torch and the machine have CUDA."""
+    with_cuda = torch.version.cuda is not None and cpp_extension.CUDA_HOME is not None
+    sources = glob("ops/csrc/*.cpp") + glob("ops/csrc/cpu/*.cpp")
+    macros = [("TORCH_TARGET_VERSION", "0x020a000000000000")]
+    if with_cuda:
+        sources += glob("ops/csrc/cuda/*.cpp") + glob("ops/csrc/cuda/*.cu")
+        macros += [("WITH_CUDA", None), ("USE_CUDA", None)]
+    optimise = ["/O2"] if os.name == "nt" else ["-O3", "-ffp-contract=fast", "-fopenmp-simd", "-g0"]
+    make = cpp_extension.CUDAExtension if with_cuda else cpp_extension.CppExtension
+    return make(
+        "ops._C",
+        sorted(sources),
+        depends=sorted(glob("ops/csrc/**/*.h", recursive=True)),
+        define_macros=macros,
+        extra_compile_args={"cxx": optimise, "nvcc": ["-O3"]},
+        py_limited_api=True,
+    )
+
+
+setup(
+    name="deformable-detr",
+    version="0.1.0",
+    description="Deformable DETR for today's PyTorch, as an MMDetection-style extension",
+    long_description=Path("README.md").read_text() if Path("README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=["ops", "projects.deformable_detr", "projects.deformable_detr.task_modules"],
+    install_requires=["torch"],
+    extras_require={"detector": ["mmengine", "mmdet", "pycocotools", "scipy"]},
+    ext_modules=[extension()],
+    cmdclass={"build_ext": BuildExtension.with_options(use_ninja=False)},
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+)

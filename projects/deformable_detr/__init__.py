@@ -5,4 +5,22 @@ Importing this package registers everything in it.
 
 from .mmcv_ops import provide_missing_ops
 
+# mmdet.models cannot be imported before this.
 provide_missing_ops()
+
+# ruff: noqa: E402, F401
+from . import (
+    amp,
+    attention,
+    checkpoint,
+    decoder,
+    detector,
+    encoder,
+    head,
+    neck,
+    positional_encoding,
+    pretrained,
+    proposals,
+    reproducibility,
+    task_modules,
+)

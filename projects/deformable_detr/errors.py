@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The message names the thing and says what to do. The tools print it alone, without a traceback.
     """
+
+
+class NonFiniteError(InputError):
+    """The model predicts NaN or infinity; the message names iteration, image and layer."""

@@ -24,7 +24,9 @@ class Registry(_Registry):
         """
         found = super().get(key)
         if found is None:
-            raise KeyError(f"no {self.name} is registered as {key!r}{did_you_mean(key, self.names())}")
+            raise KeyError(
+                f"no {self.name} is registered as {key!r}{did_you_mean(key, self.names())}"
+            )
         return found
 
     def names(self) -> set[str]:

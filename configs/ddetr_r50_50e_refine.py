@@ -1,0 +1,2 @@
+_base_ = "ddetr_r50_50e.py"
+model = dict(with_box_refine=True)

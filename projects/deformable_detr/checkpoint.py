@@ -1,0 +1,161 @@
+"""Reading of checkpoints with ``weights_only`` kept on: no code in a file is ever run.
+
+Importing this module replaces mmengine's loader of local files, which calls ``torch.load`` without the
+few names that mmengine's own checkpoints need, so that since torch 2.6 it can't read them.
+"""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
+
+from .errors import InputError
+from .registry import HOOKS
+
+MapLocation = str | torch.device | Callable | None
+
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+
+
+def _statistic(owner: object, name: str) -> Callable:
+    """Stand in for ``getattr``, which would open every door: give HistoryBuffer's statistics alone."""
+    if owner is not HistoryBuffer or name not in ("min", "max", "mean", "current"):
+        raise pickle.UnpicklingError(f"GLOBAL getattr on {owner}, {name!r} is not allowed")
+    return getattr(HistoryBuffer, name)
+
+
+def _allowed_globals() -> list:
+    """What the log history in a checkpoint of mmengine's Runner is made of."""
+    rebuild = {"_reconstruct": np.empty(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
+    return [
+        HistoryBuffer,
+        (_statistic, "builtins.getattr"),
+        np.ndarray,
+        np.dtype,
+        *(type(np.dtype(name)) for name in ("bool", "int32", "int64", "float32", "float64")),
+        # numpy 1 writes the first name of the module, numpy 2 the second; both read both.
+        *((f, f"numpy.core.multiarray.{name}") for name, f in rebuild.items()),
+        *((f, f"numpy._core.multiarray.{name}") for name, f in rebuild.items()),
+    ]
+
+
+def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict:
+    """Read a checkpoint of mmengine's Runner, or bare weights by name, from a local file.
+
+    Args:
+        path: A file that ``torch.save`` has written; ``~`` is expanded.
+        map_location: Where tensors go, as in `torch.load`.
+
+    Returns:
+        A dict with ``state_dict`` and whatever else the Runner saved, or a dict of tensors alone.
+
+    Raises:
+        InputError: The file is missing, empty, cut short or foreign, holds objects other than tensors,
+            plain values and mmengine's log history, or holds no weights. Nothing in it was run.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such checkpoint file{_other_checkpoints(path)}")
+    try:
+        with torch.serialization.safe_globals(_allowed_globals()):
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # what a damaged file raises has no bounds
+        raise InputError(f"{path}: {_diagnosis(path, error)}") from error
+    _check_holds_weights(path, checkpoint)
+    return checkpoint
+
+
+def _diagnosis(path: Path, error: Exception) -> str:
+    """Say what an unreadable file seems to be, and what to do."""
+    if isinstance(error, OSError):
+        return f"the file can't be read ({error.strerror or error})"
+    if refused := re.search(r"GLOBAL (\S+)", str(error)):
+        return (
+            f"the file asks for {refused[1]}, which no checkpoint needs; it was refused and nothing in "
+            "the file was run. If you trust whoever made it, open it where it came from and save its "
+            'weights alone: torch.save({"state_dict": weights}, path)'
+        )
+    with path.open("rb") as file:
+        start = file.read(512)
+    if not start:
+        kind = "the file is empty"
+    elif start.startswith(_ZIP) and not zipfile.is_zipfile(path):
+        kind = "the checkpoint is cut short: it has no end"
+    elif start.startswith(_ZIP) and not _is_torch_zip(path):
+        kind = "this is a zip archive, but torch.save did not write it"
+    elif start.startswith((_ZIP, _PICKLE)):
+        kind = (
+            "the checkpoint is damaged or cut short, or is a pickle that torch.save did not write"
+        )
+    elif _ZIP.startswith(start):
+        kind = "the checkpoint is cut short after its first bytes"
+    elif start.isascii() and b"\0" not in start:
+        kind = f"this is a text that begins with {start[:40].decode()!r}, not a checkpoint"
+    else:
+        kind = "this is not a file that torch.save has written"
+    return f"{kind}{_other_checkpoints(path)}"
+
+
+def _is_torch_zip(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/data.pkl") for name in archive.namelist())
+
+
+def _other_checkpoints(path: Path) -> str:
+    """Offer the newest other checkpoint beside ``path``."""
+    others = [
+        other for other in path.parent.glob("*.pth") if other != path and other.stat().st_size
+    ]
+    if not others:
+        return "; copy or download it again, or name another file"
+    newest = max(others, key=lambda other: other.stat().st_mtime)
+    return f"; the newest other checkpoint beside it is {newest.name}: use that one"
+
+
+def _check_holds_weights(path: Path, checkpoint: object) -> None:
+    contents = checkpoint if isinstance(checkpoint, dict) else {}
+    if isinstance(contents.get("state_dict"), dict):
+        return
+    if contents and all(isinstance(value, torch.Tensor) for value in contents.values()):
+        return
+    keys = ", ".join(map(repr, list(contents)[:8]))
+    raise InputError(
+        f"{path}: this is no checkpoint: it has no 'state_dict', "
+        + (f"its keys are {keys}" if keys else f"it holds a {type(checkpoint).__name__}")
+        + '. If its weights stand elsewhere, save them alone: torch.save({"state_dict": weights}, path)'
+    )
+
+
+@CheckpointLoader.register_scheme(prefixes="", force=True)
+def load_from_local(filename: str, map_location: MapLocation) -> dict:
+    """Load a local file; see `read_checkpoint`."""
+    return read_checkpoint(filename, map_location)
+
+
+@HOOKS.register_module()
+class ResumeCheckHook(Hook):
+    """Refuse to resume from a file that holds weights but not the state of a training run."""
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Check what ``Runner.resume`` is going to read.
+
+        Raises:
+            InputError: The run is to be resumed and the checkpoint lacks what that needs.
+        """
+        missing = {"meta", "message_hub", "optimizer"} - set(checkpoint)
+        if runner._resume and missing:
+            path = runner._load_from or find_latest_checkpoint(runner.work_dir)
+            raise InputError(
+                f"{path}: a run can't be resumed from this checkpoint, it lacks "
+                f"{', '.join(sorted(missing))}. To start from its weights alone, leave --resume out and "
+                f"set --cfg-options load_from={path}"
+            )

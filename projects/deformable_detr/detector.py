@@ -1,0 +1,207 @@
+"""The detector: the order of the stages and nothing else."""
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.models.detectors import BaseDetector
+from mmdet.structures import SampleList
+from torch import Tensor, nn
+
+from .attention import MSDeformAttn
+from .geometry import get_valid_ratios, padding_masks
+from .registry import MODELS
+
+
+@MODELS.register_module()
+class DeformableDETR(BaseDetector):
+    """Deformable DETR (Zhu et al., ICLR 2021, arXiv 2010.04159) and its two variants.
+
+    The names of the parameters in the ``state_dict`` are those of mmdet 3.x.
+
+    Args:
+        backbone: config of the backbone.
+        neck: config of the neck; gives ``num_feature_levels`` levels of the transformer's width.
+        encoder: config of the encoder.
+        decoder: config of the decoder.
+        positional_encoding: config of the positional encoding; gives the transformer's width.
+        bbox_head: config of the head.
+        num_queries: object queries an image, the most objects that can be found in it.
+        num_feature_levels: number of feature levels.
+        with_box_refine: each decoder layer refines the boxes of the one before.
+        as_two_stage: the encoder proposes the first boxes; includes the refinement.
+        train_cfg: goes to the head; holds the ``assigner``.
+        test_cfg: goes to the head; holds ``max_per_img``.
+        data_preprocessor: config of mmdet's ``DetDataPreprocessor``.
+        init_cfg: mmengine's initialisation.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        encoder: dict,
+        decoder: dict,
+        positional_encoding: dict,
+        bbox_head: dict,
+        num_queries: int = 300,
+        num_feature_levels: int = 4,
+        with_box_refine: bool = False,
+        as_two_stage: bool = False,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.num_queries = num_queries
+        self.with_box_refine = with_box_refine
+        self.backbone = MODELS.build(backbone)
+        self.neck = MODELS.build(neck)
+        self.positional_encoding = MODELS.build(
+            positional_encoding, default_args=dict(type="SinePositionalEncoding")
+        )
+        self.encoder = MODELS.build(
+            encoder, default_args=dict(type="DeformableDetrTransformerEncoder")
+        )
+        self.decoder = MODELS.build(
+            decoder, default_args=dict(type="DeformableDetrTransformerDecoder")
+        )
+        embed_dims = self.encoder.embed_dims
+        self.level_embed = nn.Parameter(torch.empty(num_feature_levels, embed_dims))
+        self.queries = MODELS.build(
+            dict(
+                type="TwoStageProposals" if as_two_stage else "LearnedQueries",
+                num_queries=num_queries,
+                embed_dims=embed_dims,
+            )
+        )
+        num_layers = len(self.decoder.layers)
+        self.bbox_head = MODELS.build(
+            dict(
+                bbox_head,
+                share_pred_layer=not with_box_refine,
+                num_pred_layer=num_layers + 1 if as_two_stage else num_layers,
+                as_two_stage=as_two_stage,
+                train_cfg=train_cfg,
+                test_cfg=test_cfg,
+            )
+        )
+        self.register_state_dict_post_hook(_without_queries_prefix)
+        self.register_load_state_dict_pre_hook(_with_queries_prefix)
+
+    def init_weights(self) -> None:
+        """Xavier for the transformer, then what each part says of itself (paper, section A.4)."""
+        super().init_weights()
+        for stack in (self.encoder, self.decoder):
+            for parameter in stack.parameters():
+                if parameter.dim() > 1:
+                    nn.init.xavier_uniform_(parameter)
+        for module in self.modules():
+            if isinstance(module, MSDeformAttn):
+                module.reset_parameters()
+        nn.init.normal_(self.level_embed)
+
+    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
+        """Images (bs, 3, h, w) to levels (bs, embed_dims, h_i, w_i)."""
+        return self.neck(self.backbone(batch_inputs))
+
+    def forward_transformer(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict:
+        """Images to what the head takes.
+
+        Args:
+            batch_inputs: (bs, 3, h, w), normalised and padded.
+            batch_data_samples: the metainfo holds ``img_shape`` and ``batch_input_shape``.
+
+        Returns:
+            ``hidden_states`` (num_layers, bs, num_queries, embed_dims), ``references`` (a list of
+            (bs, num_queries, 2 or 4), one a layer), ``enc_outputs_class`` and ``enc_outputs_coord``
+            (None unless two-stage; see `Queries`).
+        """
+        feats = self.extract_feat(batch_inputs)
+        level_shapes = [tuple(feat.shape[-2:]) for feat in feats]
+        img_shapes = [sample.img_shape[:2] for sample in batch_data_samples]
+        masks = padding_masks(
+            img_shapes, batch_inputs.shape[-2:], level_shapes, batch_inputs.device
+        )
+        levels = self.describe_levels(masks, level_shapes)
+
+        memory = self.encoder(
+            query=torch.cat([feat.flatten(2).transpose(1, 2) for feat in feats], 1),
+            query_pos=self.embed_positions(masks),
+            level_shapes=level_shapes,
+            **levels,
+        )
+        queries = self.queries(
+            memory, masks, self.bbox_head.cls_branches[-1], self.bbox_head.reg_branches[-1]
+        )
+        hidden_states, references = self.decoder(
+            query=queries.query,
+            query_pos=queries.query_pos,
+            reference_points=queries.reference_points,
+            value=memory,
+            reg_branches=self.bbox_head.reg_branches if self.with_box_refine else None,
+            **levels,
+        )
+        return dict(
+            hidden_states=hidden_states,
+            references=references,
+            enc_outputs_class=queries.enc_outputs_class,
+            enc_outputs_coord=queries.enc_outputs_coord,
+        )
+
+    def describe_levels(
+        self, masks: Sequence[Tensor], level_shapes: Sequence[tuple[int, int]]
+    ) -> dict[str, Tensor]:
+        """What each attention must know of the levels: mask, shapes, starts and valid ratios."""
+        spatial_shapes = torch.tensor(level_shapes, device=masks[0].device)
+        sizes = spatial_shapes.prod(1)
+        return dict(
+            key_padding_mask=torch.cat([mask.flatten(1) for mask in masks], 1),
+            spatial_shapes=spatial_shapes,
+            level_start_index=sizes.cumsum(0) - sizes,
+            valid_ratios=get_valid_ratios(masks),
+        )
+
+    def embed_positions(self, masks: Sequence[Tensor]) -> Tensor:
+        """Position plus level of every cell, (bs, num_value, embed_dims), from masks (bs, h, w)."""
+        embedded = [
+            self.positional_encoding(mask).flatten(1, 2) + level
+            for mask, level in zip(masks, self.level_embed, strict=True)
+        ]
+        return torch.cat(embedded, 1)
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
+        """Losses by name; see `DeformableDETRHead.loss`."""
+        outputs = self.forward_transformer(batch_inputs, batch_data_samples)
+        return self.bbox_head.loss(**outputs, batch_data_samples=batch_data_samples)
+
+    def predict(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
+    ) -> SampleList:
+        """The samples with ``pred_instances``, in pixels of the original image if ``rescale``."""
+        outputs = self.forward_transformer(batch_inputs, batch_data_samples)
+        results = self.bbox_head.predict(
+            outputs["hidden_states"], outputs["references"], batch_data_samples, rescale
+        )
+        return self.add_pred_to_datasample(batch_data_samples, results)
+
+    def _forward(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList
+    ) -> tuple[Tensor, Tensor]:
+        outputs = self.forward_transformer(batch_inputs, batch_data_samples)
+        return self.bbox_head(outputs["hidden_states"], outputs["references"])
+
+
+_QUERIES = "queries."
+
+
+def _without_queries_prefix(module: nn.Module, state_dict: dict, prefix: str, _) -> None:
+    """mmdet keeps the parameters of the queries at the top; so do our checkpoints."""
+    for key in [key for key in state_dict if key.startswith(prefix + _QUERIES)]:
+        state_dict[prefix + key[len(prefix + _QUERIES) :]] = state_dict.pop(key)
+
+
+def _with_queries_prefix(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
+    for name, _ in module.queries.named_parameters():
+        if prefix + name in state_dict:
+            state_dict[prefix + _QUERIES + name] = state_dict.pop(prefix + name)

@@ -1,0 +1,95 @@
+"""The encoder: every cell of every level attends to a few cells of every level."""
+
+from collections.abc import Sequence
+
+from mmcv.cnn import build_norm_layer
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from .geometry import encoder_reference_points
+from .registry import MODELS
+
+
+@MODELS.register_module()
+class DeformableDetrTransformerEncoderLayer(BaseModule):
+    """Deformable self-attention, then a feed-forward network, each followed by a norm.
+
+    Args:
+        self_attn_cfg: of `MSDeformAttn`.
+        ffn_cfg: of mmcv's ``FFN``.
+        norm_cfg: of the two norms.
+        init_cfg: mmengine's initialisation.
+    """
+
+    def __init__(
+        self,
+        self_attn_cfg: dict,
+        ffn_cfg: dict,
+        norm_cfg: dict = dict(type="LN"),
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.self_attn = MODELS.build(self_attn_cfg, default_args=dict(type="MSDeformAttn"))
+        self.ffn = MODELS.build(ffn_cfg, default_args=dict(type="FFN"))
+        self.embed_dims = self.self_attn.embed_dims
+        self.norms = nn.ModuleList(build_norm_layer(norm_cfg, self.embed_dims)[1] for _ in range(2))
+
+    def forward(self, query: Tensor, query_pos: Tensor, **attn_inputs) -> Tensor:
+        """One layer on ``query`` (bs, num_value, embed_dims); see `MSDeformAttn` for ``attn_inputs``."""
+        query = self.norms[0](self.self_attn(query, query_pos, value=query, **attn_inputs))
+        return self.norms[1](self.ffn(query))
+
+
+@MODELS.register_module()
+class DeformableDetrTransformerEncoder(BaseModule):
+    """A stack of encoder layers (paper, section 4.2, "Deformable Transformer Encoder").
+
+    Args:
+        num_layers: number of layers.
+        layer_cfg: of the layer.
+        init_cfg: mmengine's initialisation.
+    """
+
+    def __init__(self, num_layers: int, layer_cfg: dict, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        layer_type = dict(type="DeformableDetrTransformerEncoderLayer")
+        self.layers = nn.ModuleList(
+            MODELS.build(layer_cfg, default_args=layer_type) for _ in range(num_layers)
+        )
+        self.embed_dims = self.layers[0].embed_dims
+
+    def forward(
+        self,
+        query: Tensor,
+        query_pos: Tensor,
+        key_padding_mask: Tensor,
+        level_shapes: Sequence[tuple[int, int]],
+        spatial_shapes: Tensor,
+        level_start_index: Tensor,
+        valid_ratios: Tensor,
+    ) -> Tensor:
+        """Encode the levels, flattened and put one after the other.
+
+        Args:
+            query: (bs, num_value, embed_dims).
+            query_pos: same shape, position and level of each cell.
+            key_padding_mask: (bs, num_value), True on padding.
+            level_shapes: (h, w) of each level as Python numbers.
+            spatial_shapes: the same as a tensor (num_levels, 2).
+            level_start_index: (num_levels,), where each level starts in ``query``.
+            valid_ratios: (bs, num_levels, 2).
+
+        Returns:
+            The memory, (bs, num_value, embed_dims).
+        """
+        reference_points = encoder_reference_points(level_shapes, valid_ratios)
+        for layer in self.layers:
+            query = layer(
+                query,
+                query_pos,
+                reference_points=reference_points,
+                spatial_shapes=spatial_shapes,
+                level_start_index=level_start_index,
+                key_padding_mask=key_padding_mask,
+            )
+        return query

@@ -1,0 +1,241 @@
+"""The head: classes and boxes from the decoder's output, their losses, the final detections."""
+
+import copy
+from collections.abc import Callable
+from itertools import chain
+
+import torch
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
+from mmdet.utils import reduce_mean
+from mmengine.model import BaseModule, bias_init_with_prob, constant_init
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from .geometry import refine, upcast
+from .registry import MODELS, TASK_UTILS
+from .task_modules.hungarian_assigner import Matches, Predictions
+from .task_modules.targets import Targets
+
+
+@MODELS.register_module()
+class DeformableDETRHead(BaseModule):
+    """A linear class branch and a small MLP for the box on each decoder layer (paper, section A.4).
+
+    Args:
+        num_classes: number of classes, without background.
+        embed_dims: width of the transformer.
+        num_reg_fcs: hidden layers of the box branch.
+        sync_cls_avg_factor: normalise the class loss by the mean over all processes.
+        loss_cls: sigmoid class loss.
+        loss_bbox: loss of boxes in [0, 1].
+        loss_iou: loss of boxes in pixels.
+        share_pred_layer: all layers share their branches (set by the detector).
+        num_pred_layer: number of branches, with the encoder's own, which is the last (set by the detector).
+        as_two_stage: the encoder predicts too (set by the detector).
+        train_cfg: holds the ``assigner``.
+        test_cfg: holds ``max_per_img``, the number of detections kept.
+        init_cfg: mmengine's initialisation.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        embed_dims: int = 256,
+        num_reg_fcs: int = 2,
+        sync_cls_avg_factor: bool = False,
+        loss_cls: dict = dict(
+            type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0
+        ),
+        loss_bbox: dict = dict(type="L1Loss", loss_weight=5.0),
+        loss_iou: dict = dict(type="GIoULoss", loss_weight=2.0),
+        share_pred_layer: bool = False,
+        num_pred_layer: int = 6,
+        as_two_stage: bool = False,
+        train_cfg: dict | None = None,
+        test_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.num_classes = num_classes
+        self.sync_cls_avg_factor = sync_cls_avg_factor
+        self.as_two_stage = as_two_stage
+        self.max_per_img = (test_cfg or {}).get("max_per_img", 100)
+        self.loss_cls = MODELS.build(loss_cls)
+        self.loss_bbox = MODELS.build(loss_bbox)
+        self.loss_iou = MODELS.build(loss_iou)
+        if not self.loss_cls.use_sigmoid:
+            raise ValueError("loss_cls must have use_sigmoid=True: there is no background class")
+        if train_cfg:
+            self.assigner = TASK_UTILS.build(train_cfg["assigner"])
+
+        def branches(make: Callable[[], nn.Module]) -> nn.ModuleList:
+            first = make()
+            rest = (
+                first if share_pred_layer else copy.deepcopy(first)
+                for _ in range(1, num_pred_layer)
+            )
+            return nn.ModuleList([first, *rest])
+
+        def reg_branch() -> nn.Sequential:
+            hidden = [(nn.Linear(embed_dims, embed_dims), nn.ReLU()) for _ in range(num_reg_fcs)]
+            return nn.Sequential(*chain.from_iterable(hidden), nn.Linear(embed_dims, 4))
+
+        self.cls_branches = branches(lambda: nn.Linear(embed_dims, num_classes))
+        self.reg_branches = branches(reg_branch)
+
+    def init_weights(self) -> None:
+        """Rare objects; boxes that start at the reference, a tenth of the image wide if it has no size."""
+        for branch in self.cls_branches:
+            nn.init.constant_(branch.bias, bias_init_with_prob(0.01))
+        for branch in self.reg_branches:
+            constant_init(branch[-1], 0, bias=0)
+        if not self.as_two_stage:
+            nn.init.constant_(self.reg_branches[0][-1].bias.data[2:], -2.0)
+
+    def forward(self, hidden_states: Tensor, references: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Predict on each decoder layer.
+
+        Args:
+            hidden_states: (num_layers, bs, num_queries, embed_dims).
+            references: the points or boxes that went into each layer, (bs, num_queries, 2 or 4).
+
+        Returns:
+            Class logits (num_layers, bs, num_queries, num_classes) and boxes
+            (num_layers, bs, num_queries, 4), cx, cy, w, h in [0, 1].
+        """
+        cls_scores = [
+            branch(x) for branch, x in zip(self.cls_branches, hidden_states, strict=False)
+        ]
+        bbox_preds = [
+            refine(branch(x), reference)
+            for branch, x, reference in zip(
+                self.reg_branches, hidden_states, references, strict=False
+            )
+        ]
+        return torch.stack(cls_scores), torch.stack(bbox_preds)
+
+    def loss(
+        self,
+        hidden_states: Tensor,
+        references: list[Tensor],
+        enc_outputs_class: Tensor | None,
+        enc_outputs_coord: Tensor | None,
+        batch_data_samples: SampleList,
+    ) -> dict[str, Tensor]:
+        """Match and compare the predictions of each layer.
+
+        Args:
+            hidden_states: see `forward`.
+            references: see `forward`.
+            enc_outputs_class: (bs, num_value, num_classes), logits; None unless two-stage.
+            enc_outputs_coord: (bs, num_value, 4) in [0, 1]; None unless two-stage.
+            batch_data_samples: the objects of each image.
+
+        Returns:
+            ``loss_cls``, ``loss_bbox``, ``loss_iou`` of the last decoder layer, ``d0.loss_cls`` and so on of
+            the others, ``enc_loss_cls`` and so on of the encoder; scalars.
+
+        Raises:
+            NonFiniteError: a prediction or a matching cost is NaN or infinite.
+        """
+        targets = Targets.from_samples(batch_data_samples)
+        cls_scores, bbox_preds = self(hidden_states, references)
+        last = len(cls_scores) - 1
+        names = [f"decoder layer {i}" for i in range(last + 1)]
+        groups = [Predictions(names, cls_scores, bbox_preds, targets)]
+        prefixes = [{last: "", **{i: f"d{i}." for i in range(last)}}]
+        if self.as_two_stage:
+            encoder = enc_outputs_class[None], enc_outputs_coord[None]
+            groups.append(Predictions(["encoder"], *encoder, targets.as_objects()))
+            prefixes.append({0: "enc_"})
+
+        losses = {}
+        for layers, group, matches in zip(
+            prefixes, groups, self.assigner.assign(groups), strict=True
+        ):
+            values = self.group_losses(group, matches)
+            losses |= {
+                prefix + name: value[layer]
+                for layer, prefix in layers.items()
+                for name, value in values.items()
+            }
+        return losses
+
+    def group_losses(self, group: Predictions, matches: Matches) -> dict[str, Tensor]:
+        """The three losses of each layer, normalised by the objects of the batch.
+
+        Args:
+            group: predictions of some layers.
+            matches: their matched pairs, sorted by layer, equally many a layer.
+
+        Returns:
+            ``loss_cls``, ``loss_bbox`` and ``loss_iou``, each (num_layers,).
+        """
+        cls_scores, bbox_preds, targets = upcast(group.cls_scores), group.bbox_preds, group.targets
+        num_layers, _, num_queries, _ = cls_scores.shape
+        num_matches = sum(min(n, num_queries) for n in targets.num_objects)
+        layer, image, query, obj = matches
+
+        def per_layer(loss: Tensor) -> Tensor:
+            # Without any match mmdet's losses return a scalar zero.
+            return (
+                loss.view(num_layers, -1).sum(1) if num_matches else loss.sum().expand(num_layers)
+            )
+
+        is_class = torch.zeros_like(cls_scores)
+        is_class[layer, image, query, targets.labels[image, obj]] = 1
+        preds, boxes = bbox_preds[layer, image, query], targets.boxes[image, obj]
+        sizes = targets.img_sizes[image, 0]
+        corners = bbox_cxcywh_to_xyxy(preds) * sizes, bbox_cxcywh_to_xyxy(boxes) * sizes
+
+        loss_cls = self.loss_cls(cls_scores, is_class, reduction_override="none").flatten(1).sum(1)
+        loss_bbox = per_layer(self.loss_bbox(preds, boxes, reduction_override="none"))
+        loss_iou = per_layer(self.loss_iou(*corners, reduction_override="none"))
+
+        num_matches = loss_cls.new_tensor(num_matches)
+        mean_matches = reduce_mean(num_matches).clamp(min=1)
+        cls_avg_factor = mean_matches if self.sync_cls_avg_factor else num_matches.clamp(min=1)
+        return dict(
+            loss_cls=loss_cls / cls_avg_factor,
+            loss_bbox=loss_bbox / mean_matches,
+            loss_iou=loss_iou / mean_matches,
+        )
+
+    def predict(
+        self,
+        hidden_states: Tensor,
+        references: list[Tensor],
+        batch_data_samples: SampleList,
+        rescale: bool = True,
+    ) -> list[InstanceData]:
+        """The best (query, class) pairs of the last decoder layer.
+
+        Args:
+            hidden_states: see `forward`.
+            references: see `forward`.
+            batch_data_samples: the metainfo holds ``img_shape`` and, to rescale, ``scale_factor``.
+            rescale: boxes in pixels of the original image, not of the network's input.
+
+        Returns:
+            For each image ``bboxes`` (n, 4) as x1, y1, x2, y2, ``scores`` (n,) in [0, 1], falling,
+            ``labels`` (n,); n is at most ``max_per_img``.
+        """
+        cls_scores, bbox_preds = self(hidden_states, references)
+        results = []
+        for scores, boxes, sample in zip(
+            upcast(cls_scores[-1]).sigmoid(), bbox_preds[-1], batch_data_samples, strict=True
+        ):
+            best = scores.flatten().topk(min(self.max_per_img, scores.numel()))
+            h, w = sample.img_shape[:2]
+            size = boxes.new_tensor([w, h, w, h])
+            boxes = bbox_cxcywh_to_xyxy(boxes[best.indices // self.num_classes]) * size
+            boxes = boxes.clamp(min=boxes.new_zeros(4), max=size)
+            if rescale:
+                boxes = boxes / boxes.new_tensor(sample.scale_factor).repeat(2)
+            results.append(
+                InstanceData(
+                    bboxes=boxes, scores=best.values, labels=best.indices % self.num_classes
+                )
+            )
+        return results

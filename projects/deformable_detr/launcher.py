@@ -1,0 +1,131 @@
+"""What the tools share: their arguments, reading a config, and starting a Runner, distributed or not."""
+
+import os
+import sys
+import traceback
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from .config_check import check_config
+from .errors import InputError
+
+
+def add_common_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments that training and testing share, as in MMDetection."""
+    parser.add_argument("--work-dir", help="folder for logs and results (work_dirs/<config name>)")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        type=_key_value,
+        default={},
+        metavar="KEY=VALUE",
+        help="override settings of the config, e.g. model.num_queries=100 or key='[a,b]'",
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="what has started the processes; tools/dist_*.sh say pytorch",
+    )
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=int, default=0, help="set by launchers"
+    )
+
+
+def _key_value(option: str) -> str:
+    if "=" not in option:
+        raise ArgumentTypeError(f"{option!r} is not of the form KEY=VALUE")
+    return option
+
+
+def read_config(args: Namespace) -> Config:
+    """Read ``args.config``, merge ``args.cfg_options`` and set ``work_dir`` and ``launcher``.
+
+    The work_dir is the first of ``args.work_dir``, the config's own and ``work_dirs/<config name>``.
+
+    Raises:
+        InputError: The config can't be read or names what does not exist, an option does not fit it,
+            or the work_dir can't be written.
+    """
+    cfg = _parse(Path(args.config))
+    try:
+        cfg.merge_from_dict(args.cfg_options)
+    except (AssertionError, KeyError, TypeError, IndexError) as error:
+        raise InputError(f"--cfg-options do not fit {args.config}: {error}") from error
+    check_config(cfg)
+    cfg.launcher = args.launcher
+    cfg.work_dir = (
+        args.work_dir or cfg.get("work_dir") or str(Path("work_dirs", Path(args.config).stem))
+    )
+    _check_writable(Path(cfg.work_dir))
+    return cfg
+
+
+def _parse(path: Path) -> Config:
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such config file")
+    try:
+        return Config.fromfile(path)
+    except SyntaxError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:  # a config is a program: it may raise anything
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise InputError(f"{path}: line {place.lineno}: {error!r}") from error
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: the work_dir can't be made ({error.strerror})") from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{folder}: the work_dir can't be written; choose another with --work-dir")
+
+
+def build_runner(cfg: Config, local_rank: int = 0) -> Runner:
+    """Build the Runner, after joining the other processes where a launcher has started several.
+
+    Raises:
+        InputError: The launcher is not the one that has started this process, or it needs GPUs.
+    """
+    os.environ.setdefault("LOCAL_RANK", str(local_rank))
+    if cfg.launcher == "pytorch" and "RANK" not in os.environ:
+        raise InputError("--launcher pytorch wants torchrun: start it with tools/dist_train.sh")
+    if cfg.launcher != "none" and not torch.cuda.is_available():
+        _join_on_cpu(cfg)
+    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+
+
+def _join_on_cpu(cfg: Config) -> None:
+    """Join the processes with gloo: by itself mmengine joins and wraps on CUDA devices alone."""
+    if cfg.launcher != "pytorch":
+        raise InputError(
+            f"--launcher {cfg.launcher} needs GPUs; without any use tools/dist_train.sh"
+        )
+    torch.distributed.init_process_group("gloo")
+    wrapper = dict(
+        type="MMDistributedDataParallel",
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get("find_unused_parameters", False),
+    )
+    cfg.model_wrapper_cfg = dict(cfg.get("model_wrapper_cfg") or wrapper, device_ids=None)
+
+
+def run_tool(main: Callable[[], None]) -> int:
+    """Call ``main`` and return the exit status; a user's mistake is one line on stderr and status 1."""
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    return 0

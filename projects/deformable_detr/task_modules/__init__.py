@@ -1,0 +1,3 @@
+"""Which prediction answers for which object."""
+
+from . import hungarian_assigner, match_costs  # noqa: F401

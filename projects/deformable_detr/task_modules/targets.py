@@ -1,0 +1,56 @@
+"""The objects of a batch, as tensors that the costs and the losses share."""
+
+from dataclasses import dataclass
+
+import torch
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_xyxy_to_cxcywh
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+
+@dataclass
+class Targets:
+    """The objects of each image, padded to the most that an image has.
+
+    Attributes:
+        labels: (bs, max_objects), class indices; 0 on padding.
+        boxes: (bs, max_objects, 4), cx, cy, w, h in [0, 1]; 0 on padding.
+        num_objects: how many of them are real, for each image.
+        img_sizes: (bs, 1, 4), w, h, w, h of each image in pixels.
+        img_paths: the file of each image, for messages.
+    """
+
+    labels: Tensor
+    boxes: Tensor
+    num_objects: list[int]
+    img_sizes: Tensor
+    img_paths: list[str]
+
+    @classmethod
+    def from_samples(cls, batch_data_samples: SampleList) -> "Targets":
+        """Collect the ``gt_instances`` (xyxy boxes in pixels, labels) of mmdet's samples."""
+        instances = [sample.gt_instances for sample in batch_data_samples]
+        img_sizes = instances[0].bboxes.new_tensor(
+            [sample.img_shape[1::-1] * 2 for sample in batch_data_samples]
+        )
+        boxes = [
+            bbox_xyxy_to_cxcywh(objects.bboxes / size)
+            for objects, size in zip(instances, img_sizes, strict=True)
+        ]
+        return cls(
+            labels=pad_sequence([objects.labels for objects in instances], batch_first=True),
+            boxes=pad_sequence(boxes, batch_first=True),
+            num_objects=[len(objects) for objects in instances],
+            img_sizes=img_sizes[:, None],
+            img_paths=[sample.metainfo.get("img_path", "?") for sample in batch_data_samples],
+        )
+
+    def as_objects(self) -> "Targets":
+        """The same boxes with class 0 each: for predictions that only tell objects from background."""
+        labels = torch.zeros_like(self.labels)
+        return Targets(labels, self.boxes, self.num_objects, self.img_sizes, self.img_paths)
+
+    def to_pixels(self, boxes: Tensor) -> Tensor:
+        """Boxes (..., bs, n, 4) from cx, cy, w, h in [0, 1] to x1, y1, x2, y2 in pixels."""
+        return bbox_cxcywh_to_xyxy(boxes) * self.img_sizes

@@ -1,0 +1,20 @@
+"""What several test files use."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shapes_root(tmp_path_factory) -> Path:
+    """A drawn data set: 8 training and 4 held-out images of 64 px, three classes."""
+    spec = importlib.util.spec_from_file_location("draw_shapes", REPO / "tools" / "draw_shapes.py")
+    draw_shapes = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw_shapes)
+    root = tmp_path_factory.mktemp("shapes")
+    draw_shapes.draw_split(root, "train", num_images=8, size=64, seed=0)
+    draw_shapes.draw_split(root, "val", num_images=4, size=64, seed=1)
+    return root

@@ -1,0 +1,67 @@
+"""Test a checkpoint: the metrics of the config's test set, and if wanted predictions and pictures.
+
+python tools/test.py configs/ddetr_r50_50e.py work_dirs/first/epoch_50.pth
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmdet.evaluation import DumpDetResults
+from mmengine.config import Config
+
+from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.launcher import (
+    add_common_arguments,
+    build_runner,
+    read_config,
+    run_tool,
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Test as ``argv`` (by default the command line) says."""
+    parser = ArgumentParser(description="Test a detector.")
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("--out", help="save the predictions in this file, which must end with .pkl")
+    parser.add_argument("--show", action="store_true", help="show predictions in a window")
+    parser.add_argument(
+        "--show-dir",
+        help="save pictures of predictions in this folder (under the work_dir's folder of the run)",
+    )
+    parser.add_argument("--wait-time", type=float, default=2, help="seconds between shown pictures")
+    add_common_arguments(parser)
+    args = parser.parse_args(argv)
+
+    if args.out and not args.out.endswith((".pkl", ".pickle")):
+        raise InputError(f"--out {args.out}: the file is a pickle, its name must end with .pkl")
+    cfg = read_config(args)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.show or args.show_dir:
+        enable_drawing(cfg, args)
+    runner = build_runner(cfg, args.local_rank)
+    if args.out:
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    runner.test()
+
+
+def enable_drawing(cfg: Config, args: Namespace) -> None:
+    """Let the visualization hook draw.
+
+    Raises:
+        InputError: The config has no visualization hook.
+    """
+    hook = cfg.get("default_hooks", {}).get("visualization")
+    if hook is None:
+        raise InputError(
+            f"{cfg.filename}: --show and --show-dir want "
+            'default_hooks.visualization = dict(type="DetVisualizationHook")'
+        )
+    hook.update(draw=True, show=args.show, wait_time=args.wait_time, test_out_dir=args.show_dir)
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))

@@ -1,0 +1,75 @@
+"""Train a detector from a config.
+
+python tools/train.py configs/ddetr_r50_50e.py --work-dir work_dirs/first
+"""
+
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmengine.config import Config
+
+from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.launcher import (
+    add_common_arguments,
+    build_runner,
+    read_config,
+    run_tool,
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train as ``argv`` (by default the command line) says."""
+    parser = ArgumentParser(description="Train a detector.")
+    parser.add_argument("config", help="config file")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="auto|PATH",
+        help="go on from the latest checkpoint in the work_dir, or from PATH",
+    )
+    parser.add_argument(
+        "--amp",
+        nargs="?",
+        const="float16",
+        choices=["float16", "bfloat16"],
+        help="mixed precision; alone it means float16, which needs a GPU",
+    )
+    parser.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate by total batch size / auto_scale_lr.base_batch_size",
+    )
+    add_common_arguments(parser)
+    args = parser.parse_args(argv)
+
+    cfg = read_config(args)
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == "auto" else args.resume
+    if args.amp:
+        cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype=args.amp)
+    if args.auto_scale_lr:
+        enable_auto_scale_lr(cfg)
+    build_runner(cfg, args.local_rank).train()
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Switch ``auto_scale_lr`` on.
+
+    Raises:
+        InputError: The config does not say for which batch size its learning rate is.
+    """
+    if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
+        raise InputError(
+            f"{cfg.filename}: --auto-scale-lr wants auto_scale_lr = dict(enable=False, base_batch_size=N), "
+            "where N is the total batch size that the learning rate was chosen for"
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))

@@ -13,6 +13,8 @@ from . import (
     amp,
     attention,
     checkpoint,
+    class_check,
+    dataset,
     decoder,
     detector,
     encoder,
@@ -23,4 +25,5 @@ from . import (
     proposals,
     reproducibility,
     task_modules,
+    transforms,
 )

@@ -1,0 +1,135 @@
+"""Classes of the model, of the data and of a checkpoint: they agree, or the run says so and stops."""
+
+import logging
+from collections.abc import Iterator
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop, Runner
+
+from .errors import InputError
+from .registry import HOOKS
+
+_CLASS_BRANCH = ".cls_branches."
+
+
+@HOOKS.register_module()
+class ClassCheckHook(Hook):
+    """Compares classes before the first iteration of a training, validation or test run.
+
+    A data set whose number of classes is not the head's ``num_classes`` stops the run. An image with more
+    objects than the model has queries is warned about. A checkpoint of other classes is refused when it is
+    resumed or tested; when a training starts from it (``load_from``), its class branches are left out and
+    stay as they were initialised. A checkpoint that names no classes is judged by the shapes of its class
+    branches.
+    """
+
+    priority = "VERY_HIGH"  # before EMAHook copies the weights of the checkpoint
+
+    def before_run(self, runner: Runner) -> None:
+        """Compare the data sets of the run with the model.
+
+        Raises:
+            InputError: ``bbox_head.num_classes`` is not the number of classes of a data set.
+        """
+        model = _unwrapped(runner)
+        num_classes = getattr(getattr(model, "bbox_head", None), "num_classes", None)
+        datasets = [
+            dataset for loop in _loops(runner) for dataset in _leaves(loop.dataloader.dataset)
+        ]
+        for dataset in datasets:
+            classes = _classes(getattr(dataset, "metainfo", {}))
+            if num_classes is not None and classes is not None and len(classes) != num_classes:
+                raise InputError(
+                    f"model.bbox_head.num_classes is {num_classes}, but the data set of "
+                    f"{getattr(dataset, 'ann_file', dataset)} has {len(classes)} classes: {classes}\n"
+                    f"Set model.bbox_head.num_classes={len(classes)}, or the data set's "
+                    "metainfo=dict(classes=(...))."
+                )
+        self._warn_of_too_few_queries(datasets, getattr(model, "num_queries", None))
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare the classes of ``checkpoint`` with those of the run; drop its class branches if need be.
+
+        Raises:
+            InputError: They differ, and the checkpoint is resumed or tested.
+        """
+        loop = next(_loops(runner), None)
+        state_dict = checkpoint.get("state_dict", checkpoint)
+        branches = {key: value for key, value in state_dict.items() if _CLASS_BRANCH in key}
+        theirs = _classes(
+            checkpoint.get("meta", {}).get("dataset_meta") or checkpoint.get("meta", {})
+        )
+        ours = _classes(getattr(loop.dataloader.dataset, "metainfo", {})) if loop else None
+        if theirs is None or ours is None:
+            theirs, ours = _rows(branches), _rows(_unwrapped(runner).state_dict())
+            shared = theirs.keys() & ours.keys()
+            theirs, ours = ({key: rows[key] for key in sorted(shared)} for rows in (theirs, ours))
+        if theirs == ours:
+            return
+        difference = f"\n  classes of the checkpoint: {theirs}\n  classes of this run: {ours}"
+        if runner._resume or not isinstance(runner._train_loop, BaseLoop):
+            raise InputError(
+                f"the checkpoint {runner._load_from or ''} was trained on other classes{difference}\n"
+                "To test or resume it, give the data sets and the model its classes. To train on the classes "
+                "of this run, start from it: load_from=... without --resume."
+            )
+        for key in branches:
+            del state_dict[key]
+        print_log(
+            "the checkpoint was trained on other classes: the class branches stay as they were initialised"
+            f"{difference}\n  left out of the checkpoint: {', '.join(branches) or 'nothing'}",
+            logger="current",
+            level=logging.WARNING,
+        )
+
+    @staticmethod
+    def _warn_of_too_few_queries(datasets: list, num_queries: int | None) -> None:
+        most, image = max(
+            (getattr(dataset, "max_instances", (0, "")) for dataset in datasets), default=(0, "")
+        )
+        if num_queries is not None and most > num_queries:
+            print_log(
+                f"image {image} has {most} objects, but the model has {num_queries} queries: it can find no "
+                "more objects than that in an image. Raise model.num_queries.",
+                logger="current",
+                level=logging.WARNING,
+            )
+
+
+def _unwrapped(runner: Runner) -> torch.nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _loops(runner: Runner) -> Iterator[BaseLoop]:
+    """Yield the loops that this run has built, the one that trains first."""
+    for loop in (runner._train_loop, runner._test_loop, runner._val_loop):
+        if isinstance(loop, BaseLoop):
+            yield loop
+
+
+def _leaves(dataset: object) -> Iterator[object]:
+    """Yield the data sets inside wrappers such as ``ConcatDataset`` and ``RepeatDataset``."""
+    inner = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
+    if inner == [None]:
+        yield dataset
+    else:
+        for part in inner:
+            yield from _leaves(part)
+
+
+def _classes(metainfo: dict) -> list[str] | None:
+    """Return the classes in ``metainfo``; checkpoints of older versions write the key in capitals."""
+    classes = metainfo.get("classes", metainfo.get("CLASSES"))
+    return None if classes is None else list(classes)
+
+
+def _rows(state_dict: dict) -> dict[str, int]:
+    """Return the number of rows (classes) of each class branch."""
+    return {
+        key.removeprefix("module."): len(value)
+        for key, value in state_dict.items()
+        if _CLASS_BRANCH in key
+    }

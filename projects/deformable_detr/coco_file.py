@@ -1,0 +1,122 @@
+"""A COCO annotation file, checked while it is read."""
+
+from json import JSONDecodeError
+from pathlib import Path
+
+from mmdet.datasets.api_wrappers import COCO
+
+from .errors import InputError
+
+_FORMAT = "The format: https://cocodataset.org/#format-data (object detection)."
+_SHOWN = 5  # how many entries a message names before it says "and N more"
+_ID = (int, str)
+_NUMBER = (int, float)
+_FIELDS = {
+    "images": {"id": _ID, "file_name": str, "width": _NUMBER, "height": _NUMBER},
+    "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": list, "area": _NUMBER},
+    "categories": {"id": _ID, "name": str},
+}
+_REMEDIES = {
+    "area": " (width * height of its box serves)",
+    "iscrowd": " (0 unless its box holds a crowd)",
+}
+
+
+class CocoFile(COCO):
+    """The COCO API over a file whose every entry was checked before it was indexed.
+
+    Args:
+        path: The annotation file (JSON).
+        scored: Whether the COCO metric reads this file too. It needs ``iscrowd`` in every annotation,
+            and does without ``annotations`` when it only writes predictions down.
+
+    Raises:
+        InputError: The file is missing, is not JSON or is not COCO.
+    """
+
+    def __init__(self, path: str, scored: bool = False) -> None:
+        self.path = path
+        self.scored = scored
+        try:
+            super().__init__(path)
+        except FileNotFoundError as error:
+            raise InputError(f"annotation file {path} does not exist; {_nearby(path)}") from error
+        except JSONDecodeError as error:
+            where = f"line {error.lineno}, column {error.colno}"
+            raise InputError(
+                f"annotation file {path} is not JSON: {error.msg} at {where}. "
+                "Is it whole, and the right file?"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"annotation file {path} cannot be read: {error}") from error
+        except AssertionError as error:
+            raise InputError(
+                f"annotation file {path} is not COCO: it must hold one JSON object with "
+                f"{', '.join(_FIELDS)}. {_FORMAT}"
+            ) from error
+
+    def createIndex(self) -> None:
+        """Check every entry, then build the index (the parent's constructor calls this)."""
+        optional = {"annotations"} if self.scored else set()
+        missing = [name for name in _FIELDS if name not in self.dataset and name not in optional]
+        if missing:
+            found = ", ".join(self.dataset) or "nothing"
+            raise InputError(
+                f"annotation file {self.path} is not COCO: no {', '.join(missing)} (it holds {found}). "
+                f"{_FORMAT}"
+            )
+        for section in _FIELDS:
+            faults = self._faults(section, self.dataset.get(section, []))
+            if faults:
+                raise InputError(
+                    f"annotation file {self.path} is not COCO: {shorten(faults)}. {_FORMAT}"
+                )
+        super().createIndex()
+
+    def _faults(self, section: str, entries: object) -> list[str]:
+        if not isinstance(entries, list):
+            return [f"{section!r} is no list but {type(entries).__name__}"]
+        fields = _FIELDS[section]
+        if section == "annotations" and self.scored:
+            fields = {**fields, "iscrowd": int}
+        faults, seen = [], set()
+        for index, entry in enumerate(entries):
+            fault = _fault(entry, fields)
+            if fault is None and entry["id"] in seen:
+                fault = "repeats an id"
+            if fault is None:
+                seen.add(entry["id"])
+            else:
+                key = entry.get("id") if isinstance(entry, dict) else None
+                faults.append(f"{section}[{index}] (id {key}) {fault}")
+        return faults
+
+
+def shorten(items: list[str]) -> str:
+    """Join the first few of ``items`` and say how many more there are."""
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more
+
+
+def _fault(entry: object, fields: dict) -> str | None:
+    if not isinstance(entry, dict):
+        return f"is no object but {entry!r:.80}"
+    for key, types in fields.items():
+        if key not in entry:
+            return f"has no {key!r}{_REMEDIES.get(key, '')}"
+        if not isinstance(entry[key], types):
+            return f"has {key} {entry[key]!r:.80}"
+    box = entry.get("bbox") if "bbox" in fields else None
+    if box is not None and not (len(box) == 4 and all(isinstance(side, _NUMBER) for side in box)):
+        return f"has bbox {box!r:.80} instead of [x, y, width, height]"
+    return None
+
+
+def _nearby(path: str) -> str:
+    folder = Path(path).absolute().parent
+    if folder.is_dir():
+        names = sorted(file.name for file in folder.glob("*.json"))
+        return f"{folder} holds {shorten(names) if names else 'no .json file'}"
+    while not folder.parent.is_dir():
+        folder = folder.parent
+    return f"there is no folder {folder}"

@@ -1,0 +1,127 @@
+"""MSDeformAttn against mmcv's module with the same weights."""
+
+import pytest
+import torch
+
+import projects.deformable_detr  # noqa: F401  makes mmcv.ops importable with mmcv-lite
+from ops import MSDeformAttn
+
+SHAPES = torch.tensor([[5, 4], [2, 3]])
+STARTS = torch.tensor([0, 20])
+SIZES = [
+    {"embed_dims": 32, "num_heads": 8, "num_levels": 2, "num_points": 4},
+    {"embed_dims": 15, "num_heads": 5, "num_levels": 2, "num_points": 3},
+    {"embed_dims": 6, "num_heads": 1, "num_levels": 2, "num_points": 1},
+]
+
+
+def peer_of(module: MSDeformAttn, sizes: dict[str, int]) -> torch.nn.Module:
+    from mmcv.ops import MultiScaleDeformableAttention
+
+    peer = MultiScaleDeformableAttention(**sizes, dropout=0.0, batch_first=True).to(
+        next(module.parameters()).dtype
+    )
+    peer.load_state_dict(module.state_dict())
+    return peer
+
+
+@pytest.fixture(params=SIZES, ids=lambda sizes: f"{sizes['num_heads']}_heads")
+def sizes(request) -> dict[str, int]:
+    return request.param
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("reference_dims", [2, 4])
+def test_equals_mmcv(sizes, reference_dims, padded):
+    torch.manual_seed(0)
+    module = MSDeformAttn(**sizes).double()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    peer = peer_of(module, sizes)
+    query = torch.randn(2, 7, sizes["embed_dims"], dtype=torch.float64, requires_grad=True)
+    value = torch.randn(2, 26, sizes["embed_dims"], dtype=torch.float64, requires_grad=True)
+    points = torch.rand(2, 7, 2, reference_dims, dtype=torch.float64, requires_grad=True)
+    mask = torch.rand(2, 26) < 0.3 if padded else None
+
+    ours = module(query, value, points, SHAPES, STARTS, mask)
+    theirs = peer(
+        query,
+        value=value,
+        identity=torch.zeros_like(query),
+        key_padding_mask=mask,
+        reference_points=points,
+        spatial_shapes=SHAPES,
+        level_start_index=STARTS,
+    )
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+
+    direction = torch.randn_like(ours)
+    our_gradients = torch.autograd.grad(
+        ours, [query, value, points, *module.parameters()], direction
+    )
+    their_gradients = torch.autograd.grad(
+        theirs, [query, value, points, *peer.parameters()], direction
+    )
+    for our_gradient, their_gradient in zip(our_gradients, their_gradients, strict=True):
+        torch.testing.assert_close(our_gradient, their_gradient, rtol=0, atol=1e-10)
+
+
+def test_starts_like_mmcv(sizes):
+    module = MSDeformAttn(**sizes)
+    ours, theirs = module.state_dict(), peer_of(module, sizes)
+    theirs.init_weights()
+    theirs = theirs.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        if name in ("value_proj.weight", "output_proj.weight"):  # random
+            bound = (3 / sizes["embed_dims"]) ** 0.5
+            assert 0.5 * bound < ours[name].abs().max() <= bound
+        else:
+            torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-6)
+
+
+def test_geometry_as_ints():
+    torch.manual_seed(0)
+    module = MSDeformAttn(8, 2, 2, 1)
+    inputs = torch.randn(1, 3, 8), torch.randn(1, 26, 8), torch.rand(1, 3, 2, 2)
+    as_ints = module(*inputs, SHAPES.tolist(), STARTS.tolist())
+    assert torch.equal(as_ints, module(*inputs, SHAPES, STARTS))
+
+
+def test_autocast_keeps_locations_in_float32(monkeypatch):
+    torch.manual_seed(0)
+    module = MSDeformAttn(8, 2, 2, 1)
+    seen = {}
+
+    def spy(value, spatial_shapes, level_start_index, sampling_locations, attention_weights):
+        seen.update(locations=sampling_locations.dtype, weights=attention_weights.dtype)
+        return value.new_zeros(1, 3, 8)
+
+    monkeypatch.setattr("ops.module.ms_deform_attn", spy)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = module(
+            torch.randn(1, 3, 8), torch.randn(1, 26, 8), torch.rand(1, 3, 2, 2), SHAPES, STARTS
+        )
+    assert seen == {"locations": torch.float32, "weights": torch.float32}
+    assert output.dtype == torch.bfloat16
+
+
+def test_autocast_trains():
+    torch.manual_seed(0)
+    module = MSDeformAttn(8, 2, 2, 1)
+    inputs = torch.randn(1, 3, 8), torch.randn(1, 26, 8), torch.rand(1, 3, 2, 2), SHAPES, STARTS
+    with torch.autocast("cpu", torch.bfloat16):
+        output = module(*inputs)
+    output.float().square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
+    torch.testing.assert_close(output.float(), module(*inputs), rtol=0.05, atol=0.05)
+
+
+def test_bad_input():
+    with pytest.raises(
+        ValueError, match="embed_dims must be a multiple of num_heads, got 10 and 4"
+    ):
+        MSDeformAttn(10, 4)
+    module = MSDeformAttn(8, 2, 2, 1)
+    with pytest.raises(ValueError, match=r"reference_points must be .* got shape \(1, 3, 2, 3\)"):
+        module(torch.zeros(1, 3, 8), torch.zeros(1, 26, 8), torch.zeros(1, 3, 2, 3), SHAPES, STARTS)

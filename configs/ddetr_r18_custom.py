@@ -4,7 +4,92 @@
 #   <data_root>/annotations/val.json     <data_root>/val/*.jpg
 #
 # Change the two lines below, or inherit this file; see docs/custom_data.md.
-_base_ = "ddetr_r50_50e_two_stage.py"
-
 data_root = "data/bccd/"
 classes = ("Platelets", "RBC", "WBC")
+
+_base_ = ["_base_/models/ddetr_r18_small.py", "_base_/default_runtime.py"]
+
+model = dict(bbox_head=dict(num_classes=len(classes)))
+
+# Pictures in which up and down mean something: take "vertical" and "diagonal" out.
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
+    dict(
+        type="RandomChoiceResize",
+        scales=[(320, side) for side in (200, 220, 240, 260, 280)],
+        keep_ratio=True,
+    ),
+    dict(type="PhotoMetricDistortion"),
+    dict(type="PackDetInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=(320, 240), keep_ratio=True),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(
+        type="PackDetInputs",
+        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
+    ),
+]
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=2,
+    persistent_workers=False,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    dataset=dict(
+        type="CocoDataset",
+        data_root=data_root,
+        metainfo=dict(classes=classes),
+        ann_file="annotations/train.json",
+        data_prefix=dict(img="train/"),
+        filter_cfg=dict(filter_empty_gt=False),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=2,
+    persistent_workers=False,
+    drop_last=False,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        type="CocoDataset",
+        data_root=data_root,
+        metainfo=dict(classes=classes),
+        ann_file="annotations/val.json",
+        data_prefix=dict(img="val/"),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type="CocoMetric", ann_file=data_root + "annotations/val.json", metric="bbox")
+test_evaluator = val_evaluator
+
+max_epochs = 60
+optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=4e-4, weight_decay=1e-4),
+    clip_grad=dict(max_norm=1.0, norm_type=2),
+    paramwise_cfg=dict(custom_keys={"sampling_offsets": dict(lr_mult=0.1)}),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(
+        type="CosineAnnealingLR",
+        T_max=max_epochs,
+        eta_min_ratio=0.01,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=5)
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
+default_hooks = dict(
+    logger=dict(interval=10),
+    checkpoint=dict(max_keep_ckpts=3, save_best="coco/bbox_mAP", rule="greater"),
+)
+auto_scale_lr = dict(enable=False, base_batch_size=8)

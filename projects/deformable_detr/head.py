@@ -214,7 +214,7 @@ class DeformableDETRHead(BaseModule):
         Args:
             hidden_states: see `forward`.
             references: see `forward`.
-            batch_data_samples: the metainfo holds ``img_shape`` and, to rescale, ``scale_factor``.
+            batch_data_samples: the metainfo holds ``img_shape`` and, if resized, ``scale_factor``.
             rescale: boxes in pixels of the original image, not of the network's input.
 
         Returns:
@@ -232,7 +232,9 @@ class DeformableDETRHead(BaseModule):
             boxes = bbox_cxcywh_to_xyxy(boxes[best.indices // self.num_classes]) * size
             boxes = boxes.clamp(min=boxes.new_zeros(4), max=size)
             if rescale:
-                boxes = boxes / boxes.new_tensor(sample.scale_factor).repeat(2)
+                # A pipeline without a resize leaves no scale factor.
+                factor = sample.metainfo.get("scale_factor", (1.0, 1.0))
+                boxes = boxes / boxes.new_tensor(factor).repeat(2)
             results.append(
                 InstanceData(
                     bboxes=boxes, scores=best.values, labels=best.indices % self.num_classes

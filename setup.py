@@ -45,14 +45,14 @@ def extension():
     if with_cuda:
         sources += glob("ops/csrc/cuda/*.cpp") + glob("ops/csrc/cuda/*.cu")
         macros += [("WITH_CUDA", None), ("USE_CUDA", None)]
-    optimise = ["/O2"] if os.name == "nt" else ["-O3", "-ffp-contract=fast", "-fopenmp-simd", "-g0"]
+    flags = ["-O3", "-ffp-contract=fast", "-fopenmp-simd", "-fvisibility=hidden", "-g0"]
     make = cpp_extension.CUDAExtension if with_cuda else cpp_extension.CppExtension
     return make(
         "ops._C",
         sorted(sources),
         depends=sorted(glob("ops/csrc/**/*.h", recursive=True)),
         define_macros=macros,
-        extra_compile_args={"cxx": optimise, "nvcc": ["-O3"]},
+        extra_compile_args={"cxx": ["/O2"] if os.name == "nt" else flags, "nvcc": ["-O3"]},
         py_limited_api=True,
     )
 

@@ -7,7 +7,7 @@ constexpr long kWithCuda = 1;
 constexpr long kWithCuda = 0;
 #endif
 
-extern "C" PyMODINIT_FUNC PyInit__C(void) {
+PyMODINIT_FUNC PyInit__C(void) {
   static PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr};
   PyObject* module = PyModule_Create(&definition);
   if (module != nullptr && PyModule_AddIntConstant(module, "with_cuda", kWithCuda) < 0) {

@@ -20,7 +20,7 @@ _MODES_FOR_CV2 = {"LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 class LoadImageFromFile(_LoadImageFromFile):
     """mmcv's ``LoadImageFromFile``, by default with Pillow, which notices a file that is cut short.
 
-    OpenCV fills the missing part with grey and says nothing. The pixels are those that OpenCV gives, EXIF
+    OpenCV 4 fills the missing part with grey and says nothing. The pixels are those that OpenCV gives, EXIF
     orientation included.
 
     Args:

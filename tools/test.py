@@ -9,7 +9,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmdet.evaluation import DumpDetResults
 from mmengine.config import Config
 
 from projects.deformable_detr.errors import InputError
@@ -19,6 +18,7 @@ from projects.deformable_detr.launcher import (
     read_config,
     run_tool,
 )
+from projects.deformable_detr.registry import METRICS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -44,7 +44,8 @@ def main(argv: list[str] | None = None) -> None:
         enable_drawing(cfg, args)
     runner = build_runner(cfg, args.local_rank)
     if args.out:
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+        dump = METRICS.build(dict(type="DumpDetResults", out_file_path=args.out))
+        runner.test_evaluator.metrics.append(dump)
     runner.test()
 
 

@@ -76,8 +76,8 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
 
 def _diagnosis(path: Path, error: Exception) -> str:
     """Say what an unreadable file seems to be, and what to do."""
-    if isinstance(error, OSError):
-        return f"the file can't be read ({error.strerror or error})"
+    if isinstance(error, PermissionError):
+        return "there is no permission to read this file"
     if refused := re.search(r"GLOBAL (\S+)", str(error)):
         return (
             f"the file asks for {refused[1]}, which no checkpoint needs; it was refused and nothing in "
@@ -93,9 +93,7 @@ def _diagnosis(path: Path, error: Exception) -> str:
     elif start.startswith(_ZIP) and not _is_torch_zip(path):
         kind = "this is a zip archive, but torch.save did not write it"
     elif start.startswith((_ZIP, _PICKLE)):
-        kind = (
-            "the checkpoint is damaged or cut short, or is a pickle that torch.save did not write"
-        )
+        kind = f"the checkpoint is damaged, or torch.save did not write it ({_first_line(error)})"
     elif _ZIP.startswith(start):
         kind = "the checkpoint is cut short after its first bytes"
     elif start.isascii() and b"\0" not in start:
@@ -103,6 +101,10 @@ def _diagnosis(path: Path, error: Exception) -> str:
     else:
         kind = "this is not a file that torch.save has written"
     return f"{kind}{_other_checkpoints(path)}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _is_torch_zip(path: Path) -> bool:
@@ -118,7 +120,7 @@ def _other_checkpoints(path: Path) -> str:
     if not others:
         return "; copy or download it again, or name another file"
     newest = max(others, key=lambda other: other.stat().st_mtime)
-    return f"; the newest other checkpoint beside it is {newest.name}: use that one"
+    return f"; the newest other checkpoint in its folder is {newest.name}"
 
 
 def _check_holds_weights(path: Path, checkpoint: object) -> None:

@@ -58,7 +58,7 @@ def read_config(args: Namespace) -> Config:
     try:
         cfg.merge_from_dict(args.cfg_options)
     except (AssertionError, KeyError, TypeError, IndexError) as error:
-        raise InputError(f"--cfg-options do not fit {args.config}: {error}") from error
+        raise InputError(f"--cfg-options do not fit {args.config}: {error.args[0]}") from error
     check_config(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = (
@@ -73,11 +73,24 @@ def _parse(path: Path) -> Config:
         raise InputError(f"{path}: there is no such config file")
     try:
         return Config.fromfile(path)
-    except SyntaxError as error:
-        raise InputError(f"{path}: {error}") from error
     except Exception as error:  # a config is a program: it may raise anything
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        raise InputError(f"{path}: line {place.lineno}: {error!r}") from error
+        raise InputError(f"{_place(error, str(path))}: {_summary(error)}") from error
+
+
+def _place(error: Exception, file: str) -> str:
+    """Return which file of the inheritance chain raised ``error``, with the line where one is known."""
+    line = getattr(error, "lineno", None)
+    for frame, lineno in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__") == Config.__module__:
+            file = frame.f_locals.get("filename", file)
+        elif frame.f_code.co_filename == file:
+            line = lineno
+    return f"{file}, line {line}" if line else file
+
+
+def _summary(error: Exception) -> str:
+    message = error.msg if isinstance(error, SyntaxError) else error
+    return f"{type(error).__name__}: {message}"
 
 
 def _check_writable(folder: Path) -> None:

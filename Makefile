@@ -1,0 +1,58 @@
+# Thin names for real commands. `make demo` and `make test` need Python >= 3.10 and g++, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+DEMO := work_dirs/demo
+
+.PHONY: help setup build demo test lint format wheel clean
+help:
+	@echo "make demo    draw a data set, train on it, test, draw the detections"
+	@echo "make test    run the test suite"
+	@echo "make build   rebuild the C++/CUDA op"
+	@echo "make wheel   one wheel for every Python >= 3.10 and torch >= 2.10, in dist/"
+	@echo "make lint    ruff, as the continuous integration runs it"
+	@echo "PYTHON=python3.12 and VENV=folder choose another Python and virtual environment"
+
+# Full mmcv and mmcv-lite write the same folder: mmcv-lite only goes where there is no mmcv.
+$(VENV)/.installed: requirements.txt
+	@$(PYTHON) tools/check_machine.py
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet torch --constraint requirements.txt
+	$(PIP) install --quiet --no-deps --requirement requirements.txt
+	$(PY) -c "import mmcv" 2>/dev/null || $(PIP) install --quiet --no-deps mmcv-lite==2.1.0
+	touch $@
+
+$(VENV)/.built: $(VENV)/.installed setup.py $(shell find ops/csrc -type f)
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+setup: $(VENV)/.built
+
+build: $(VENV)/.installed
+	$(PIP) install --no-deps --no-build-isolation --editable .
+
+demo: setup
+	$(PY) tools/draw_shapes.py data/shapes
+	$(PY) tools/train.py configs/ddetr_r18_shapes.py --work-dir $(DEMO)
+	$(PY) tools/test.py configs/ddetr_r18_shapes.py $$(cat $(DEMO)/last_checkpoint) \
+		--work-dir $(DEMO) --out $(DEMO)/predictions.pkl
+	$(PY) tools/draw_predictions.py configs/ddetr_r18_shapes.py $(DEMO)/predictions.pkl \
+		$(DEMO)/predictions.png
+
+test: setup
+	$(PY) -m pytest
+
+lint: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: setup
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+wheel: setup
+	$(PIP) wheel . --no-deps --no-build-isolation --wheel-dir dist
+
+clean:
+	rm -rf build dist *.egg-info ops/*.so $(VENV)/.built

@@ -1,0 +1,127 @@
+"""Draw a sheet of test images with their detections and their true boxes.
+
+python tools/test.py CONFIG CHECKPOINT --out results.pkl
+python tools/draw_predictions.py CONFIG results.pkl sheet.png
+
+Detections are solid lines, coloured by class; true boxes are dashed white lines.
+"""
+
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import mmengine
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from mmdet.datasets import BaseDetDataset
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.launcher import add_common_arguments, read_config, run_tool
+from projects.deformable_detr.registry import DATASETS
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draw as ``argv`` (by default the command line) says."""
+    parser = ArgumentParser(description="Draw detections and true boxes of test images.")
+    parser.add_argument("config", help="config file")
+    parser.add_argument("results", type=Path, help="what tools/test.py --out has written")
+    parser.add_argument("out", type=Path, help="picture to write (.png, .jpg, .svg or .pdf)")
+    parser.add_argument("--num", type=int, default=12, help="number of images, spread over the set")
+    parser.add_argument("--score-thr", type=float, default=0.5, help="least score that is drawn")
+    add_common_arguments(parser)
+    args = parser.parse_args(argv)
+
+    if not args.results.is_file():
+        raise InputError(
+            f"{args.results}: no such file; tools/test.py --out {args.results} writes it"
+        )
+    cfg = read_config(args)
+    init_default_scope(cfg.get("default_scope"))
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    draw_sheet(dataset, mmengine.load(args.results), args.out, args.num, args.score_thr)
+    print(f"saved {args.out}")
+
+
+def draw_sheet(
+    dataset: BaseDetDataset, results: list[dict], out: Path, num_images: int, score_thr: float
+) -> None:
+    """Draw evenly spread images of a test set.
+
+    Args:
+        dataset: the test set, for the true boxes and the class names.
+        results: predictions of the whole set, as mmdet's ``DumpDetResults`` writes them.
+        out: the picture to write.
+        num_images: how many images.
+        score_thr: detections of a lower score are left out.
+    """
+    chosen = np.linspace(0, len(results) - 1, min(num_images, len(results))).round().astype(int)
+    truth = {
+        info["img_id"]: [instance["bbox"] for instance in info["instances"]]
+        for info in (dataset.get_data_info(i) for i in range(len(dataset)))
+    }
+    classes = dataset.metainfo["classes"]
+    colours = plt.get_cmap("tab10" if len(classes) <= 10 else "hsv", max(len(classes), 10))
+
+    columns = min(4, len(chosen))
+    rows = -(-len(chosen) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(3.2 * columns, 3.0 * rows), squeeze=False, layout="constrained"
+    )
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, i in zip(axes.flat, chosen, strict=False):
+        result = results[i]
+        ax.imshow(Image.open(result["img_path"]).convert("RGB"), interpolation="nearest")
+        ax.set_title(Path(result["img_path"]).name, fontsize=8)
+        draw_truth(ax, truth[result["img_id"]])
+        draw_detections(ax, result["pred_instances"], score_thr, colours)
+    shown = range(len(classes)) if len(classes) <= 10 else []
+    handles = [Line2D([], [], color=colours(c), lw=2, label=classes[c]) for c in shown]
+    handles.append(Line2D([], [], color="0.6", lw=1, ls="--", label="true box (white)"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=120)
+    plt.close(figure)
+
+
+def draw_truth(ax: Axes, boxes: list[list[float]]) -> None:
+    """Dash the true boxes, x1, y1, x2, y2 in pixels of the image."""
+    for x1, y1, x2, y2 in boxes:
+        for colour, width in (("black", 2.2), ("white", 1.2)):
+            style = dict(edgecolor=colour, linewidth=width, linestyle=(0, (3, 2)))
+            ax.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, **style))
+
+
+def draw_detections(ax: Axes, instances: dict, score_thr: float, colours) -> None:
+    """Outline the detections and write their scores."""
+    kept = instances["scores"] >= score_thr
+    boxes, labels, scores = (instances[k][kept].tolist() for k in ("bboxes", "labels", "scores"))
+    for (x1, y1, x2, y2), label, score in zip(boxes, labels, scores, strict=True):
+        colour = colours(label)
+        corner = (x1 - 0.5, y1 - 0.5)
+        ax.add_patch(
+            Rectangle(corner, x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.2)
+        )
+        ax.text(
+            *corner,
+            f"{score:.2f}",
+            fontsize=5,
+            color="white",
+            verticalalignment="bottom",
+            bbox=dict(facecolor=colour, edgecolor="none", pad=0.6),
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))

@@ -20,9 +20,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,
-    dataset=dict(
-        data_root=data_root, metainfo=dict(classes=classes), pipeline=train_pipeline
-    ),
+    dataset=dict(data_root=data_root, metainfo=dict(classes=classes), pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=8,

@@ -1,5 +1,7 @@
 # A small two-stage model that learns from scratch: nothing is pretrained, nothing frozen.
-_attn = dict(type="MSDeformAttn", embed_dims=128, num_heads=8, num_levels=4, num_points=4, dropout=0.0)
+_attn = dict(
+    type="MSDeformAttn", embed_dims=128, num_heads=8, num_levels=4, num_points=4, dropout=0.0
+)
 _ffn = dict(type="FFN", embed_dims=128, feedforward_channels=512, ffn_drop=0.0)
 model = dict(
     type="DeformableDETR",
@@ -49,9 +51,7 @@ model = dict(
         num_layers=3,
         layer_cfg=dict(
             type="DeformableDetrTransformerDecoderLayer",
-            self_attn_cfg=dict(
-                type="MultiheadAttention", embed_dims=128, num_heads=8, dropout=0.0
-            ),
+            self_attn_cfg=dict(type="MultiheadAttention", embed_dims=128, num_heads=8, dropout=0.0),
             cross_attn_cfg=_attn,
             ffn_cfg=_ffn,
         ),

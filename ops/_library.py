@@ -34,13 +34,13 @@ def serves(device: torch.device) -> bool:
     if _EXTENSION is None:
         _warn_once(_PROBLEM)
         return False
-    if device.type == "cuda" and not _EXTENSION.with_cuda:
-        _warn_once(
-            "the extension ops._C was built without CUDA; the slower reference serves on the GPU. "
-            "To build it where nvcc is found: " + _REBUILD
-        )
-        return False
-    return device.type in ("cpu", "cuda", "meta")
+    if device.type in ("cpu", "meta") or (device.type == "cuda" and _EXTENSION.with_cuda):
+        return True
+    _warn_once(
+        f"the extension ops._C was built without a kernel for {device.type}; the slower reference "
+        "serves. To build the CUDA kernels, where nvcc is found: " + _REBUILD
+    )
+    return False
 
 
 @cache

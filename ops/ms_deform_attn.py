@@ -21,7 +21,8 @@ def ms_deform_attn(
 
     Each query takes the weighted sum of bilinear samples of each level. Samples mean what they mean to
     ``grid_sample(align_corners=False, padding_mode="zeros")``: (0, 0) is the outer corner of the first
-    pixel, (1, 1) that of the last, and what lies outside a level is zero.
+    pixel, (1, 1) that of the last, and what lies outside a level is zero. An infinite location is outside;
+    one that is NaN gives NaN.
 
     Half and bfloat16 tensors are computed in float32. On a GPU pass the level geometry as Python ints or
     as CPU tensors: reading it from the GPU makes the host wait.

@@ -25,7 +25,8 @@ def ms_deform_attn_reference(
     bs, num_value, num_heads, head_dims = value.shape
     _, num_queries, _, num_levels, num_points, _ = sampling_locations.shape
     levels = zip(_ints(spatial_shapes), _ints(level_start_index), strict=True)
-    grids = (2 * sampling_locations - 1).transpose(1, 2).flatten(0, 1)
+    # All beyond -2 and 2 is outside any level; grid_sample would turn infinity into NaN.
+    grids = (2 * sampling_locations - 1).clamp(-3, 3).transpose(1, 2).flatten(0, 1)
 
     samples = []
     for level, ((height, width), start) in enumerate(levels):

@@ -18,8 +18,8 @@ namespace ms_deform_attn {
 
 constexpr int64_t kOutside = -1;
 
-// Where a sample lies: the offsets of its four pixels (top left, top right, bottom left, bottom right)
-// from the first of the head, and its distance from the top left one. kOutside marks zero padding.
+// Offsets of the sample's four pixels (top left, top right, bottom left, bottom right) from the
+// first of the head, and its distance from the top left one. kOutside marks zero padding.
 template <typename T>
 struct Sample {
   int64_t corners[4];
@@ -40,16 +40,15 @@ MSDA_INLINE Sample<T> locate(const Level& level, T x_location, T y_location, int
   const int64_t top = int64_t(y) - (y < 0);
   const int64_t down_stride = level.width * pixel_stride;
   const int64_t corner = level.start * pixel_stride + top * down_stride + left * pixel_stride;
-  const bool has_left = left >= 0;
-  const bool has_right = left + 1 < level.width;
-  const bool has_top = top >= 0;
-  const bool has_bottom = top + 1 < level.height;
-  return {{has_top && has_left ? corner : kOutside,
-           has_top && has_right ? corner + pixel_stride : kOutside,
-           has_bottom && has_left ? corner + down_stride : kOutside,
-           has_bottom && has_right ? corner + down_stride + pixel_stride : kOutside},
-          x - T(left),
-          y - T(top)};
+  Sample<T> sample{{corner, corner + pixel_stride, corner + down_stride,
+                    corner + down_stride + pixel_stride},
+                   x - T(left),
+                   y - T(top)};
+  if (left < 0) sample.corners[0] = sample.corners[2] = kOutside;
+  if (left + 1 == level.width) sample.corners[1] = sample.corners[3] = kOutside;
+  if (top < 0) sample.corners[0] = sample.corners[1] = kOutside;
+  if (top + 1 == level.height) sample.corners[2] = sample.corners[3] = kOutside;
+  return sample;
 }
 
 }  // namespace ms_deform_attn

@@ -12,8 +12,8 @@ namespace ms_deform_attn::cpu {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// Samples of one head lie near each other. Where they are many, a copy in which the pixels of a head
-// are neighbours in memory pays for itself.
+// Samples of one head lie near each other. Where they are many, a copy in which the pixels of a
+// head are neighbours in memory pays for itself.
 bool worth_packing(const Shape& shape) {
   return shape.num_queries * shape.num_levels * shape.num_points >= shape.num_value;
 }

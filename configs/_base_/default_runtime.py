@@ -8,6 +8,7 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
     epoch_seed=dict(type="EpochSeedHook"),
     resume_check=dict(type="ResumeCheckHook"),
+    class_check=dict(type="ClassCheckHook"),
     visualization=dict(type="DetVisualizationHook"),
 )
 custom_hooks = []

@@ -136,7 +136,9 @@ def run_tool(main: Callable[[], None]) -> int:
     try:
         main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # A data worker's error arrives with the worker's traceback before the message.
+        message = str(error).rsplit("InputError: ", 1)[-1].strip()
+        print(f"error: {message}", file=sys.stderr)
         return 1
     finally:
         if torch.distributed.is_initialized():

@@ -1,0 +1,42 @@
+"""The attentions with their residuals against mmcv's."""
+
+import pytest
+import torch
+from mmcv.cnn.bricks.transformer import MultiheadAttention as MMCVMultiheadAttention
+from mmcv.ops import MultiScaleDeformableAttention
+
+from projects.deformable_detr.attention import MSDeformAttn, MultiheadAttention
+
+
+def test_multihead_attention_is_mmcvs():
+    ours = MultiheadAttention(24, 3).double()
+    theirs = MMCVMultiheadAttention(24, 3, batch_first=True).double()
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    query, pos = torch.randn(2, 2, 5, 24, dtype=torch.float64)
+    torch.testing.assert_close(ours(query, pos), theirs(query, query_pos=pos, key_pos=pos))
+
+
+@pytest.mark.parametrize("reference_dims", [2, 4])
+def test_deformable_attention_is_mmcvs(reference_dims):
+    sizes = dict(embed_dims=24, num_heads=3, num_levels=2, num_points=5, dropout=0.0)
+    ours = MSDeformAttn(**sizes).double()
+    theirs = MultiScaleDeformableAttention(**sizes, batch_first=True).double()
+    for parameter in ours.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    inputs = dict(
+        query=torch.randn(2, 7, 24, dtype=torch.float64),
+        query_pos=torch.randn(2, 7, 24, dtype=torch.float64),
+        value=torch.randn(2, 26, 24, dtype=torch.float64),
+        reference_points=torch.rand(2, 7, 2, reference_dims, dtype=torch.float64),
+        spatial_shapes=torch.tensor([[4, 5], [2, 3]]),
+        level_start_index=torch.tensor([0, 20]),
+        key_padding_mask=torch.rand(2, 26) < 0.3,
+    )
+    torch.testing.assert_close(ours(**inputs), theirs(**inputs))
+
+
+@pytest.mark.parametrize("attention", [MSDeformAttn, MultiheadAttention])
+def test_batch_first_false_is_refused(attention):
+    with pytest.raises(ValueError, match="batch_first"):
+        attention(batch_first=False)

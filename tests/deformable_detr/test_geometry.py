@@ -1,0 +1,54 @@
+"""Masks, ratios and reference points against cases that can be counted by hand."""
+
+import torch
+
+from projects.deformable_detr.geometry import (
+    encoder_reference_points,
+    get_valid_ratios,
+    inverse_sigmoid,
+    padding_masks,
+    refine,
+    upcast,
+)
+
+CPU = torch.device("cpu")
+
+
+def test_padding_masks_cover_what_is_not_image():
+    (mask,) = padding_masks([(8, 16), (4, 8)], (8, 16), [(2, 4)], CPU)
+    assert not mask[0].any()
+    assert mask[1].tolist() == [[False, False, True, True], [True] * 4]
+    assert get_valid_ratios([mask]).tolist() == [[[1, 1]], [[0.5, 0.5]]]
+
+
+def test_reference_points_are_cell_centres_of_the_valid_part():
+    shapes = [(2, 4), (1, 2)]
+    masks = padding_masks([(8, 16), (8, 8)], (8, 16), shapes, CPU)
+    points = encoder_reference_points(shapes, get_valid_ratios(masks))
+    assert points.shape == (2, 10, 2, 2)
+    # Image 0 fills the batch: the same relative place on both levels.
+    torch.testing.assert_close(points[0, 0], torch.tensor([[0.125, 0.25], [0.125, 0.25]]))
+    # Image 1 is half as wide: its cell is still at 0.125 of the padded level, 0.25 of the image.
+    torch.testing.assert_close(points[1, 0], torch.tensor([[0.125, 0.25], [0.125, 0.25]]))
+    torch.testing.assert_close(points[1, 8, :, 0], torch.tensor([0.25, 0.25]))
+
+
+def test_inverse_sigmoid_inverts_and_stays_finite():
+    x = torch.linspace(0.001, 0.999, 50, dtype=torch.float64)
+    torch.testing.assert_close(inverse_sigmoid(x).sigmoid(), x)
+    assert inverse_sigmoid(torch.tensor([-1.0, 0.0, 1.0, 2.0])).isfinite().all()
+
+
+def test_refine_keeps_a_reference_that_is_not_corrected():
+    boxes = torch.rand(3, 4) * 0.8 + 0.1
+    torch.testing.assert_close(refine(torch.zeros(3, 4), boxes), boxes)
+    refined = refine(torch.zeros(3, 4), boxes[:, :2])
+    torch.testing.assert_close(refined[:, :2], boxes[:, :2])
+    assert (refined[:, 2:] == 0.5).all()
+
+
+def test_half_precision_is_raised_to_float32():
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        assert upcast(torch.ones(1, dtype=dtype)).dtype == torch.float32
+        assert refine(torch.zeros(1, 4, dtype=dtype), torch.full((1, 2), 0.5)).dtype == torch.float32
+    assert upcast(torch.ones(1, dtype=torch.float64)).dtype == torch.float64

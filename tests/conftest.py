@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# mmdet.models, which many tests compare with, cannot be imported before this where mmcv has no ops.
+import projects.deformable_detr  # noqa: F401
+
 REPO = Path(__file__).resolve().parents[1]
 
 

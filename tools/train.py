@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
 
 from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.launcher import (
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         nargs="?",
         const="auto",
         metavar="auto|PATH",
-        help="go on from the latest checkpoint in the work_dir, or from PATH",
+        help="go on from PATH, or from the latest checkpoint in the work_dir if there is one",
     )
     parser.add_argument(
         "--amp",
@@ -47,9 +48,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     cfg = read_config(args)
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else args.resume
+    resume_from = find_latest_checkpoint(cfg.work_dir) if args.resume == "auto" else args.resume
+    if resume_from:
+        cfg.resume, cfg.load_from = True, resume_from
     if args.amp:
         cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype=args.amp)
     if args.auto_scale_lr:

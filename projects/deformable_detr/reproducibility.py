@@ -24,8 +24,8 @@ class EpochSeedHook(Hook):
     epoch from one constant, which repeats the same augmentations. This hook leaves the workers to
     torch, which seeds them from the main process's generator.
 
-    The order holds for checkpoints at the end of an epoch, and for ``persistent_workers=False``: workers
-    that outlive an epoch hold generators that no checkpoint can restore.
+    It holds for checkpoints at the end of an epoch and with ``persistent_workers=False``: workers that
+    outlive an epoch hold generators that no checkpoint can restore.
     """
 
     # The last hook before the epoch: no other hook's draws come between the seed and the data.

@@ -1,0 +1,59 @@
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from projects.deformable_detr.launcher import run_tool
+
+
+@pytest.fixture
+def small_run(shapes_root, monkeypatch):
+    """What tests/tiny_ddetr.py needs: the drawings, and one thread, since in several it is slower."""
+    monkeypatch.setenv("SHAPES_ROOT", str(shapes_root))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def one_line_error(capsys, monkeypatch) -> Callable[..., str]:
+    """Runs a tool's ``main`` with a user's mistake and returns the one line that it prints."""
+    # The logger of an earlier run in this process complains that pytest has closed its stream.
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+
+    def run(main: Callable[[list[str]], None], *args: str | Path) -> str:
+        assert run_tool(partial(main, [str(arg) for arg in args])) == 1
+        printed = capsys.readouterr().err
+        assert "Traceback" not in printed
+        (error,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+        return error
+
+    return run
+
+
+@pytest.fixture
+def run_script(tmp_path) -> Callable[..., str]:
+    """Runs a shell script in ``tmp_path``, without a GPU, and returns what it prints."""
+
+    def run(script: Path, *args: str | Path) -> str:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        env = {**os.environ, "PATH": path, "PORT": port, "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(
+            ["bash", script, *args], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout + done.stderr
+
+    return run

@@ -1,0 +1,65 @@
+import pickle
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from projects.deformable_detr.registry import MODELS, SCOPE
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIG = REPO / "tests" / "tiny_ddetr.py"
+main = runpy.run_path(str(REPO / "tools" / "test.py"))["main"]
+
+
+pytestmark = pytest.mark.usefixtures("small_run")
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    """An untrained model's weights."""
+    model = MODELS.build(dict(Config.fromfile(CONFIG).model, _scope_=SCOPE))
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "epoch_1.pth")
+    return tmp_path / "epoch_1.pth"
+
+
+def test_prints_the_table_and_saves_predictions_and_pictures(tmp_path, checkpoint, capfd):
+    out = tmp_path / "out" / "results.pkl"
+    names = [f"experiment_name={tmp_path.name}", f"visualizer.name={tmp_path.name}"]
+    args = ["--out", out, "--show-dir", "pictures", "--work-dir", tmp_path, "--cfg-options", *names]
+    main(list(map(str, [CONFIG, checkpoint, *args])))
+
+    assert "Average Precision" in capfd.readouterr().out
+    results = pickle.loads(out.read_bytes())
+    assert len(results) == 4
+    assert set(results[0]["pred_instances"]) == {"bboxes", "labels", "scores"}
+    assert results[0]["pred_instances"]["bboxes"].shape == (10, 4)
+    assert len(list(tmp_path.glob("*/pictures/*.png"))) == 4
+
+
+def test_tests_in_two_processes(tmp_path, checkpoint, run_script):
+    script, out = REPO / "tools" / "dist_test.sh", tmp_path / "results.pkl"
+    printed = run_script(script, CONFIG, checkpoint, "2", "--out", out)
+    assert "Epoch(test) [2/2]" in printed  # two processes share the four images
+    assert sorted(result["img_id"] for result in pickle.loads(out.read_bytes())) == [1, 2, 3, 4]
+
+
+def test_refuses_a_torn_checkpoint(tmp_path, checkpoint, one_line_error):
+    torn = tmp_path / "epoch_2.pth"
+    torn.write_bytes(checkpoint.read_bytes()[:-1000])
+    error = one_line_error(main, CONFIG, torn, "--work-dir", tmp_path)
+    assert f"{torn}: the checkpoint is cut short" in error
+    assert "epoch_1.pth" in error
+
+
+def test_refuses_another_file_type_for_predictions(tmp_path, checkpoint, one_line_error):
+    error = one_line_error(main, CONFIG, checkpoint, "--out", "results.json")
+    assert "--out results.json: " in error
+
+
+def test_refuses_to_draw_without_the_hook(tmp_path, checkpoint, one_line_error):
+    heir = tmp_path / "heir.py"
+    heir.write_text(f"_base_ = '{CONFIG}'\ndefault_hooks = dict(visualization=None)\n")
+    args = [heir, checkpoint, "--show-dir", "pictures", "--work-dir", tmp_path]
+    assert "default_hooks.visualization" in one_line_error(main, *args)

@@ -22,7 +22,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from mmdet.datasets import BaseDetDataset
+from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from PIL import Image
 
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def draw_sheet(
-    dataset: BaseDetDataset, results: list[dict], out: Path, num_images: int, score_thr: float
+    dataset: BaseDataset, results: list[dict], out: Path, num_images: int, score_thr: float
 ) -> None:
     """Draw evenly spread images of a test set.
 

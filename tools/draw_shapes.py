@@ -99,7 +99,7 @@ def place_boxes(
     for _ in range(20 * num_boxes):
         if len(placed) == num_boxes:
             return
-        side = int(round(math.exp(rng.uniform(math.log(8), math.log(size / 2)))))
+        side = int(round(math.exp(rng.uniform(math.log(10), math.log(size / 2)))))
         x, y = (int(v) for v in rng.integers(0, size - side, 2))
         if all(
             x + side <= x2 or x2 + side2 <= x or y + side <= y2 or y2 + side2 <= y

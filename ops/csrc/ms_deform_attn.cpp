@@ -62,17 +62,17 @@ std::vector<Level> checked_levels(const Tensor& spatial_shapes, const Tensor& le
   const int64_t* sizes = packed_shapes.const_data_ptr<int64_t>();
   const int64_t* starts = packed_starts.const_data_ptr<int64_t>();
 
+  STD_TORCH_CHECK(shape.num_value <= kMaxPositions, "value must have at most 2^30 positions, got ",
+                  shape.num_value);
   std::vector<Level> levels;
   for (int64_t i = 0; i < shape.num_levels; ++i) {
-    const Level level{starts[i], sizes[2 * i], sizes[2 * i + 1]};
-    // Each factor is bounded before they are multiplied, so that the product cannot overflow.
-    const bool inside = level.start >= 0 && level.start < shape.num_value && level.height >= 1 &&
-                        level.width >= 1 && level.height <= shape.num_value &&
-                        level.width <= (shape.num_value - level.start) / level.height;
-    STD_TORCH_CHECK(inside, "level ", i, " of shape (", level.height, ", ", level.width,
-                    ") that starts at ", level.start, " exceeds the value, which has ",
-                    shape.num_value, " positions");
-    levels.push_back(level);
+    const int64_t start = starts[i], height = sizes[2 * i], width = sizes[2 * i + 1];
+    // A division, because the product of height and width could overflow.
+    const bool inside = start >= 0 && start < shape.num_value && height >= 1 && width >= 1 &&
+                        width <= (shape.num_value - start) / height;
+    STD_TORCH_CHECK(inside, "level ", i, " of shape (", height, ", ", width, ") that starts at ",
+                    start, " exceeds the value, which has ", shape.num_value, " positions");
+    levels.push_back({int32_t(start), int32_t(height), int32_t(width)});
   }
   return levels;
 }

@@ -16,39 +16,43 @@
 
 namespace ms_deform_attn {
 
-constexpr int64_t kOutside = -1;
+constexpr int32_t kOutside = -1;
 
-// Offsets of the sample's four pixels (top left, top right, bottom left, bottom right) from the
-// first of the head, and its distance from the top left one. kOutside marks zero padding.
+// Positions in the value of the sample's four pixels (top left, top right, bottom left, bottom
+// right), and its distance from the top left one. kOutside marks zero padding.
 template <typename T>
 struct Sample {
-  int64_t corners[4];
+  int32_t pixels[4];
   T right;
   T down;
 };
 
+// Free of branches, so that compilers vectorise it over samples.
 template <typename T>
-MSDA_INLINE Sample<T> locate(const Level& level, T x_location, T y_location, int64_t pixel_stride) {
+MSDA_INLINE Sample<T> locate(const Level& level, T x_location, T y_location) {
   const T x = x_location * T(level.width) - T(0.5);
   const T y = y_location * T(level.height) - T(0.5);
-  if (!(x > -1 && y > -1 && x < T(level.width) && y < T(level.height))) {
-    // Far outside counts as zero; a location that is no number gives a result that is none.
-    const T distance = x != x || y != y ? T(NAN) : T(0);
-    return {{kOutside, kOutside, kOutside, kOutside}, distance, distance};
-  }
-  const int64_t left = int64_t(x) - (x < 0);  // floor, as x > -1
-  const int64_t top = int64_t(y) - (y < 0);
-  const int64_t down_stride = level.width * pixel_stride;
-  const int64_t corner = level.start * pixel_stride + top * down_stride + left * pixel_stride;
-  Sample<T> sample{{corner, corner + pixel_stride, corner + down_stride,
-                    corner + down_stride + pixel_stride},
-                   x - T(left),
-                   y - T(top)};
-  if (left < 0) sample.corners[0] = sample.corners[2] = kOutside;
-  if (left + 1 == level.width) sample.corners[1] = sample.corners[3] = kOutside;
-  if (top < 0) sample.corners[0] = sample.corners[1] = kOutside;
-  if (top + 1 == level.height) sample.corners[2] = sample.corners[3] = kOutside;
-  return sample;
+  const bool inside = (x > -1) & (y > -1) & (x < T(level.width)) & (y < T(level.height));
+  const T safe_x = inside ? x : T(0), safe_y = inside ? y : T(0);
+  const int32_t left = int32_t(safe_x) - (safe_x < 0);  // floor, as x > -1
+  const int32_t top = int32_t(safe_y) - (safe_y < 0);
+  const int32_t first = level.start + top * level.width + left;
+
+  // Each is kOutside, all bits one, or zero: or-ing it marks a position as outside or leaves it.
+  const int32_t all = inside ? 0 : kOutside;
+  const int32_t lefts = left < 0 ? kOutside : all;
+  const int32_t rights = left + 1 == level.width ? kOutside : all;
+  const int32_t tops = top < 0 ? kOutside : 0;
+  const int32_t bottoms = top + 1 == level.height ? kOutside : 0;
+
+  // What lies outside counts as zero; a location that is no number gives a result that is none.
+  const T nothing = (x != x) | (y != y) ? T(NAN) : T(0);
+  return {{first | tops | lefts,
+           (first + 1) | tops | rights,
+           (first + level.width) | bottoms | lefts,
+           (first + level.width + 1) | bottoms | rights},
+          inside ? safe_x - T(left) : nothing,
+          inside ? safe_y - T(top) : nothing};
 }
 
 }  // namespace ms_deform_attn

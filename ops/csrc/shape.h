@@ -16,10 +16,14 @@ struct Shape {
 };
 
 // A level is an image of height x width pixels, rows first, from position `start` of the value on.
+// Positions fit into 32 bits, offsets of elements need not.
 struct Level {
-  int64_t start;
-  int64_t height;
-  int64_t width;
+  int32_t start;
+  int32_t height;
+  int32_t width;
 };
+
+// Leaves room for positions one row beyond the value.
+constexpr int64_t kMaxPositions = int64_t(1) << 30;
 
 }  // namespace ms_deform_attn

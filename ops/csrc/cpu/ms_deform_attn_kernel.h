@@ -41,9 +41,59 @@ struct Gradients {
   T* weights;
 };
 
+// The samples of one head of one query, located all at once.
 template <typename T>
-MSDA_INLINE T* row(T* base, int64_t offset, T* padding) {
-  return offset == kOutside ? padding : base + offset;
+class Samples {
+ public:
+  Samples(const Shape& shape, const Level* levels)
+      : size_(shape.num_levels * shape.num_points), pixels_(4 * size_), distances_(2 * size_) {
+    for (int64_t s = 0; s < size_; ++s) {
+      const Level& level = levels[s / shape.num_points];
+      starts_.push_back(level.start);
+      heights_.push_back(level.height);
+      widths_.push_back(level.width);
+    }
+  }
+
+  MSDA_INLINE void locate(const T* locations) {
+    const int64_t size = size_;
+    const int32_t *starts = starts_.data(), *heights = heights_.data(), *widths = widths_.data();
+    int32_t* pixels = pixels_.data();
+    T* distances = distances_.data();
+#pragma omp simd
+    for (int64_t s = 0; s < size; ++s) {
+      const auto sample = ms_deform_attn::locate<T>({starts[s], heights[s], widths[s]},
+                                                    locations[2 * s], locations[2 * s + 1]);
+      pixels[s] = sample.pixels[0];
+      pixels[s + size] = sample.pixels[1];
+      pixels[s + 2 * size] = sample.pixels[2];
+      pixels[s + 3 * size] = sample.pixels[3];
+      distances[s] = sample.right;
+      distances[s + size] = sample.down;
+    }
+  }
+
+  int64_t size() const { return size_; }
+
+  MSDA_INLINE Sample<T> operator[](int64_t s) const {
+    return {{pixels_[s], pixels_[s + size_], pixels_[s + 2 * size_], pixels_[s + 3 * size_]},
+            distances_[s],
+            distances_[s + size_]};
+  }
+
+  T width(int64_t s) const { return T(widths_[s]); }
+  T height(int64_t s) const { return T(heights_[s]); }
+
+ private:
+  int64_t size_;
+  std::vector<int32_t> pixels_;
+  std::vector<T> distances_;
+  std::vector<int32_t> starts_, heights_, widths_;
+};
+
+template <typename T>
+MSDA_INLINE T* row(T* base, int32_t pixel, int64_t pixel_stride, T* padding) {
+  return pixel == kOutside ? padding : base + pixel * pixel_stride;
 }
 
 // kDims is the number of channels of a head where it is known to the compiler, else 0.
@@ -51,36 +101,33 @@ template <typename T, int kDims>
 MSDA_INLINE void forward_loop(const Inputs<T>& inputs, T* output, int64_t begin, int64_t end) {
   const Shape& shape = inputs.shape;
   const int64_t dims = kDims > 0 ? kDims : shape.head_dims;
-  const int64_t num_samples = shape.num_levels * shape.num_points;
+  const int64_t stride = inputs.strides.pixel;
   const std::vector<T> padding(dims, T(0));
+  Samples<T> samples(shape, inputs.levels);
 
   for (int64_t i = begin; i < end; ++i) {  // i counts queries within heads within images
     const int64_t query = i % shape.num_queries;
     const int64_t head = i / shape.num_queries % shape.num_heads;
     const int64_t image = i / shape.num_queries / shape.num_heads;
     const int64_t where = (image * shape.num_queries + query) * shape.num_heads + head;
-    const T* value =
-        inputs.value + image * inputs.strides.batch + head * inputs.strides.head;
-    const T* location = inputs.locations + where * num_samples * 2;
-    const T* weight = inputs.weights + where * num_samples;
+    const T* value = inputs.value + image * inputs.strides.batch + head * inputs.strides.head;
+    const T* weights = inputs.weights + where * samples.size();
     T* MSDA_RESTRICT out = output + where * dims;
 
     for (int64_t d = 0; d < dims; ++d) out[d] = 0;
-    for (int64_t l = 0; l < shape.num_levels; ++l) {
-      for (int64_t p = 0; p < shape.num_points; ++p, location += 2, ++weight) {
-        const auto sample =
-            locate(inputs.levels[l], location[0], location[1], inputs.strides.pixel);
-        const T* v0 = row(value, sample.corners[0], padding.data());
-        const T* v1 = row(value, sample.corners[1], padding.data());
-        const T* v2 = row(value, sample.corners[2], padding.data());
-        const T* v3 = row(value, sample.corners[3], padding.data());
-        const T bottom = *weight * sample.down, top = *weight - bottom;
-        const T w1 = top * sample.right, w0 = top - w1;
-        const T w3 = bottom * sample.right, w2 = bottom - w3;
+    samples.locate(inputs.locations + where * samples.size() * 2);
+    for (int64_t s = 0; s < samples.size(); ++s) {
+      const auto sample = samples[s];
+      const T* v0 = row<const T>(value, sample.pixels[0], stride, padding.data());
+      const T* v1 = row<const T>(value, sample.pixels[1], stride, padding.data());
+      const T* v2 = row<const T>(value, sample.pixels[2], stride, padding.data());
+      const T* v3 = row<const T>(value, sample.pixels[3], stride, padding.data());
+      const T bottom = weights[s] * sample.down, top = weights[s] - bottom;
+      const T w1 = top * sample.right, w0 = top - w1;
+      const T w3 = bottom * sample.right, w2 = bottom - w3;
 #pragma omp simd
-        for (int64_t d = 0; d < dims; ++d) {
-          out[d] += w0 * v0[d] + w1 * v1[d] + w2 * v2[d] + w3 * v3[d];
-        }
+      for (int64_t d = 0; d < dims; ++d) {
+        out[d] += w0 * v0[d] + w1 * v1[d] + w2 * v2[d] + w3 * v3[d];
       }
     }
   }
@@ -91,9 +138,10 @@ MSDA_INLINE void backward_loop(const Inputs<T>& inputs, const Gradients<T>& grad
                                int64_t begin, int64_t end) {
   const Shape& shape = inputs.shape;
   const int64_t dims = kDims > 0 ? kDims : shape.head_dims;
-  const int64_t num_samples = shape.num_levels * shape.num_points;
-  std::vector<T> padding(dims, T(0));
+  const int64_t stride = inputs.strides.pixel;
+  const std::vector<T> padding(dims, T(0));
   std::vector<T> ignored(dims, T(0));
+  Samples<T> samples(shape, inputs.levels);
 
   for (int64_t i = begin; i < end; ++i) {  // i counts heads within images
     const int64_t image = i / shape.num_heads;
@@ -105,42 +153,40 @@ MSDA_INLINE void backward_loop(const Inputs<T>& inputs, const Gradients<T>& grad
     for (int64_t query = 0; query < shape.num_queries; ++query) {
       const int64_t where = (image * shape.num_queries + query) * shape.num_heads + head;
       const T* MSDA_RESTRICT grad = gradients.output + where * dims;
-      int64_t s = where * num_samples;
-      for (int64_t l = 0; l < shape.num_levels; ++l) {
-        const Level& level = inputs.levels[l];
-        for (int64_t p = 0; p < shape.num_points; ++p, ++s) {
-          const T weight = inputs.weights[s];
-          const auto sample = locate(level, inputs.locations[2 * s], inputs.locations[2 * s + 1],
-                                     inputs.strides.pixel);
-          const T* v0 = row<const T>(value, sample.corners[0], padding.data());
-          const T* v1 = row<const T>(value, sample.corners[1], padding.data());
-          const T* v2 = row<const T>(value, sample.corners[2], padding.data());
-          const T* v3 = row<const T>(value, sample.corners[3], padding.data());
-          T dot0 = 0, dot1 = 0, dot2 = 0, dot3 = 0;
-#pragma omp simd reduction(+ : dot0, dot1, dot2, dot3)
-          for (int64_t d = 0; d < dims; ++d) {
-            dot0 += grad[d] * v0[d];
-            dot1 += grad[d] * v1[d];
-            dot2 += grad[d] * v2[d];
-            dot3 += grad[d] * v3[d];
-          }
-          const T top = dot0 + sample.right * (dot1 - dot0);
-          const T bottom = dot2 + sample.right * (dot3 - dot2);
-          const T along_x = (dot1 - dot0) + sample.down * ((dot3 - dot2) - (dot1 - dot0));
-          gradients.weights[s] = top + sample.down * (bottom - top);
-          gradients.locations[2 * s] = weight * T(level.width) * along_x;
-          gradients.locations[2 * s + 1] = weight * T(level.height) * (bottom - top);
+      const T* weights = inputs.weights + where * samples.size();
+      T* grad_weights = gradients.weights + where * samples.size();
+      T* grad_locations = gradients.locations + where * samples.size() * 2;
 
-          const T lower = weight * sample.down, upper = weight - lower;
-          const T w1 = upper * sample.right, w0 = upper - w1;
-          const T w3 = lower * sample.right, w2 = lower - w3;
-          const T corner_weights[4] = {w0, w1, w2, w3};
-          for (int c = 0; c < 4; ++c) {
-            T* MSDA_RESTRICT g = row(grad_value, sample.corners[c], ignored.data());
-            const T w = corner_weights[c];
+      samples.locate(inputs.locations + where * samples.size() * 2);
+      for (int64_t s = 0; s < samples.size(); ++s) {
+        const auto sample = samples[s];
+        const T* v0 = row<const T>(value, sample.pixels[0], stride, padding.data());
+        const T* v1 = row<const T>(value, sample.pixels[1], stride, padding.data());
+        const T* v2 = row<const T>(value, sample.pixels[2], stride, padding.data());
+        const T* v3 = row<const T>(value, sample.pixels[3], stride, padding.data());
+        T dot0 = 0, dot1 = 0, dot2 = 0, dot3 = 0;
+#pragma omp simd reduction(+ : dot0, dot1, dot2, dot3)
+        for (int64_t d = 0; d < dims; ++d) {
+          dot0 += grad[d] * v0[d];
+          dot1 += grad[d] * v1[d];
+          dot2 += grad[d] * v2[d];
+          dot3 += grad[d] * v3[d];
+        }
+        const T top = dot0 + sample.right * (dot1 - dot0);
+        const T bottom = dot2 + sample.right * (dot3 - dot2);
+        const T along_x = (dot1 - dot0) + sample.down * ((dot3 - dot2) - (dot1 - dot0));
+        grad_weights[s] = top + sample.down * (bottom - top);
+        grad_locations[2 * s] = weights[s] * samples.width(s) * along_x;
+        grad_locations[2 * s + 1] = weights[s] * samples.height(s) * (bottom - top);
+
+        const T lower = weights[s] * sample.down, upper = weights[s] - lower;
+        const T w1 = upper * sample.right, w3 = lower * sample.right;
+        const T pixel_weights[4] = {upper - w1, w1, lower - w3, w3};
+        for (int c = 0; c < 4; ++c) {
+          T* MSDA_RESTRICT g = row(grad_value, sample.pixels[c], stride, ignored.data());
+          const T w = pixel_weights[c];
 #pragma omp simd
-            for (int64_t d = 0; d < dims; ++d) g[d] += w * grad[d];
-          }
+          for (int64_t d = 0; d < dims; ++d) g[d] += w * grad[d];
         }
       }
     }

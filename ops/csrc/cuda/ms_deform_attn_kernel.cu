@@ -10,13 +10,13 @@ constexpr int kThreads = 256;
 constexpr int kWarp = 32;
 
 template <typename T>
-__device__ T at(const T* channel, int64_t offset) {
-  return offset == kOutside ? T(0) : channel[offset];
+__device__ T at(const T* channel, int32_t pixel, int64_t pixel_stride) {
+  return pixel == kOutside ? T(0) : channel[pixel * pixel_stride];
 }
 
 template <typename T>
-__device__ void add_at(T* channel, int64_t offset, T amount) {
-  if (offset != kOutside) atomicAdd(channel + offset, amount);
+__device__ void add_at(T* channel, int32_t pixel, int64_t pixel_stride, T amount) {
+  if (pixel != kOutside) atomicAdd(channel + pixel * pixel_stride, amount);
 }
 
 template <typename T>
@@ -43,9 +43,11 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const Inputs<T> input
   for (int64_t l = 0; l < shape.num_levels; ++l) {
     for (int64_t p = 0; p < shape.num_points; ++p, ++s) {
       const auto sample = locate(inputs.levels.level[l], inputs.locations[2 * s],
-                                 inputs.locations[2 * s + 1], pixel_stride);
-      const T v0 = at(channel, sample.corners[0]), v1 = at(channel, sample.corners[1]);
-      const T v2 = at(channel, sample.corners[2]), v3 = at(channel, sample.corners[3]);
+                                 inputs.locations[2 * s + 1]);
+      const T v0 = at(channel, sample.pixels[0], pixel_stride);
+      const T v1 = at(channel, sample.pixels[1], pixel_stride);
+      const T v2 = at(channel, sample.pixels[2], pixel_stride);
+      const T v3 = at(channel, sample.pixels[3], pixel_stride);
       const T top = v0 + sample.right * (v1 - v0);
       const T bottom = v2 + sample.right * (v3 - v2);
       sum += inputs.weights[s] * (top + sample.down * (bottom - top));
@@ -76,13 +78,14 @@ __global__ void __launch_bounds__(kThreads)
     const Level& level = inputs.levels.level[l];
     for (int64_t p = 0; p < shape.num_points; ++p, ++s) {
       const T weight = inputs.weights[s];
-      const auto sample =
-          locate(level, inputs.locations[2 * s], inputs.locations[2 * s + 1], pixel_stride);
+      const auto sample = locate(level, inputs.locations[2 * s], inputs.locations[2 * s + 1]);
       T along_weight = 0, along_x = 0, along_y = 0;
       for (int64_t d = lane; d < shape.head_dims; d += kWarp) {
         const T grad = grad_output[d];
-        const T v0 = at(value + d, sample.corners[0]), v1 = at(value + d, sample.corners[1]);
-        const T v2 = at(value + d, sample.corners[2]), v3 = at(value + d, sample.corners[3]);
+        const T v0 = at(value + d, sample.pixels[0], pixel_stride);
+        const T v1 = at(value + d, sample.pixels[1], pixel_stride);
+        const T v2 = at(value + d, sample.pixels[2], pixel_stride);
+        const T v3 = at(value + d, sample.pixels[3], pixel_stride);
         const T top = v0 + sample.right * (v1 - v0);
         const T bottom = v2 + sample.right * (v3 - v2);
         along_weight += grad * (top + sample.down * (bottom - top));
@@ -90,10 +93,10 @@ __global__ void __launch_bounds__(kThreads)
         along_y += grad * (bottom - top);
 
         const T lower = grad * weight * sample.down, upper = grad * weight - lower;
-        add_at(grad_value + d, sample.corners[0], upper - upper * sample.right);
-        add_at(grad_value + d, sample.corners[1], upper * sample.right);
-        add_at(grad_value + d, sample.corners[2], lower - lower * sample.right);
-        add_at(grad_value + d, sample.corners[3], lower * sample.right);
+        add_at(grad_value + d, sample.pixels[0], pixel_stride, upper - upper * sample.right);
+        add_at(grad_value + d, sample.pixels[1], pixel_stride, upper * sample.right);
+        add_at(grad_value + d, sample.pixels[2], pixel_stride, lower - lower * sample.right);
+        add_at(grad_value + d, sample.pixels[3], pixel_stride, lower * sample.right);
       }
       along_weight = sum_over_warp(along_weight);
       along_x = sum_over_warp(along_x);

@@ -1,10 +1,15 @@
 """What several test files use."""
 
 import importlib.util
+import os
 from pathlib import Path
+
+# Many tiny tensors: a second thread only waits. Processes that tests start inherit this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+# ruff: noqa: E402
 # mmdet.models, which many tests compare with, cannot be imported before this where mmcv has no ops.
 import projects.deformable_detr  # noqa: F401
 

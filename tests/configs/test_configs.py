@@ -26,7 +26,10 @@ def test_config_builds(path):
     cfg = load(path)
     check_config(cfg)
     model = MODELS.build(cfg.model)
-    for part in (model, *(getattr(model, name) for name in ("neck", "encoder", "decoder", "queries"))):
+    for part in (
+        model,
+        *(getattr(model, name) for name in ("neck", "encoder", "decoder", "queries")),
+    ):
         assert type(part).__module__.startswith(OURS)
     assert type(model.bbox_head.assigner).__module__.startswith(OURS)
     assert type(model.backbone).__module__.startswith("mmdet")

@@ -50,5 +50,7 @@ def test_refine_keeps_a_reference_that_is_not_corrected():
 def test_half_precision_is_raised_to_float32():
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         assert upcast(torch.ones(1, dtype=dtype)).dtype == torch.float32
-        assert refine(torch.zeros(1, 4, dtype=dtype), torch.full((1, 2), 0.5)).dtype == torch.float32
+        assert (
+            refine(torch.zeros(1, 4, dtype=dtype), torch.full((1, 2), 0.5)).dtype == torch.float32
+        )
     assert upcast(torch.ones(1, dtype=torch.float64)).dtype == torch.float64

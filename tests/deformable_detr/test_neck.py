@@ -22,7 +22,9 @@ def test_channel_mapper_is_mmdets(num_outs, norm_cfg):
     assert len(outs) == len(expected)
     for a, b in zip(outs, expected, strict=True):
         torch.testing.assert_close(a, b)
-    gradients = [torch.autograd.grad(sum(x.square().sum() for x in o), inputs) for o in (outs, expected)]
+    gradients = [
+        torch.autograd.grad(sum(x.square().sum() for x in o), inputs) for o in (outs, expected)
+    ]
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b)
 

@@ -36,7 +36,7 @@ test_pipeline = [
     ),
 ]
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=2,
     persistent_workers=False,
     sampler=dict(type="DefaultSampler", shuffle=True),
@@ -73,12 +73,12 @@ test_evaluator = val_evaluator
 max_epochs = 60
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=4e-4, weight_decay=1e-4),
+    optimizer=dict(type="AdamW", lr=7e-4, weight_decay=1e-4),
     clip_grad=dict(max_norm=1.0, norm_type=2),
     paramwise_cfg=dict(custom_keys={"sampling_offsets": dict(lr_mult=0.1)}),
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=200),
     dict(
         type="CosineAnnealingLR",
         T_max=max_epochs,
@@ -94,4 +94,5 @@ default_hooks = dict(
     logger=dict(interval=10),
     checkpoint=dict(max_keep_ckpts=3, save_best="coco/bbox_mAP", rule="greater"),
 )
-auto_scale_lr = dict(enable=False, base_batch_size=8)
+randomness = dict(seed=0)
+auto_scale_lr = dict(enable=False, base_batch_size=4)

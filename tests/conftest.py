@@ -9,7 +9,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-# ruff: noqa: E402
 # mmdet.models, which many tests compare with, cannot be imported before this where mmcv has no ops.
 import projects.deformable_detr  # noqa: F401
 

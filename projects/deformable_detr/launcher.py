@@ -48,6 +48,7 @@ def _key_value(option: str) -> str:
 def read_config(args: Namespace) -> Config:
     """Read ``args.config``, merge ``args.cfg_options`` and set ``work_dir`` and ``launcher``.
 
+    The option ``data_root`` moves every path that begins with the config's own ``data_root``.
     The work_dir is the first of ``args.work_dir``, the config's own and ``work_dirs/<config name>``.
 
     Raises:
@@ -55,6 +56,8 @@ def read_config(args: Namespace) -> Config:
             or the work_dir can't be written.
     """
     cfg = _parse(Path(args.config))
+    if "data_root" in args.cfg_options and "data_root" in cfg:
+        _move_data(cfg, args.cfg_options["data_root"])
     try:
         cfg.merge_from_dict(args.cfg_options)
     except (AssertionError, KeyError, TypeError, IndexError) as error:
@@ -91,6 +94,24 @@ def _place(error: Exception, file: str) -> str:
 def _summary(error: Exception) -> str:
     message = error.msg if isinstance(error, SyntaxError) else error
     return f"{type(error).__name__}: {message}"
+
+
+def _move_data(cfg: Config, new_root: str) -> None:
+    """Replace ``cfg.data_root`` wherever a path begins with it."""
+    old_root = cfg.data_root
+
+    def moved(value):
+        if isinstance(value, str) and value.startswith(old_root):
+            return str(Path(new_root, value[len(old_root) :])) + "/" * value.endswith("/")
+        if isinstance(value, dict):
+            for key in value:
+                value[key] = moved(value[key])
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(moved, value))
+        return value
+
+    for key in list(cfg):
+        cfg[key] = moved(cfg[key])
 
 
 def _check_writable(folder: Path) -> None:

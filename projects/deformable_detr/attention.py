@@ -1,5 +1,7 @@
 """The two attentions of a layer, each with its residual: output = query + dropout(attention)."""
 
+from collections.abc import Sequence
+
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -40,8 +42,8 @@ class MSDeformAttn(ops.MSDeformAttn):
         query_pos: Tensor,
         value: Tensor,
         reference_points: Tensor,
-        spatial_shapes: Tensor,
-        level_start_index: Tensor,
+        spatial_shapes: Sequence[tuple[int, int]],
+        level_start_index: Sequence[int],
         key_padding_mask: Tensor | None = None,
     ) -> Tensor:
         """Attend from each query to a few points around its reference.
@@ -51,8 +53,8 @@ class MSDeformAttn(ops.MSDeformAttn):
             query_pos: same shape, added to the query to choose points and weights.
             value: (bs, num_value, embed_dims).
             reference_points: (bs, num_queries, num_levels, 2 or 4), in units of the padded level.
-            spatial_shapes: (num_levels, 2), (h, w) of each level.
-            level_start_index: (num_levels,), where each level starts in ``value``.
+            spatial_shapes: (h, w) of each level.
+            level_start_index: where each level starts in ``value``.
             key_padding_mask: (bs, num_value), True on padding.
 
         Returns:

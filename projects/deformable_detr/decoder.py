@@ -1,5 +1,7 @@
 """The decoder: object queries attend to each other, then to a few points of the memory."""
 
+from collections.abc import Sequence
+
 import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
@@ -83,8 +85,8 @@ class DeformableDetrTransformerDecoder(BaseModule):
         reference_points: Tensor,
         value: Tensor,
         key_padding_mask: Tensor,
-        spatial_shapes: Tensor,
-        level_start_index: Tensor,
+        spatial_shapes: Sequence[tuple[int, int]],
+        level_start_index: Sequence[int],
         valid_ratios: Tensor,
         reg_branches: nn.ModuleList | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
@@ -96,8 +98,8 @@ class DeformableDetrTransformerDecoder(BaseModule):
             reference_points: (bs, num_queries, 2 or 4), centres or boxes (cx, cy, w, h) in [0, 1].
             value: the memory, (bs, num_value, embed_dims).
             key_padding_mask: (bs, num_value), True on padding.
-            spatial_shapes: (num_levels, 2), (h, w) of each level.
-            level_start_index: (num_levels,), where each level starts in ``value``.
+            spatial_shapes: (h, w) of each level.
+            level_start_index: where each level starts in ``value``.
             valid_ratios: (bs, num_levels, 2).
             reg_branches: the head's box branches, one a layer, if each layer refines the references
                 for the next one; else the references stay.

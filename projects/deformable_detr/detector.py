@@ -1,6 +1,7 @@
 """The detector: the order of the stages and nothing else."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from mmdet.models.detectors import BaseDetector
@@ -118,17 +119,17 @@ class DeformableDETR(BaseDetector):
             (None unless two-stage; see `Queries`).
         """
         feats = self.extract_feat(batch_inputs)
-        level_shapes = [tuple(feat.shape[-2:]) for feat in feats]
-        img_shapes = [sample.img_shape[:2] for sample in batch_data_samples]
         masks = padding_masks(
-            img_shapes, batch_inputs.shape[-2:], level_shapes, batch_inputs.device
+            [sample.img_shape[:2] for sample in batch_data_samples],
+            batch_inputs.shape[-2:],
+            [feat.shape[-2:] for feat in feats],
+            batch_inputs.device,
         )
-        levels = self.describe_levels(masks, level_shapes)
+        levels = self.describe_levels(masks)
 
         memory = self.encoder(
             query=torch.cat([feat.flatten(2).transpose(1, 2) for feat in feats], 1),
             query_pos=self.embed_positions(masks),
-            level_shapes=level_shapes,
             **levels,
         )
         queries = self.queries(
@@ -149,16 +150,14 @@ class DeformableDETR(BaseDetector):
             enc_outputs_coord=queries.enc_outputs_coord,
         )
 
-    def describe_levels(
-        self, masks: Sequence[Tensor], level_shapes: Sequence[tuple[int, int]]
-    ) -> dict[str, Tensor]:
-        """What each attention must know of the levels: mask, shapes, starts and valid ratios."""
-        spatial_shapes = torch.tensor(level_shapes, device=masks[0].device)
-        sizes = spatial_shapes.prod(1)
+    def describe_levels(self, masks: Sequence[Tensor]) -> dict:
+        """What every attention must know of the levels: mask, shapes, starts and valid ratios."""
+        spatial_shapes = [tuple(mask.shape[1:]) for mask in masks]
+        ends = list(accumulate(h * w for h, w in spatial_shapes))
         return dict(
             key_padding_mask=torch.cat([mask.flatten(1) for mask in masks], 1),
             spatial_shapes=spatial_shapes,
-            level_start_index=sizes.cumsum(0) - sizes,
+            level_start_index=[0, *ends[:-1]],
             valid_ratios=get_valid_ratios(masks),
         )
 

@@ -63,9 +63,8 @@ class DeformableDetrTransformerEncoder(BaseModule):
         query: Tensor,
         query_pos: Tensor,
         key_padding_mask: Tensor,
-        level_shapes: Sequence[tuple[int, int]],
-        spatial_shapes: Tensor,
-        level_start_index: Tensor,
+        spatial_shapes: Sequence[tuple[int, int]],
+        level_start_index: Sequence[int],
         valid_ratios: Tensor,
     ) -> Tensor:
         """Encode the levels, flattened and put one after the other.
@@ -74,15 +73,14 @@ class DeformableDetrTransformerEncoder(BaseModule):
             query: (bs, num_value, embed_dims).
             query_pos: same shape, position and level of each cell.
             key_padding_mask: (bs, num_value), True on padding.
-            level_shapes: (h, w) of each level as Python numbers.
-            spatial_shapes: the same as a tensor (num_levels, 2).
-            level_start_index: (num_levels,), where each level starts in ``query``.
+            spatial_shapes: (h, w) of each level.
+            level_start_index: where each level starts in ``query``.
             valid_ratios: (bs, num_levels, 2).
 
         Returns:
             The memory, (bs, num_value, embed_dims).
         """
-        reference_points = encoder_reference_points(level_shapes, valid_ratios)
+        reference_points = encoder_reference_points(spatial_shapes, valid_ratios)
         for layer in self.layers:
             query = layer(
                 query,

@@ -28,8 +28,9 @@ def test_encoder_is_mmdets():
         query=torch.randn(2, 60, 24, dtype=torch.float64),
         query_pos=torch.randn(2, 60, 24, dtype=torch.float64),
         key_padding_mask=torch.cat([mask.flatten(1) for mask in masks], 1),
-        spatial_shapes=torch.tensor(SHAPES),
-        level_start_index=torch.tensor([0, 48]),
         valid_ratios=get_valid_ratios(masks),
     )
-    torch.testing.assert_close(ours(**inputs, level_shapes=SHAPES), theirs(**inputs))
+    levels = torch.tensor(SHAPES), torch.tensor([0, 48])
+    expected = theirs(**inputs, spatial_shapes=levels[0], level_start_index=levels[1])
+    encoded = ours(**inputs, spatial_shapes=SHAPES, level_start_index=[0, 48])
+    torch.testing.assert_close(encoded, expected)

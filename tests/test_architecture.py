@@ -1,0 +1,67 @@
+"""Imports go one way, and a newcomer can read a file in one sitting."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+PROJECT = REPO / "projects" / "deformable_detr"
+THIRD_PARTY = {"mmcv", "mmdet", "mmengine", "ops", "scipy"}
+
+# What a file may import, from this package and from the packages above; the standard library, torch and
+# numpy are free. A file that is not named may import all but tools and tests.
+ALLOWED = {
+    "errors": set(),
+    "geometry": set(),
+    "registry": {"mmdet", "mmengine"},
+    "attention": {"mmengine", "ops", "registry"},
+    "neck": {"mmcv", "mmengine", "registry"},
+    "positional_encoding": {"mmengine", "geometry", "registry"},
+    "encoder": {"mmcv", "mmengine", "geometry", "registry"},
+    "decoder": {"mmcv", "mmengine", "geometry", "registry"},
+    "proposals": {"mmengine", "geometry", "registry"},
+    "detector": {"mmdet", "attention", "geometry", "registry"},
+    "head": {"mmdet", "mmengine", "geometry", "registry", "task_modules"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of this package and third-party packages that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            names |= {node.module.split(".")[0]} if node.module else {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_imports_go_one_way(name):
+    ours = {path.stem for path in PROJECT.iterdir()}
+    assert imported(PROJECT / f"{name}.py") & (ours | THIRD_PARTY) <= ALLOWED[name]
+
+
+@pytest.mark.parametrize("path", sorted((REPO / "ops").glob("*.py")), ids=lambda path: path.name)
+def test_op_needs_torch_alone(path):
+    assert not imported(path) & (THIRD_PARTY - {"ops"} | {"numpy", "projects"})
+
+
+@pytest.mark.parametrize("folder", ["ops", "projects"])
+def test_nothing_imports_tools_or_tests(folder):
+    for path in (REPO / folder).rglob("*.py"):
+        assert not imported(path) & {"tools", "tests"}, path
+
+
+def test_projects_is_open_for_other_checkouts():
+    """With an ``__init__.py`` in it, the projects of other checkouts would vanish."""
+    assert not (REPO / "projects" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("folder", ["ops", "projects", "tools"])
+def test_files_are_short(folder):
+    for path in (REPO / folder).rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 260, path

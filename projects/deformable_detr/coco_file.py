@@ -47,7 +47,11 @@ class CocoFile(COCO):
                 f"annotation file {path} is not JSON: {error.msg} at {where}. "
                 "Is it whole, and the right file?"
             ) from error
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"annotation file {path} is no text; if it is compressed, unpack it first"
+            ) from error
+        except OSError as error:
             raise InputError(f"annotation file {path} cannot be read: {error}") from error
         except AssertionError as error:
             raise InputError(

@@ -43,11 +43,17 @@ class CocoDataset(_CocoDataset):
         """Read ``path``; mmdet's ``load_data_list`` calls what has this name."""
         coco = CocoFile(path, scored=self.test_mode)
         self._check_classes([category["name"] for category in coco.dataset["categories"]])
-        for ann in coco.dataset.get("annotations", []):
-            for key, known in ("image_id", coco.imgs), ("category_id", coco.cats):
+        annotations = coco.dataset.get("annotations", [])
+        for key, known in ("image_id", coco.imgs), ("category_id", coco.cats):
+            for ann in annotations:
                 if ann[key] not in known:
                     fault = f"whose {key} the file does not hold"
-                    self._skipped[fault].append(f"annotation {ann['id']} ({key} {ann[key]})")
+                    self._skipped[fault].append(f"annotation {ann['id']} ({key} {ann[key]!r})")
+            if annotations and not any(ann[key] in known for ann in annotations):
+                raise InputError(
+                    f"{path}: no annotation has a known {key}: the first has {annotations[0][key]!r}, "
+                    f"known are {shorten(list(map(repr, known))) or 'none'} (1 and '1' are different ids)"
+                )
         return coco
 
     def parse_data_info(self, raw_data_info: dict) -> dict:

@@ -1,6 +1,7 @@
 """The data set names what is wrong with its input, and keeps what is right with it."""
 
 import copy
+import gzip
 import json
 
 import pytest
@@ -94,6 +95,12 @@ def test_missing_file_lists_its_neighbours(tmp_path):
         CocoDataset(ann_file=str(tmp_path / "train.json"))
     with pytest.raises(InputError, match=f"there is no folder {tmp_path}/no$"):
         CocoDataset(ann_file=str(tmp_path / "no" / "such" / "train.json"))
+
+
+def test_compressed_file(tmp_path):
+    (tmp_path / "train.json").write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(InputError, match=r"train\.json is no text; .* unpack it"):
+        CocoDataset(ann_file=str(tmp_path / "train.json"))
 
 
 @pytest.mark.parametrize(
@@ -226,3 +233,10 @@ def test_no_image_left(coco, load):
         load(coco, filter_cfg={"min_size": 100})
     with pytest.raises(InputError, match="it holds no image"):
         load({"images": [], "annotations": [], "categories": coco["categories"]})
+
+
+def test_ids_that_never_meet(coco, load):
+    for ann in coco["annotations"]:
+        ann["image_id"] = str(ann["image_id"])
+    with pytest.raises(InputError, match="known image_id: the first has '1', known are 1, 2, 3"):
+        load(coco)

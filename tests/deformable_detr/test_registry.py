@@ -1,0 +1,80 @@
+"""Names resolve to ours first, then to mmdet's, then to mmengine's."""
+
+import importlib
+
+import mmdet.registry
+import pytest
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS as ROOT_HOOKS
+from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import DefaultScope, Registry
+
+from projects.deformable_detr import registry
+
+OURS = "projects.deformable_detr"
+
+
+def test_each_registry_of_mmdet_has_a_child():
+    def registries(module):
+        return {k for k, v in vars(module).items() if isinstance(v, Registry) and k.isupper()}
+
+    theirs = {name for name in registries(mmdet.registry) if not name.startswith("MMENGINE")}
+    assert theirs and theirs == registries(registry)
+    for name in theirs:
+        assert getattr(registry, name).parent is getattr(mmdet.registry, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DeformableDETR",
+        "DeformableDETRHead",
+        "DeformableDetrTransformerDecoder",
+        "DeformableDetrTransformerDecoderLayer",
+        "DeformableDetrTransformerEncoder",
+        "DeformableDetrTransformerEncoderLayer",
+        "ChannelMapper",
+        "LearnedQueries",
+        "MSDeformAttn",
+        "MultiheadAttention",
+        "SinePositionalEncoding",
+        "TwoStageProposals",
+    ],
+)
+def test_our_modules_come_first(name):
+    assert registry.MODELS.get(name).__module__.startswith(OURS)
+
+
+def test_scope_of_a_config_leads_from_the_root_to_us():
+    with DefaultScope.overwrite_default_scope(OURS):
+        head = ROOT_MODELS.build(
+            dict(type="DeformableDETRHead", num_classes=3, embed_dims=8, num_pred_layer=1)
+        )
+        norm = ROOT_MODELS.build(dict(type="ResNet", depth=18, base_channels=4))
+    assert type(head).__module__.startswith(OURS)
+    assert type(norm).__module__.startswith("mmdet")
+
+
+def test_mmdets_and_mmengines_names_are_found():
+    assert registry.HOOKS.get("DetVisualizationHook").__module__.startswith("mmdet")
+    assert registry.HOOKS.get("CheckpointHook") is CheckpointHook
+    assert registry.MODELS.get("mmdet.DeformableDETR").__module__.startswith("mmdet")
+
+
+@pytest.mark.parametrize("root", [ROOT_MODELS, registry.MODELS])
+def test_unknown_name_offers_the_nearest(root):
+    with (
+        DefaultScope.overwrite_default_scope(OURS),
+        pytest.raises(KeyError, match="'DeformableDETRR'.*did you mean 'DeformableDETR'"),
+    ):
+        root.build(dict(type="DeformableDETRR"))
+    with (
+        DefaultScope.overwrite_default_scope(OURS),
+        pytest.raises(KeyError, match="did you mean.*'CheckpointHook'"),
+    ):
+        ROOT_HOOKS.build(dict(type="ChekpointHook"))
+
+
+def test_importing_the_registry_alone_registers_everything():
+    """mmengine imports ``<scope>.registry`` and expects the rest to follow."""
+    assert importlib.import_module(f"{OURS}.registry").MODELS.get("DeformableDETR")

@@ -13,6 +13,7 @@ from . import (
     amp,
     attention,
     checkpoint,
+    checkpoint_check,
     class_check,
     dataset,
     decoder,

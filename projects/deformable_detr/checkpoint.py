@@ -12,12 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader, Runner, find_latest_checkpoint
+from mmengine.runner import CheckpointLoader
 
 from .errors import InputError
-from .registry import HOOKS
 
 MapLocation = str | torch.device | Callable | None
 
@@ -54,7 +52,8 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
         map_location: Where tensors go, as in `torch.load`.
 
     Returns:
-        A dict with ``state_dict`` and whatever else the Runner saved, or a dict of tensors alone.
+        A dict with ``state_dict`` and whatever else the Runner saved, or a dict of tensors alone. A text
+        ``meta.config`` is left out: ``Runner.resume`` would run it as Python.
 
     Raises:
         InputError: The file is missing, empty, cut short or foreign, holds objects other than tensors,
@@ -71,6 +70,8 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
     except Exception as error:  # what a damaged file raises has no bounds
         raise InputError(f"{path}: {_diagnosis(path, error)}") from error
     _check_holds_weights(path, checkpoint)
+    if isinstance(meta := checkpoint.get("meta"), dict):
+        meta.pop("config", None)
     return checkpoint
 
 
@@ -141,23 +142,3 @@ def _check_holds_weights(path: Path, checkpoint: object) -> None:
 def load_from_local(filename: str, map_location: MapLocation) -> dict:
     """Load a local file; see `read_checkpoint`."""
     return read_checkpoint(filename, map_location)
-
-
-@HOOKS.register_module()
-class ResumeCheckHook(Hook):
-    """Refuse to resume from a file that holds weights but not the state of a training run."""
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check what ``Runner.resume`` is going to read.
-
-        Raises:
-            InputError: The run is to be resumed and the checkpoint lacks what that needs.
-        """
-        missing = {"meta", "message_hub", "optimizer"} - set(checkpoint)
-        if runner._resume and missing:
-            path = runner._load_from or find_latest_checkpoint(runner.work_dir)
-            raise InputError(
-                f"{path}: a run can't be resumed from this checkpoint, it lacks "
-                f"{', '.join(sorted(missing))}. To start from its weights alone, leave --resume out and "
-                f"set --cfg-options load_from={path}"
-            )

@@ -15,6 +15,7 @@ from . import (
     checkpoint,
     checkpoint_check,
     class_check,
+    coco_metric,
     dataset,
     decoder,
     detector,

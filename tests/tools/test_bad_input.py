@@ -245,6 +245,16 @@ def test_non_finite_prediction_is_located(run, data, checkpoint):
     assert "decoder layer 1" in error
 
 
+def test_non_finite_prediction_in_test_has_no_score(run, data, checkpoint):
+    path = checkpoint()
+    contents = torch.load(path)
+    contents["state_dict"]["decoder.layers.0.norms.2.bias"].fill_(math.nan)
+    torch.save(contents, path)
+    error = run("test", path).error
+    assert "non-finite predictions of the last decoder layer" in error
+    assert f"image {data}/val/000001.png" in error
+
+
 def test_a_wild_learning_rate_is_named(run):
     options = ["optim_wrapper.optimizer.lr=1e30", "train_cfg.max_epochs=2"]
     error = run("train", options=options).error
@@ -271,6 +281,13 @@ def test_other_classes_are_refused(run, checkpoint, tool):
     assert f"the checkpoint {path} was trained on other classes" in result.error
     assert "['cat', 'dog', 'cow']" in result.error and str(list(CLASSES)) in result.error
     assert not result.losses
+
+
+@pytest.mark.parametrize("tool", ["train", "test"])
+def test_other_models_are_refused(run, checkpoint, tool):
+    path = checkpoint(**{"model.num_queries": 7})
+    error = run(tool, *(["--resume"] if tool == "train" else []), path).error
+    assert f"{path}: its weights are of another model: query_embedding.weight is (7, 64)" in error
 
 
 @pytest.mark.parametrize("use", ["resume", "load_from", "test"])

@@ -52,6 +52,7 @@ format: setup
 	$(PY) -m ruff format .
 
 wheel: setup
+	rm -rf build
 	$(PIP) wheel . --no-deps --no-build-isolation --wheel-dir dist
 
 clean:

@@ -1,6 +1,7 @@
 """Classes of the model, of the data and of a checkpoint: they agree, or the run says so and stops."""
 
 import logging
+import os
 from collections.abc import Iterator
 
 import torch
@@ -19,8 +20,9 @@ _CLASS_BRANCH = ".cls_branches."
 class ClassCheckHook(Hook):
     """Compares classes before the first iteration of a training, validation or test run.
 
-    A data set whose number of classes is not the head's ``num_classes`` stops the run. An image with more
-    objects than the model has queries is warned about. A checkpoint of other classes is refused when it is
+    A data set whose number of classes is not the head's ``num_classes`` stops the run, and so does one that
+    makes no batch. A metric that reads another annotation file than its data set, and an image with more
+    objects than the model has queries, are warned about. A checkpoint of other classes is refused when it is
     resumed or tested; when a training starts from it (``load_from``), its class branches are left out and
     stay as they were initialised. A checkpoint that names no classes is judged by the shapes of its class
     branches.
@@ -32,7 +34,8 @@ class ClassCheckHook(Hook):
         """Compare the data sets of the run with the model.
 
         Raises:
-            InputError: ``bbox_head.num_classes`` is not the number of classes of a data set.
+            InputError: ``bbox_head.num_classes`` is not the number of classes of a data set, or a data set
+                makes no batch.
         """
         model = _unwrapped(runner)
         num_classes = getattr(getattr(model, "bbox_head", None), "num_classes", None)
@@ -48,6 +51,13 @@ class ClassCheckHook(Hook):
                     f"Set model.bbox_head.num_classes={len(classes)}, or the data set's "
                     "metainfo=dict(classes=(...))."
                 )
+        for loop in _loops(runner):
+            if not len(loop.dataloader):
+                raise InputError(
+                    f"drop_last=True leaves no batch: the data set has {len(loop.dataloader.dataset)} images, "
+                    f"batch_size is {loop.dataloader.batch_size}. Lower batch_size or set drop_last=False."
+                )
+            self._warn_of_other_annotations(loop)
         self._warn_of_too_few_queries(datasets, getattr(model, "num_queries", None))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -84,6 +94,19 @@ class ClassCheckHook(Hook):
             logger="current",
             level=logging.WARNING,
         )
+
+    @staticmethod
+    def _warn_of_other_annotations(loop: BaseLoop) -> None:
+        dataset = loop.dataloader.dataset
+        for metric in getattr(getattr(loop, "evaluator", None), "metrics", []):
+            files = [getattr(owner, "ann_file", None) for owner in (dataset, metric)]
+            if all(files) and len(set(map(os.path.realpath, files))) == 2:
+                print_log(
+                    f"the data set reads {files[0]}, its evaluator {files[1]}: the metric compares the "
+                    "predictions with the boxes of other images. Give both the same ann_file.",
+                    logger="current",
+                    level=logging.WARNING,
+                )
 
     @staticmethod
     def _warn_of_too_few_queries(datasets: list, num_queries: int | None) -> None:

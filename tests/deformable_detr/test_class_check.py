@@ -86,7 +86,7 @@ def build(tmp_path, monkeypatch):
         return Runner(
             model=model,
             work_dir=str(tmp_path),
-            train_dataloader={"dataset": data or Data(), "sampler": SAMPLER, "batch_size": 1},
+            train_dataloader=loader(data or Data()) | loader_options,
             test_dataloader={"dataset": test, "sampler": SAMPLER, "batch_size": 1},
             train_cfg={"by_epoch": True, "max_epochs": 1},
             test_cfg={},
@@ -158,6 +158,21 @@ def test_nothing_to_say_about_a_good_run(build, warnings):
     build().train()
     build().test()
     assert not [message for message in warnings if "classes" in message or "queries" in message]
+
+
+def test_a_data_set_without_a_batch(build):
+    runner = build(train_dataloader={"dataset": Data(), "batch_size": 3, "drop_last": True} | SHUFFLED)
+    with pytest.raises(InputError, match="no batch: the data set has 2 images, batch_size is 3"):
+        runner.train()
+
+
+@pytest.mark.parametrize("ann_file", ["annotations/other.json", "annotations/../annotations/some.json"])
+def test_metric_of_another_file_is_a_warning(build, warnings, ann_file):
+    metric = NoMetric()
+    metric.ann_file = ann_file
+    build(test_evaluator=metric).test()
+    expected = ["the data set reads annotations/some.json, its evaluator annotations/other.json"]
+    assert [w.partition(":")[0] for w in warnings] == expected * ("other" in ann_file)
 
 
 def test_more_objects_than_queries_is_one_warning(build, warnings):

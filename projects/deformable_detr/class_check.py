@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
+from torch.utils.data import DataLoader
 
 from .errors import InputError
 from .registry import HOOKS
@@ -52,11 +53,7 @@ class ClassCheckHook(Hook):
                     "metainfo=dict(classes=(...))."
                 )
         for loop in _loops(runner):
-            if not len(loop.dataloader):
-                raise InputError(
-                    f"drop_last=True leaves no batch: the data set has {len(loop.dataloader.dataset)} images, "
-                    f"batch_size is {loop.dataloader.batch_size}. Lower batch_size or set drop_last=False."
-                )
+            _check_has_batches(loop.dataloader)
             self._warn_of_other_annotations(loop)
         self._warn_of_too_few_queries(datasets, getattr(model, "num_queries", None))
 
@@ -120,6 +117,14 @@ class ClassCheckHook(Hook):
                 logger="current",
                 level=logging.WARNING,
             )
+
+
+def _check_has_batches(loader: DataLoader) -> None:
+    if not len(loader):
+        raise InputError(
+            f"drop_last=True leaves no batch: the data set has {len(loader.dataset)} images, batch_size is "
+            f"{loader.batch_sampler.batch_size}. Lower batch_size or set drop_last=False."
+        )
 
 
 def _unwrapped(runner: Runner) -> torch.nn.Module:

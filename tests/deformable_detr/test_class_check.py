@@ -49,6 +49,8 @@ class Detector(BaseModel):
 
 
 class NoMetric(BaseMetric):
+    default_prefix = "none"
+
     def process(self, data_batch, data_samples) -> None:
         self.results.append(0)
 
@@ -77,7 +79,7 @@ def build(tmp_path, monkeypatch):
     # Looking for compilers takes longer than all the rest.
     monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
 
-    def build_(data=None, model=None, test=None, **kwargs) -> Runner:
+    def build_(data=None, model=None, test=None, evaluator=None, loader=None, **kwargs) -> Runner:
         test = test or data or Data()
         model = model or Detector(len(TWO))
         with torch.no_grad():
@@ -86,11 +88,12 @@ def build(tmp_path, monkeypatch):
         return Runner(
             model=model,
             work_dir=str(tmp_path),
-            train_dataloader=loader(data or Data()) | loader_options,
+            train_dataloader={"dataset": data or Data(), "sampler": SAMPLER, "batch_size": 1}
+            | (loader or {}),
             test_dataloader={"dataset": test, "sampler": SAMPLER, "batch_size": 1},
             train_cfg={"by_epoch": True, "max_epochs": 1},
             test_cfg={},
-            test_evaluator=NoMetric(),
+            test_evaluator=evaluator or NoMetric(),
             optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.0}},
             custom_hooks=[ClassCheckHook()],
             experiment_name=f"{tmp_path.name}-{next(NUMBERS)}",
@@ -161,16 +164,18 @@ def test_nothing_to_say_about_a_good_run(build, warnings):
 
 
 def test_a_data_set_without_a_batch(build):
-    runner = build(train_dataloader={"dataset": Data(), "batch_size": 3, "drop_last": True} | SHUFFLED)
+    runner = build(loader={"batch_size": 3, "drop_last": True})
     with pytest.raises(InputError, match="no batch: the data set has 2 images, batch_size is 3"):
         runner.train()
 
 
-@pytest.mark.parametrize("ann_file", ["annotations/other.json", "annotations/../annotations/some.json"])
+@pytest.mark.parametrize(
+    "ann_file", ["annotations/other.json", "annotations/../annotations/some.json"]
+)
 def test_metric_of_another_file_is_a_warning(build, warnings, ann_file):
     metric = NoMetric()
     metric.ann_file = ann_file
-    build(test_evaluator=metric).test()
+    build(evaluator=metric).test()
     expected = ["the data set reads annotations/some.json, its evaluator annotations/other.json"]
     assert [w.partition(":")[0] for w in warnings] == expected * ("other" in ann_file)
 

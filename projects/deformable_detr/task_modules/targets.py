@@ -1,6 +1,6 @@
 """The objects of a batch, as tensors that the costs and the losses share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from mmdet.structures import SampleList
@@ -48,8 +48,7 @@ class Targets:
 
     def as_objects(self) -> "Targets":
         """The same boxes with class 0 each: for predictions that only tell objects from background."""
-        labels = torch.zeros_like(self.labels)
-        return Targets(labels, self.boxes, self.num_objects, self.img_sizes, self.img_paths)
+        return replace(self, labels=torch.zeros_like(self.labels))
 
     def to_pixels(self, boxes: Tensor) -> Tensor:
         """Boxes (..., bs, n, 4) from cx, cy, w, h in [0, 1] to x1, y1, x2, y2 in pixels."""

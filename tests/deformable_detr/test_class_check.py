@@ -175,7 +175,7 @@ def test_a_data_set_without_a_batch(build):
 def test_metric_of_another_file_is_a_warning(build, warnings, ann_file):
     metric = NoMetric()
     metric.ann_file = ann_file
-    build(evaluator=metric).test()
+    build(evaluator=[metric]).test()
     expected = ["the data set reads annotations/some.json, its evaluator annotations/other.json"]
     assert [w.partition(":")[0] for w in warnings] == expected * ("other" in ann_file)
 

@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 from math import isfinite
 
+import cv2
 from mmdet.datasets import CocoDataset as _CocoDataset
 from mmengine.logging import print_log
 
@@ -92,6 +93,18 @@ class CocoDataset(_CocoDataset):
             for info in kept
         )
         return kept
+
+    def prepare_data(self, idx: int) -> dict | None:
+        """Load and transform an image; an error of OpenCV, which names no file, becomes one that does."""
+        try:
+            return super().prepare_data(idx)
+        except cv2.error as error:
+            info = self.get_data_info(idx)
+            raise InputError(
+                f"image {info['img_path']} ({info['width']}x{info['height']}) cannot be transformed: {error} "
+                "A very thin image has no pixel left after a resize: filter_cfg=dict(min_size=N) leaves out "
+                "training images with a side below N pixels."
+            ) from error
 
     def _check_classes(self, categories: list[str]) -> None:
         classes = self._metainfo["classes"]

@@ -6,10 +6,11 @@ import json
 
 import pytest
 from mmengine.logging import MMLogger
+from PIL import Image
 
 from projects.deformable_detr.dataset import CocoDataset
 from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.registry import DATASETS, SCOPE
+from projects.deformable_detr.registry import DATASETS, SCOPE, TRANSFORMS
 
 CLASSES = ("circle", "square")
 
@@ -240,3 +241,18 @@ def test_ids_that_never_meet(coco, load):
         ann["image_id"] = str(ann["image_id"])
     with pytest.raises(InputError, match="known image_id: the first has '1', known are 1, 2, 3"):
         load(coco)
+
+
+def test_an_image_that_a_resize_wipes_out_is_named(coco, load, tmp_path):
+    coco["images"][0] |= {"width": 1, "height": 400}
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (1, 400)).save(tmp_path / "images" / "1.png")
+    coco["annotations"][0]["bbox"] = [0, 0, 1, 400]
+    resize = {"type": "Resize", "scale": (48, 48), "keep_ratio": True}
+    dataset = load(
+        coco, pipeline=[TRANSFORMS.build({"type": "LoadImageFromFile"}), TRANSFORMS.build(resize)]
+    )
+    with pytest.raises(
+        InputError, match=r"image .*1\.png \(1x400\) cannot be transformed: .*resize"
+    ):
+        dataset[0]

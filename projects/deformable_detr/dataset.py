@@ -27,7 +27,7 @@ class CocoDataset(_CocoDataset):
 
     Raises:
         InputError: The annotation file is missing or not COCO, its categories do not match the classes,
-            or no image is left.
+            no image is left, or all annotations are skipped.
     """
 
     max_instances: tuple[int, str] = (0, "")
@@ -37,24 +37,24 @@ class CocoDataset(_CocoDataset):
         self._skipped: dict[str, list[str]] = defaultdict(list)
         data_list = super().load_data_list()
         if self._skipped:
-            self._warn(self._skipped_report())
+            report = self._skipped_report()
+            if not any(info["instances"] for info in data_list):
+                raise InputError(
+                    f"{self.ann_file}: {report}\nNone is left. Boxes are x, y, width, height in pixels of the "
+                    "image; ids are equal only if their types are."
+                )
+            self._warn(report)
         return data_list
 
     def COCOAPI(self, path: str) -> CocoFile:
         """Read ``path``; mmdet's ``load_data_list`` calls what has this name."""
         coco = CocoFile(path, scored=self.test_mode)
         self._check_classes([category["name"] for category in coco.dataset["categories"]])
-        annotations = coco.dataset.get("annotations", [])
-        for key, known in ("image_id", coco.imgs), ("category_id", coco.cats):
-            for ann in annotations:
+        for ann in coco.dataset.get("annotations", []):
+            for key, known in ("image_id", coco.imgs), ("category_id", coco.cats):
                 if ann[key] not in known:
                     fault = f"whose {key} the file does not hold"
                     self._skipped[fault].append(f"annotation {ann['id']} ({key} {ann[key]!r})")
-            if annotations and not any(ann[key] in known for ann in annotations):
-                raise InputError(
-                    f"{path}: no annotation has a known {key}: the first has {annotations[0][key]!r}, "
-                    f"known are {shorten(list(map(repr, known))) or 'none'} (1 and '1' are different ids)"
-                )
         return coco
 
     def parse_data_info(self, raw_data_info: dict) -> dict:

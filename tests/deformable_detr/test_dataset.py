@@ -239,7 +239,14 @@ def test_no_image_left(coco, load):
 def test_ids_that_never_meet(coco, load):
     for ann in coco["annotations"]:
         ann["image_id"] = str(ann["image_id"])
-    with pytest.raises(InputError, match="known image_id: the first has '1', known are 1, 2, 3"):
+    with pytest.raises(InputError, match=r"4 whose image_id .* \(image_id '1'\)[^$]*None is left"):
+        load(coco)
+
+
+def test_boxes_in_shares_of_the_image(coco, load):
+    for ann in coco["annotations"]:
+        ann["bbox"] = [0.2, 0.2, 0.5, 0.5]
+    with pytest.raises(InputError, match="4 thinner than a pixel: [^$]*None is left.* in pixels"):
         load(coco)
 
 

@@ -40,8 +40,8 @@ class CocoDataset(_CocoDataset):
             report = self._skipped_report()
             if not any(info["instances"] for info in data_list):
                 raise InputError(
-                    f"{self.ann_file}: {report}\nNone is left. Boxes are x, y, width, height in pixels of the "
-                    "image; ids are equal only if their types are."
+                    f"{self.ann_file}: {report}\nNone is left. Boxes are x, y, width, height in pixels; "
+                    "ids are equal only if their types are."
                 )
             self._warn(report)
         return data_list

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     cfg = read_config(args)
-    resume_from = find_latest_checkpoint(cfg.work_dir) if args.resume == "auto" else args.resume
+    resume_from = latest_checkpoint(cfg.work_dir) if args.resume == "auto" else args.resume
     if resume_from:
         cfg.resume, cfg.load_from = True, resume_from
     if args.amp:
@@ -56,6 +56,13 @@ def main(argv: list[str] | None = None) -> None:
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
     build_runner(cfg, args.local_rank).train()
+
+
+def latest_checkpoint(work_dir: str) -> str | None:
+    """Return the latest checkpoint of a run, also if its folder was moved since, or None."""
+    noted = find_latest_checkpoint(work_dir)
+    here = Path(work_dir, Path(noted or "").name)
+    return str(here) if here.is_file() else noted
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:

@@ -36,9 +36,10 @@ def test_trains_in_bfloat16_and_goes_on_where_it_stopped(tmp_path):
     assert (tmp_path / "epoch_1.pth").exists()
     assert Config.fromfile(tmp_path / "tiny_ddetr.py").optim_wrapper.dtype == "bfloat16"
 
-    second = train(tmp_path, "--amp", "bfloat16", "--resume", epochs=2)
+    moved = tmp_path.rename(tmp_path.with_name(f"{tmp_path.name}_moved"))
+    second = train(moved, "--amp", "bfloat16", "--resume", epochs=2)
     assert [line["iter"] for line in second] == [5, 6, 7, 8]
-    assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "epoch_2.pth")
+    assert (moved / "last_checkpoint").read_text() == str(moved / "epoch_2.pth")
 
 
 def test_scales_the_learning_rate_to_the_batch_size(tmp_path):

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("small_run")
 def checkpoint(tmp_path) -> Path:
     """An untrained model's weights."""
     model = MODELS.build(dict(Config.fromfile(CONFIG).model, _scope_=SCOPE))
+    model.init_weights()
     torch.save({"state_dict": model.state_dict()}, tmp_path / "epoch_1.pth")
     return tmp_path / "epoch_1.pth"
 

@@ -21,7 +21,7 @@ ALLOWED = {
     "encoder": {"mmcv", "mmengine", "geometry", "registry"},
     "decoder": {"mmcv", "mmengine", "geometry", "registry"},
     "proposals": {"mmengine", "geometry", "registry"},
-    "detector": {"mmdet", "attention", "geometry", "registry"},
+    "detector": {"mmdet", "attention", "errors", "geometry", "registry"},
     "head": {"mmdet", "mmengine", "geometry", "registry", "task_modules"},
 }
 

@@ -7,7 +7,7 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", interval=1),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     epoch_seed=dict(type="EpochSeedHook"),
-    resume_check=dict(type="ResumeCheckHook"),
+    checkpoint_check=dict(type="CheckpointCheckHook"),
     class_check=dict(type="ClassCheckHook"),
     visualization=dict(type="DetVisualizationHook"),
 )

@@ -11,7 +11,7 @@ from .registry import HOOKS
 
 
 @HOOKS.register_module()
-class ResumeCheckHook(Hook):
+class CheckpointCheckHook(Hook):
     """Refuse weights of another model, and to resume from weights without the state of a training run.
 
     A training may start (``load_from``) from weights that fit in part; resuming and testing want all.

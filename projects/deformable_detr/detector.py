@@ -9,6 +9,7 @@ from mmdet.structures import SampleList
 from torch import Tensor, nn
 
 from .attention import MSDeformAttn
+from .errors import InputError
 from .geometry import get_valid_ratios, padding_masks
 from .registry import MODELS
 
@@ -87,8 +88,30 @@ class DeformableDETR(BaseDetector):
                 test_cfg=test_cfg,
             )
         )
+        self._check_sizes(num_feature_levels)
         self.register_state_dict_post_hook(_without_queries_prefix)
         self.register_load_state_dict_pre_hook(_with_queries_prefix)
+
+    def _check_sizes(self, num_feature_levels: int) -> None:
+        """Sizes that stand at several places of a config agree.
+
+        Raises:
+            InputError: they do not; the message names them.
+        """
+        widths = {
+            "encoder": self.encoder.embed_dims,
+            "decoder": self.decoder.embed_dims,
+            "2 * positional_encoding.num_feats": 2 * self.positional_encoding.num_feats,
+            "bbox_head.embed_dims": self.bbox_head.cls_branches[0].in_features,
+        }
+        if len(set(widths.values())) > 1:
+            raise InputError(f"the parts of the model differ in width: {widths}")
+        for name, module in self.named_modules():
+            if isinstance(module, MSDeformAttn) and module.num_levels != num_feature_levels:
+                raise InputError(
+                    f"model.num_feature_levels is {num_feature_levels}, but {name} has "
+                    f"num_levels={module.num_levels}"
+                )
 
     def init_weights(self) -> None:
         """Xavier for the transformer, then what each part says of itself (paper, section A.4)."""

@@ -22,7 +22,7 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=_Options,
         type=_key_value,
         default={},
         metavar="KEY=VALUE",
@@ -37,6 +37,16 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help="set by launchers"
     )
+
+
+class _Options(DictAction):
+    """mmengine's action, with its complaints as argparse gives them."""
+
+    def __call__(self, parser: ArgumentParser, *args, **kwargs) -> None:
+        try:
+            super().__call__(parser, *args, **kwargs)
+        except AssertionError as error:
+            parser.error(str(error))
 
 
 def _key_value(option: str) -> str:
@@ -60,7 +70,7 @@ def read_config(args: Namespace) -> Config:
         _move_data(cfg, args.cfg_options["data_root"])
     try:
         cfg.merge_from_dict(args.cfg_options)
-    except (AssertionError, KeyError, TypeError, IndexError) as error:
+    except (AssertionError, AttributeError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"--cfg-options do not fit {args.config}: {error.args[0]}") from error
     check_config(cfg)
     cfg.launcher = args.launcher
@@ -153,7 +163,7 @@ def _join_on_cpu(cfg: Config) -> None:
 
 
 def run_tool(main: Callable[[], None]) -> int:
-    """Call ``main`` and return the exit status; a user's mistake is one line on stderr and status 1."""
+    """Call ``main`` and return the exit status: 1 for a user's mistake, told on stderr, 130 for Ctrl-C."""
     try:
         main()
     except InputError as error:
@@ -161,6 +171,12 @@ def run_tool(main: Callable[[], None]) -> int:
         message = str(error).rsplit("InputError: ", 1)[-1].strip()
         print(f"error: {message}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(
+            "interrupted; a training goes on from its last checkpoint with --resume",
+            file=sys.stderr,
+        )
+        return 130
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()

@@ -7,7 +7,7 @@ import torch
 from mmengine.runner import BaseLoop
 from torch import nn
 
-from projects.deformable_detr.checkpoint_check import ResumeCheckHook
+from projects.deformable_detr.checkpoint_check import CheckpointCheckHook
 from projects.deformable_detr.errors import InputError
 
 
@@ -15,7 +15,7 @@ def load(checkpoint: dict, resume: bool = False, train: bool = True) -> None:
     """Call the hook as a runner does whose model is a small normalised layer."""
     loop = BaseLoop.__new__(type("Loop", (BaseLoop,), {"run": None})) if train else {}
     runner = SimpleNamespace(_resume=resume, _load_from="a.pth", _train_loop=loop, model=model())
-    ResumeCheckHook().after_load_checkpoint(runner, checkpoint)
+    CheckpointCheckHook().after_load_checkpoint(runner, checkpoint)
 
 
 def model(width: int = 3) -> nn.Module:

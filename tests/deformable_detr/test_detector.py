@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
+from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.registry import MODELS
 
 BASE = Path(__file__).parents[2] / "configs" / "_base_" / "models" / "ddetr_r18_small.py"
@@ -164,3 +165,19 @@ def test_state_dict_survives_a_round_trip_and_keeps_flat_names():
     other.load_state_dict(model.state_dict(), strict=True)
     for a, b in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (
+            {"num_feature_levels": 3},
+            r"num_feature_levels is 3, but encoder\.layers\.0.*num_levels=4",
+        ),
+        ({"positional_encoding.num_feats": 32}, r"differ in width.*num_feats': 64"),
+        ({"bbox_head.embed_dims": 64}, r"differ in width.*'bbox_head\.embed_dims': 64"),
+    ],
+)
+def test_sizes_that_disagree_are_named(option, message):
+    with pytest.raises(InputError, match=message):
+        build("base", **option)

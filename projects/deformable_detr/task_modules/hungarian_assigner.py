@@ -106,7 +106,7 @@ class HungarianAssigner:
         bad = ~(cost.isfinite().flatten(2).all(-1) & total.isfinite())
         if bad.any():
             layer, image = bad.nonzero()[0].tolist()
-            iteration = MessageHub.get_current_instance().get_info("iter", "unknown")
+            iteration = MessageHub.get_current_instance().get_info("iter", 0) + 1  # as logs count
             raise NonFiniteError(
                 f"non-finite predictions at iteration {iteration}, image "
                 f"{group.targets.img_paths[image]}, {group.names[layer]} "

@@ -20,7 +20,8 @@ env_cfg = dict(
 )
 randomness = dict(seed=None)
 
-# For TensorBoard add dict(type="TensorboardVisBackend") to this list.
+# For TensorBoard a config that inherits this says
+# visualizer = dict(vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")])
 vis_backends = [dict(type="LocalVisBackend")]
 visualizer = dict(type="DetLocalVisualizer", vis_backends=vis_backends, name="visualizer")
 

@@ -1,0 +1,60 @@
+// The kernels of the best instruction set of this machine.
+#pragma once
+
+#include <cstdlib>
+#include <cstring>
+
+#include "problem.h"
+
+namespace ms_deform_attn::cpu {
+
+enum class InstructionSet { kPortable, kAvx2, kAvx512 };
+
+// As for PyTorch's own kernels, the environment can ask for less than the machine has.
+inline InstructionSet best_instruction_set() {
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
+  const char* wish = std::getenv("ATEN_CPU_CAPABILITY");
+  const auto refused = [&](const char* name) { return wish != nullptr && !std::strcmp(wish, name); };
+  if (refused("default") || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
+      !__builtin_cpu_supports("f16c")) {
+    return InstructionSet::kPortable;
+  }
+  if (refused("avx2") || !__builtin_cpu_supports("avx512f") ||
+      !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl") ||
+      !__builtin_cpu_supports("avx512bw")) {
+    return InstructionSet::kAvx2;
+  }
+  return InstructionSet::kAvx512;
+#else
+  return InstructionSet::kPortable;
+#endif
+}
+
+// Calls `run` of the kernels' namespace.
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
+#define MSDA_BEST(call)                                          \
+  switch (instruction_set()) {                                   \
+    case InstructionSet::kAvx512: return avx512::call;           \
+    case InstructionSet::kAvx2: return avx2::call;               \
+    default: return portable::call;                              \
+  }
+#else
+#define MSDA_BEST(call) return portable::call;
+#endif
+
+inline InstructionSet instruction_set() {
+  static const InstructionSet best = best_instruction_set();
+  return best;
+}
+
+template <typename V>
+void forward(const Inputs<V>& inputs, V* output, int64_t begin, int64_t end) {
+  MSDA_BEST(forward<V>(inputs, output, begin, end))
+}
+
+template <typename V>
+void backward(const Inputs<V>& inputs, const Gradients<V>& gradients, int64_t begin, int64_t end) {
+  MSDA_BEST(backward<V>(inputs, gradients, begin, end))
+}
+
+}  // namespace ms_deform_attn::cpu

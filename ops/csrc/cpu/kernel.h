@@ -31,18 +31,18 @@ struct SumPixels {
     constexpr V padding[n] = {};
     Vector<T, width> sums[2][count] = {};  // two, as an addition waits for the one before
     for (int64_t s = 0; s < samples.size(); ++s) {
-      for (int corner = 0; corner < 4; ++corner) {
+      repeat<4>([&](int corner) MSDA_INLINE_LAMBDA {
         const int64_t offset = samples.offset(s, corner);
         const V* pixel = offset < 0 ? padding : value + offset + channel;
         const T weight = samples.weight(s, corner);
-        for (int i = 0; i < count; ++i) {
+        repeat<count>([&](int i) MSDA_INLINE_LAMBDA {
           sums[corner / 2][i] += weight * load<width>(pixel + i * width);
-        }
-      }
+        });
+      });
     }
-    for (int i = 0; i < count; ++i) {
+    repeat<count>([&](int i) MSDA_INLINE_LAMBDA {
       store<width>(output + channel + i * width, sums[0][i] + sums[1][i]);
-    }
+    });
   }
 };
 
@@ -62,20 +62,22 @@ struct SpreadGradient {
     constexpr V padding[n] = {};
     T ignored[n] = {};
     Vector<T, width> grads[count];
-    for (int i = 0; i < count; ++i) grads[i] = load<width>(grad_output + channel + i * width);
+    repeat<count>([&](int i) MSDA_INLINE_LAMBDA {
+      grads[i] = load<width>(grad_output + channel + i * width);
+    });
     for (int64_t s = 0; s < samples.size(); ++s) {
       Vector<T, width> products[4] = {};
-      for (int corner = 0; corner < 4; ++corner) {
+      repeat<4>([&](int corner) MSDA_INLINE_LAMBDA {
         const int64_t offset = samples.offset(s, corner);
         const V* pixel = offset < 0 ? padding : value + offset + channel;
         T* grad_pixel = offset < 0 ? ignored : grad_value + offset + channel;
         const T weight = samples.weight(s, corner);
-        for (int i = 0; i < count; ++i) {
+        repeat<count>([&](int i) MSDA_INLINE_LAMBDA {
           products[corner] += grads[i] * load<width>(pixel + i * width);
-          store<width>(grad_pixel + i * width,
-                       load<width>(grad_pixel + i * width) + weight * grads[i]);
-        }
-      }
+          T* sums = grad_pixel + i * width;
+          store<width>(sums, load<width>(sums) + weight * grads[i]);
+        });
+      });
       add_up<T, width>(samples.dots(s), products);
     }
   }

@@ -1,8 +1,12 @@
 // The CPU kernels for AVX2.
 #include <cmath>
 
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
+#include "problem.h"
+
+#ifdef MSDA_X86_KERNELS
+#include <immintrin.h>
 #pragma GCC target("avx2,fma,f16c")
 #define MSDA_INSTRUCTION_SET avx2
+#define MSDA_VECTOR_BYTES 32
 #include "kernel.h"
 #endif

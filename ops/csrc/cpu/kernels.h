@@ -12,7 +12,7 @@ enum class InstructionSet { kPortable, kAvx2, kAvx512 };
 
 // As for PyTorch's own kernels, the environment can ask for less than the machine has.
 inline InstructionSet best_instruction_set() {
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
+#ifdef MSDA_X86_KERNELS
   const char* wish = std::getenv("ATEN_CPU_CAPABILITY");
   const auto refused = [&](const char* name) { return wish != nullptr && !std::strcmp(wish, name); };
   if (refused("default") || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
@@ -31,7 +31,7 @@ inline InstructionSet best_instruction_set() {
 }
 
 // Calls `run` of the kernels' namespace.
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
+#ifdef MSDA_X86_KERNELS
 #define MSDA_BEST(call)                                          \
   switch (instruction_set()) {                                   \
     case InstructionSet::kAvx512: return avx512::call;           \

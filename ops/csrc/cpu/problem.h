@@ -3,6 +3,11 @@
 
 #include "../shape.h"
 
+// Where a file can be compiled for an instruction set that the rest is not.
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__)
+#define MSDA_X86_KERNELS
+#endif
+
 namespace ms_deform_attn::cpu {
 
 // Half precision as it lies in memory.

@@ -1,10 +1,10 @@
-// Vectors of the instruction set that the including file is compiled for.
+// Vectors of MSDA_VECTOR_BYTES, in the instruction set that the including file is compiled for.
 //
 // Neither this file nor kernel.h uses inline functions of the standard library: the linker keeps one
 // copy of such a function for all files, and it might keep one that the machine cannot run.
 #pragma once
 
-#ifdef __AVX2__
+#if MSDA_VECTOR_BYTES >= 32
 #include <immintrin.h>
 #endif
 
@@ -17,7 +17,22 @@
 #define MSDA_RESTRICT __restrict__
 #endif
 
+#ifdef __GNUC__
+#define MSDA_INLINE_LAMBDA __attribute__((always_inline))
+#else
+#define MSDA_INLINE_LAMBDA
+#endif
+
 namespace ms_deform_attn::cpu::MSDA_INSTRUCTION_SET {
+
+// Calls run(0) ... run(n - 1) without a loop: arrays of vectors that run indexes become registers.
+template <int n, typename Run>
+MSDA_INLINE void repeat(const Run& run) {
+  if constexpr (n > 0) {
+    repeat<n - 1>(run);
+    run(n - 1);
+  }
+}
 
 template <typename T, int n>
 struct VectorOf {
@@ -34,19 +49,9 @@ struct VectorOf<T, 1> {
 template <typename T, int n>
 using Vector = typename VectorOf<T, n>::type;
 
-#if defined(__AVX512F__)
-constexpr int kVectorBytes = 64;
-#elif defined(__AVX2__)
-constexpr int kVectorBytes = 32;
-#elif defined(__GNUC__)
-constexpr int kVectorBytes = 16;
-#else
-constexpr int kVectorBytes = 4;
-#endif
-
 // How many numbers the widest vector holds.
 template <typename T>
-constexpr int kLanes = kVectorBytes > int(sizeof(T)) ? kVectorBytes / int(sizeof(T)) : 1;
+constexpr int kLanes = MSDA_VECTOR_BYTES > sizeof(T) ? MSDA_VECTOR_BYTES / sizeof(T) : 1;
 
 template <typename To, typename From>
 MSDA_INLINE To bits_as(const From& from) {
@@ -97,18 +102,30 @@ MSDA_INLINE Vector<double, n> load(const double* memory) {
 
 template <int n>
 MSDA_INLINE Vector<float, n> load(const BFloat16* memory) {
+#if MSDA_VECTOR_BYTES >= 64
+  if constexpr (n == 16) {
+    const __m512i bits = _mm512_cvtepu16_epi32(from_memory<__m256i>(memory));
+    return bits_as<Vector<float, n>>(_mm512_slli_epi32(bits, 16));
+  }
+#endif
+#if MSDA_VECTOR_BYTES >= 32
+  if constexpr (n == 8) {
+    const __m256i bits = _mm256_cvtepu16_epi32(from_memory<__m128i>(memory));
+    return bits_as<Vector<float, n>>(_mm256_slli_epi32(bits, 16));
+  }
+#endif
   const auto bits = numbers_as<uint32_t, n>(from_memory<Vector<uint16_t, n>>(memory));
   return bits_as<Vector<float, n>>(Vector<uint32_t, n>(bits << 16));
 }
 
 template <int n>
 MSDA_INLINE Vector<float, n> load(const Float16* memory) {
-#ifdef __AVX512F__
+#if MSDA_VECTOR_BYTES >= 64
   if constexpr (n == 16) {
     return bits_as<Vector<float, n>>(_mm512_cvtph_ps(from_memory<__m256i>(memory)));
   }
 #endif
-#ifdef __F16C__
+#if MSDA_VECTOR_BYTES >= 32
   if constexpr (n == 8) {
     return bits_as<Vector<float, n>>(_mm256_cvtph_ps(from_memory<__m128i>(memory)));
   }
@@ -161,16 +178,16 @@ MSDA_INLINE void store(Float16* memory, const Vector<float, n>& numbers) {
 // Adds to each of four sums the numbers of its vector.
 template <typename T, int n>
 MSDA_INLINE void add_up(T* sums, const Vector<T, n> (&vectors)[4]) {
-#ifdef __AVX2__
+#if MSDA_VECTOR_BYTES >= 32
   if constexpr (sizeof(T) == 4 && n >= 8) {
     __m128 quarters[4];
     for (int i = 0; i < 4; ++i) {
       __m256 eight;
-#ifdef __AVX512F__
+#if MSDA_VECTOR_BYTES >= 64
       if constexpr (n == 16) {
-        const auto all = bits_as<__m512d>(vectors[i]);
-        eight = _mm256_add_ps(_mm256_castpd_ps(_mm512_castpd512_pd256(all)),
-                              _mm256_castpd_ps(_mm512_extractf64x4_pd(all, 1)));
+        __m256 halves[2];
+        to_memory(halves, vectors[i]);
+        eight = _mm256_add_ps(halves[0], halves[1]);
       }
 #endif
       if constexpr (n == 8) eight = bits_as<__m256>(vectors[i]);

@@ -9,6 +9,9 @@ namespace ms_deform_attn::cpu::MSDA_INSTRUCTION_SET {
 template <typename T>
 constexpr int kChannels = 128 / int(sizeof(T));
 
+// How many queries before its use an input is asked for.
+constexpr int64_t kAhead = 6;
+
 // Calls run(count, first channel) for all channels, in groups of n and then of smaller counts.
 template <int n, typename Run>
 MSDA_INLINE void for_channels(int64_t dims, const Run& run, int64_t first = 0) {
@@ -91,6 +94,7 @@ void forward(const Inputs<V>& inputs, V* output, int64_t begin, int64_t end) {
     const int64_t pair = i / shape.num_queries;
     const int64_t image = pair / shape.num_heads, head = pair - image * shape.num_heads;
     const int64_t query = i - pair * shape.num_queries + image * shape.num_queries;
+    if (i + kAhead < end) samples.prefetch_inputs(query + kAhead, head);
     samples.read(query, head);
     const V* value = inputs.value + image * inputs.strides.batch + head * inputs.strides.head;
     V* out = output + (query * shape.num_heads + head) * shape.head_dims;
@@ -107,6 +111,10 @@ void backward(const Inputs<V>& inputs, const Gradients<V>& gradients, int64_t be
     const int64_t place = image * inputs.strides.batch + head * inputs.strides.head;
     for (int64_t q = 0; q < shape.num_queries; ++q) {
       const int64_t query = image * shape.num_queries + q;
+      if (q + kAhead < shape.num_queries) {
+        samples.prefetch_inputs(query + kAhead, head);
+        samples.prefetch_gradients(gradients, query + kAhead, head);
+      }
       samples.read(query, head);
       for (int64_t s = 0; s < 4 * samples.size(); ++s) samples.dots(0)[s] = 0;
       const V* grad = gradients.output + (query * shape.num_heads + head) * shape.head_dims;

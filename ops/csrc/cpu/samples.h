@@ -57,6 +57,22 @@ class Samples {
     locate(inputs_.coordinates + 2 * first);
   }
 
+  // Asks for what `read` will need. One head's inputs lie far apart from query to query, which
+  // the machine does not foresee.
+  MSDA_INLINE void prefetch_inputs(int64_t query, int64_t head) const {
+    const int64_t first = (query * inputs_.shape.num_heads + head) * size_;
+    prefetch<0>(inputs_.coordinates + 2 * first, 2 * size_);
+    prefetch<0>(inputs_.weights + first, size_);
+  }
+
+  MSDA_INLINE void prefetch_gradients(const Gradients<V>& gradients, int64_t query,
+                                      int64_t head) const {
+    const int64_t where = query * inputs_.shape.num_heads + head;
+    prefetch<0>(gradients.output + where * inputs_.shape.head_dims, inputs_.shape.head_dims);
+    prefetch<1>(gradients.coordinates + 2 * where * size_, 2 * size_);
+    prefetch<1>(gradients.weights + where * size_, size_);
+  }
+
   // Turns the dots into gradients.
   MSDA_INLINE void write(const Gradients<V>& gradients, int64_t query, int64_t head) const {
     const int64_t where = query * inputs_.shape.num_heads + head;

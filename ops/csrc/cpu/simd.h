@@ -175,6 +175,15 @@ MSDA_INLINE void store(Float16* memory, const Vector<float, n>& numbers) {
   to_memory(memory, numbers_as<uint16_t, n>(result));
 }
 
+// Asks for the memory of n numbers, soon to be read or, if kWrite, written.
+template <int kWrite, typename T>
+MSDA_INLINE void prefetch(const T* memory, int64_t n) {
+#ifdef __GNUC__
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t i = 0; i < n; i += kLine) __builtin_prefetch(memory + i, kWrite);
+#endif
+}
+
 // Adds to each of four sums the numbers of its vector.
 template <typename T, int n>
 MSDA_INLINE void add_up(T* sums, const Vector<T, n> (&vectors)[4]) {

@@ -31,8 +31,8 @@ __device__ __forceinline__ void raise_bound(A* bound, A number) {
   if (bits > *address) atomicMax(address, bits);
 }
 
-// Integers whose unit is a power of two: sums of them do not depend on any order. Two bounds, on the
-// gradient of the output and on the weights, say how large a sum can become, and so the unit.
+// Integers whose unit is a power of two: sums of them do not depend on any order. Two bounds, on
+// the gradient of the output and on the weights, say how large a sum can become, and so the unit.
 template <typename A>
 struct IntegerSums {
   unsigned long long* sums;

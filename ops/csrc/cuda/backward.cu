@@ -99,7 +99,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       const Vector<A, 4> numbers = board.numbers[slot];
       const A right = numbers.at[0], down = numbers.at[1], weight = numbers.at[2];
       const A lower = weight * down, upper = weight - lower;
-      const A shares[4] = {upper - upper * right, upper * right, lower - lower * right, lower * right};
+      const A shares[4] = {upper - upper * right, upper * right, lower - lower * right,
+                           lower * right};
 
       A products[4] = {0, 0, 0, 0};
       for (int d = own; d < head_dims; d += group.lanes * N) {
@@ -179,7 +180,8 @@ __global__ void bound_kernel(const Numbers numbers, int64_t count, Wide<T>* boun
 // The gradient of the value from sums that are not of its type.
 template <typename T, typename Sums>
 __global__ void value_kernel(const __grid_constant__ Inputs inputs,
-                             const __grid_constant__ Workspace workspace, T* results, int64_t count) {
+                             const __grid_constant__ Workspace workspace, T* results,
+                             int64_t count) {
   const int64_t i = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (i < count) results[i] = narrow<T>(Sums(inputs, workspace).sum(i));
 }
@@ -247,7 +249,8 @@ std::string launch_all(const Inputs& inputs, const Gradients& gradients, const W
 
   if (workspace.sums != gradients.value) {
     const int64_t count = shape.bs * shape.num_value * shape.num_heads * shape.head_dims;
-    const auto kernel = deterministic ? value_kernel<T, IntegerSums<A>> : value_kernel<T, FloatingSums<A>>;
+    const auto kernel =
+        deterministic ? value_kernel<T, IntegerSums<A>> : value_kernel<T, FloatingSums<A>>;
     then([&] {
       return launch(kernel, divide_up(count, kThreads), stream, inputs, workspace,
                     static_cast<T*>(gradients.value), count);
@@ -266,18 +269,15 @@ std::string launch_all(const Inputs& inputs, const Gradients& gradients, const W
 
 std::string launch_backward(Type type, const Inputs& inputs, const Gradients& gradients,
                             const Workspace& workspace, bool deterministic, void* stream) {
-  const auto launch_type = [&](auto launch_all) {
-    return launch_all(inputs, gradients, workspace, deterministic, stream);
-  };
   switch (type) {
     case Type::kFloat:
-      return launch_type(launch_all<float>);
+      return launch_all<float>(inputs, gradients, workspace, deterministic, stream);
     case Type::kDouble:
-      return launch_type(launch_all<double>);
+      return launch_all<double>(inputs, gradients, workspace, deterministic, stream);
     case Type::kHalf:
-      return launch_type(launch_all<__half>);
+      return launch_all<__half>(inputs, gradients, workspace, deterministic, stream);
     case Type::kBFloat16:
-      return launch_type(launch_all<__nv_bfloat16>);
+      return launch_all<__nv_bfloat16>(inputs, gradients, workspace, deterministic, stream);
   }
   return "unknown type";
 }

@@ -5,7 +5,8 @@ namespace ms_deform_attn::cuda {
 
 template <typename T, int N>
 __global__ void __launch_bounds__(kThreads, 1)
-    forward_kernel(const __grid_constant__ Inputs inputs, const __grid_constant__ Plan plan, T* output) {
+    forward_kernel(const __grid_constant__ Inputs inputs, const __grid_constant__ Plan plan,
+                   T* output) {
   using A = Wide<T>;
   __shared__ Board<A> board;
   const Shape& shape = inputs.shape;

@@ -1,5 +1,5 @@
-// A group of lanes of a warp shares one head of one query: each lane has its own channels, and computes
-// where some of the samples lie for all.
+// A group of lanes of a warp shares one head of one query: each lane has its own channels, and
+// computes where some of the samples lie for all.
 #pragma once
 
 #include <initializer_list>
@@ -141,7 +141,8 @@ struct Frame {
 };
 
 template <typename T>
-__device__ __forceinline__ Frame<Wide<T>> frame_of(const Inputs& inputs, const Group& group, int l) {
+__device__ __forceinline__ Frame<Wide<T>> frame_of(const Inputs& inputs, const Group& group,
+                                                   int l) {
   using A = Wide<T>;
   if (inputs.reference_dims == 0) return {{0, 0}, {1, 1}};
   const int64_t first =
@@ -153,8 +154,9 @@ __device__ __forceinline__ Frame<Wide<T>> frame_of(const Inputs& inputs, const G
     return {{x, y}, {1 / A(level.width), 1 / A(level.height)}};
   }
   const A part = A(0.5) / A(inputs.shape.num_points);
-  return {{x, y},
-          {read<T>(inputs.references, first + 2) * part, read<T>(inputs.references, first + 3) * part}};
+  const A width = read<T>(inputs.references, first + 2);
+  const A height = read<T>(inputs.references, first + 3);
+  return {{x, y}, {width * part, height * part}};
 }
 
 template <typename A>

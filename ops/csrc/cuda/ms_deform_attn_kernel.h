@@ -33,8 +33,8 @@ struct Inputs {
   Shape shape;
   Levels levels;
   const void* value;
-  // 0: positions are locations and weights are weights. 2 or 4, the fused entry: positions are offsets
-  // from points or boxes, weights are logits.
+  // 0: positions are locations and weights are weights. 2 or 4, the fused entry: positions are
+  // offsets from points or boxes, weights are logits.
   int32_t reference_dims;
   Numbers references;
   Numbers positions;
@@ -51,24 +51,24 @@ struct Gradients {
 
 // Memory beside the results.
 struct Workspace {
-  // Zeros, as many as the value has numbers: 64-bit integers if deterministic, else of the wide type.
-  // The gradient of the value itself serves where it is wide.
+  // Zeros, as many as the value has numbers: 64-bit integers if deterministic, else of the wide
+  // type, where the gradient of the value itself serves if it is wide.
   void* sums;
   // Two zeros of the wide type; only if deterministic.
   void* bounds;
-  // Of the wide type, only for the fused entry: as many as there are weights (the gradient of the
-  // weights itself serves where it is wide), and num_heads times as many as there are references.
+  // Only for the fused entry, of the wide type: as many as there are weights, where the gradient of
+  // the weights itself serves if it is wide; and num_heads times as many as there are references.
   void* weights;
   void* references;
 };
 
-// Both put the work on `stream`, a cudaStream_t of the current device, and return what is wrong with
-// the launch, or nothing.
+// Both put the work on `stream`, a cudaStream_t of the current device, and return what is wrong
+// with the launch, or nothing.
 std::string launch_forward(Type type, const Inputs& inputs, void* output, void* stream);
 
-// If deterministic, sums into the value's gradient do not depend on the order of the threads: they are
-// sums of 64-bit integers, in units of 2^-62 of a bound on their size. A gradient or weight that is not
-// finite then makes the whole gradient of the value NaN.
+// If deterministic, the gradient of the value does not depend on the order of the threads: it is
+// summed up in 64-bit integers, in units of about 2^-62 of a bound on it. A gradient or weight
+// that is not finite then makes the whole gradient of the value NaN.
 std::string launch_backward(Type type, const Inputs& inputs, const Gradients& gradients,
                             const Workspace& workspace, bool deterministic, void* stream);
 

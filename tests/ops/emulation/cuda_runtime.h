@@ -1,6 +1,6 @@
-// The few CUDA builtins that the kernels use, on a CPU: the threads of a block are fibers that take
-// turns, each up to the next barrier of its warp. A warp whose threads do not all reach a barrier, or
-// that starts a launch CUDA would refuse, ends the process.
+// The few CUDA builtins that the kernels use, on a CPU: the threads of a warp are fibers that take
+// turns, each up to the next barrier. A barrier that not all of them reach ends the process, as
+// does an address that is not aligned.
 #pragma once
 
 #include <math.h>

@@ -1,4 +1,4 @@
-"""Calls the CUDA kernels where there is no GPU: compiled for the CPU, with CUDA's builtins emulated."""
+"""Calls the CUDA kernels without a GPU: compiled for the CPU, with CUDA's builtins emulated."""
 
 import ctypes
 import subprocess
@@ -105,8 +105,8 @@ class Emulation:
         Args:
             value: (bs, num_value, num_heads, head_dims).
             levels: (start, height, width) of each.
-            rest: sampling_locations and attention_weights; or reference_points, sampling_offsets and
-                attention_logits.
+            rest: sampling_locations and attention_weights; or reference_points, sampling_offsets
+                and attention_logits.
             shift: how many elements to put between all tensors and an aligned address.
             stream: anything but None makes the launch fail.
         """

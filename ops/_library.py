@@ -31,7 +31,12 @@ _EXTENSION, _PROBLEM = _load()
 
 
 def serves(device: torch.device) -> bool:
-    """Whether the extension has a kernel for the device; if not, warns once."""
+    """Whether the extension has a kernel for the device; if not, warns once.
+
+    It serves no export to ONNX, which has no name for its ops.
+    """
+    if torch.onnx.is_in_onnx_export():
+        return False
     if _EXTENSION is None:
         _warn_once(_PROBLEM)
         return False

@@ -93,8 +93,11 @@ void forward(const Inputs<V>& inputs, V* output, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {
     const int64_t pair = i / shape.num_queries;
     const int64_t image = pair / shape.num_heads, head = pair - image * shape.num_heads;
-    const int64_t query = i - pair * shape.num_queries + image * shape.num_queries;
-    if (i + kAhead < end) samples.prefetch_inputs(query + kAhead, head);
+    const int64_t place = i - pair * shape.num_queries, first = image * shape.num_queries;
+    if (place + kAhead < shape.num_queries) {
+      samples.prefetch_inputs(first + inputs.order[place + kAhead], head);
+    }
+    const int64_t query = first + inputs.order[place];
     samples.read(query, head);
     const V* value = inputs.value + image * inputs.strides.batch + head * inputs.strides.head;
     V* out = output + (query * shape.num_heads + head) * shape.head_dims;
@@ -109,12 +112,14 @@ void backward(const Inputs<V>& inputs, const Gradients<V>& gradients, int64_t be
   for (int64_t i = begin; i < end; ++i) {
     const int64_t image = i / shape.num_heads, head = i % shape.num_heads;
     const int64_t place = image * inputs.strides.batch + head * inputs.strides.head;
+    const int64_t first = image * shape.num_queries;
     for (int64_t q = 0; q < shape.num_queries; ++q) {
-      const int64_t query = image * shape.num_queries + q;
       if (q + kAhead < shape.num_queries) {
-        samples.prefetch_inputs(query + kAhead, head);
-        samples.prefetch_gradients(gradients, query + kAhead, head);
+        const int64_t later = first + inputs.order[q + kAhead];
+        samples.prefetch_inputs(later, head);
+        samples.prefetch_gradients(gradients, later, head);
       }
+      const int64_t query = first + inputs.order[q];
       samples.read(query, head);
       for (int64_t s = 0; s < 4 * samples.size(); ++s) samples.dots(0)[s] = 0;
       const V* grad = gradients.output + (query * shape.num_heads + head) * shape.head_dims;

@@ -6,6 +6,7 @@
 
 #include "../checks.h"
 #include "kernels.h"
+#include "query_order.h"
 
 namespace ms_deform_attn::cpu {
 
@@ -79,6 +80,7 @@ class Call {
       : shape(shape),
         packed(worth_packing(shape)),
         levels_(std::move(levels)),
+        order_(query_order(shape, levels_)),
         value_(arrange(value, packed)),
         coordinates_(contiguous_as(sampling.coordinates, math_dtype(value))),
         weights_(contiguous_as(sampling.weights, math_dtype(value))),
@@ -90,6 +92,7 @@ class Call {
   Inputs<V> inputs() const {
     return {shape,
             levels_.data(),
+            order_.data(),
             const_memory_of<V>(value_),
             {value_.stride(0), value_.stride(1), value_.stride(2)},
             const_memory_of<Math<V>>(coordinates_),
@@ -103,6 +106,7 @@ class Call {
 
  private:
   const std::vector<Level> levels_;
+  const std::vector<int64_t> order_;
   const Tensor value_, coordinates_, weights_;
   const bool fused_;
   const Tensor reference_points_;

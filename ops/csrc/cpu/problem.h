@@ -42,6 +42,7 @@ template <typename V>
 struct Inputs {
   Shape shape;
   const Level* levels;
+  const int64_t* order;  // of the queries of an image
   const V* value;
   ValueStrides strides;
   const Math<V>* coordinates;
@@ -61,7 +62,8 @@ struct Gradients {
 
 // The kernels, once for each instruction set.
 //
-// forward writes the outputs of [begin, end), which counts queries within heads within images.
+// forward writes the outputs of [begin, end), which counts ordered queries within heads within
+// images.
 // backward writes the gradients of [begin, end), which counts heads within images.
 #define MSDA_DECLARE_KERNELS(instruction_set)                                                  \
   namespace instruction_set {                                                                  \

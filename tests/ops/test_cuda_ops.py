@@ -5,6 +5,7 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -94,6 +95,17 @@ def test_fused(emulated, num_queries, reference_dims, dtype, rest_dtype, determi
         *(rand(2, num_queries, 2, reference_dims), rand(*sizes, 2) * 4 - 2, rand(*sizes) * 4),
     ]
     check(emulated.fused_forward, emulated.fused_backward, ms_deform_attn_fused_reference, inputs)
+
+
+def test_more_than_two_to_the_31_elements(emulated):
+    num_value = 2**23 + 4
+    memory = np.zeros((1, num_value, 1, 256), np.float16)  # nothing is written to most of it
+    memory[0, -4:] = np.arange(4)[:, None, None]
+    output = emulated.forward(
+        *(torch.from_numpy(memory), torch.tensor([[1, 4]]), torch.tensor([2**23])),
+        *(torch.tensor([0.75, 0.5]).view(1, 1, 1, 1, 1, 2), torch.ones(1, 1, 1, 1, 1)),
+    )
+    assert (output == 2.5).all()
 
 
 def test_too_many_levels(emulated):

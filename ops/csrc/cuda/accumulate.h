@@ -14,8 +14,8 @@ struct FloatingSums {
       : sums(static_cast<A*>(workspace.sums)) {}
 
   template <int N>
-  __device__ __forceinline__ void add(int64_t i, const Vector<A, N>& amount) const {
-    atomic_add<N>(sums + i, amount);
+  __device__ __forceinline__ void add(A* sum, const Vector<A, N>& amount) const {
+    atomic_add<N>(sum, amount);
   }
 
   __device__ __forceinline__ A sum(int64_t i) const { return sums[i]; }
@@ -52,11 +52,11 @@ struct IntegerSums {
   }
 
   template <int N>
-  __device__ __forceinline__ void add(int64_t i, const Vector<A, N>& amount) const {
+  __device__ __forceinline__ void add(unsigned long long* sum, const Vector<A, N>& amount) const {
     static_assert(N == 1);
     const A scaled = ldexp(amount.at[0], exponent);
     if (fabs(scaled) <= A(1ll << 62)) {
-      atomicAdd(sums + i, static_cast<unsigned long long>(llrint(scaled)));
+      atomicAdd(sum, static_cast<unsigned long long>(llrint(scaled)));
     } else {
       raise_bound(bounds, A(NAN));
     }

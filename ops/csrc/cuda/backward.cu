@@ -18,8 +18,9 @@ __device__ __forceinline__ Slopes<A> slopes_of(const Group& group, const A (&pro
                                                A down) {
   const A top = products[1] - products[0], bottom = products[3] - products[2];
   const A upper = products[0] + right * top, lower = products[2] + right * bottom;
-  return {sum_over(group, upper + down * (lower - upper)),
-          sum_over(group, top + down * (bottom - top)), sum_over(group, lower - upper)};
+  Slopes<A> slopes{upper + down * (lower - upper), top + down * (bottom - top), lower - upper};
+  sum_over(group, slopes.weight, slopes.x, slopes.y);
+  return slopes;
 }
 
 // Gradients of a level's reference, summed over points; the heads are summed afterwards.
@@ -65,10 +66,9 @@ __global__ void __launch_bounds__(kThreads, 1)
   const bool fused = inputs.reference_dims != 0;
   const int num_samples = int(shape.num_levels * shape.num_points);
   const int head_dims = int(shape.head_dims);
-  const int pixel_stride = int(shape.num_heads) * head_dims;
-  const int64_t value_begin =
-      group.image * shape.num_value * pixel_stride + int64_t(group.head) * head_dims;
+  const int64_t value_begin = group.image * plan.image_stride + int64_t(group.head) * head_dims;
   const T* value = static_cast<const T*>(inputs.value) + value_begin;
+  auto* sums = value_sums.sums + value_begin;
   const T* output = static_cast<const T*>(gradients.output) + group.row * head_dims;
   A* raw_weights = static_cast<A*>(workspace.weights);
 
@@ -106,18 +106,24 @@ __global__ void __launch_bounds__(kThreads, 1)
       for (int d = own; d < head_dims; d += group.lanes * N) {
         Vector<A, N> grad = first_grad;
         if (d != own && group.active) grad = load<N>(output + d);
+        Vector<A, N> pixel[4] = {};
 #pragma unroll
         for (int corner = 0; corner < 4; ++corner) {
-          if (pixels.at[corner] == kOutside) continue;
-          const int64_t offset = int64_t(pixels.at[corner]) * pixel_stride + d;
-          const Vector<A, N> pixel = load<N>(value + offset);
+          if (pixels.at[corner] != kOutside) {
+            pixel[corner] = load<N>(at_pixel(value + d, pixels.at[corner], plan));
+          }
+        }
+#pragma unroll
+        for (int corner = 0; corner < 4; ++corner) {
           Vector<A, N> amount;
 #pragma unroll
           for (int i = 0; i < N; ++i) {
-            products[corner] += grad.at[i] * pixel.at[i];
+            products[corner] += grad.at[i] * pixel[corner].at[i];
             amount.at[i] = grad.at[i] * shares[corner];
           }
-          value_sums.template add<N>(value_begin + offset, amount);
+          if (pixels.at[corner] != kOutside) {
+            value_sums.add(at_pixel(sums + d, pixels.at[corner], plan), amount);
+          }
         }
       }
 

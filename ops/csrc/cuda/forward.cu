@@ -14,9 +14,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   const Softmax<A> softmax = softmax_of<T>(inputs, group);
   const int num_samples = int(shape.num_levels * shape.num_points);
   const int head_dims = int(shape.head_dims);
-  const int pixel_stride = int(shape.num_heads) * head_dims;
-  const T* value = static_cast<const T*>(inputs.value) +
-                   group.image * shape.num_value * pixel_stride + group.head * head_dims;
+  const T* value = static_cast<const T*>(inputs.value) + group.image * plan.image_stride +
+                   int64_t(group.head) * head_dims;
 
   for (int first = 0; first < head_dims; first += group.lanes * N) {
     const int d = first + group.lane * N;
@@ -47,7 +46,7 @@ __global__ void __launch_bounds__(kThreads, 1)
         for (int corner = 0; corner < 4; ++corner) {
           Vector<A, N> pixel{};
           if (pixels.at[corner] != kOutside) {
-            pixel = load<N>(channels + int64_t(pixels.at[corner]) * pixel_stride);
+            pixel = load<N>(at_pixel(channels, pixels.at[corner], plan));
           }
 #pragma unroll
           for (int i = 0; i < N; ++i) sum.at[i] += shares.at[corner] * pixel.at[i];

@@ -18,6 +18,9 @@ constexpr int kTileWidth = 8;
 struct Plan {
   int lanes;  // of a group, a power of two
   unsigned tiles;  // blocks for a head of an image
+  // In channels.
+  unsigned pixel_stride;
+  int64_t image_stride;
   // The queries are the pixels of the levels, as in an encoder: a block takes a rectangle of them,
   // whose samples share most of their pixels. Only the order depends on it.
   bool over_pixels;
@@ -35,7 +38,11 @@ bool fits_vectors(const Shape& shape, std::initializer_list<const void*> pointer
 
 inline Plan plan_for(const Inputs& inputs, int channels_at_once) {
   const Shape& shape = inputs.shape;
-  Plan plan{1, 0, shape.num_queries == shape.num_value};
+  Plan plan{};
+  plan.pixel_stride = unsigned(shape.num_heads * shape.head_dims);
+  plan.image_stride = shape.num_value * shape.num_heads * shape.head_dims;
+  plan.over_pixels = shape.num_queries == shape.num_value;
+  plan.lanes = 1;
   while (plan.lanes < kWarp && plan.lanes * channels_at_once < shape.head_dims) plan.lanes *= 2;
   const int groups = kThreads / plan.lanes;
 
@@ -93,12 +100,20 @@ __device__ __forceinline__ Group find_group(const Inputs& inputs, const Plan& pl
   return group;
 }
 
-template <typename A>
-__device__ __forceinline__ A sum_over(const Group& group, A number) {
+// The same channels of a pixel that is not outside. In bytes, and with factors of 32 bits, the
+// address takes one instruction.
+template <typename T>
+__device__ __forceinline__ T* at_pixel(T* channels, int32_t pixel, const Plan& plan) {
+  const uint64_t bytes = uint64_t(uint32_t(pixel)) * (plan.pixel_stride * unsigned(sizeof(T)));
+  return reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(channels) + bytes);
+}
+
+// Each of the numbers becomes its sum over the lanes of the group.
+template <typename... A>
+__device__ __forceinline__ void sum_over(const Group& group, A&... numbers) {
   for (int step = group.lanes / 2; step > 0; step /= 2) {
-    number += __shfl_xor_sync(0xffffffffu, number, step);
+    ((numbers += __shfl_xor_sync(0xffffffffu, numbers, step)), ...);
   }
-  return number;
 }
 
 // Weights from logits: exp(logit - largest) * scale. The unfused entry has weights as they are.
@@ -123,7 +138,8 @@ __device__ __forceinline__ Softmax<Wide<T>> softmax_of(const Inputs& inputs, con
   for (int s = group.lane; s < own_samples; s += group.lanes) {
     sum += exp(read<T>(inputs.weights, group.row * num_samples + s) - largest);
   }
-  return {largest, 1 / sum_over(group, sum)};
+  sum_over(group, sum);
+  return {largest, 1 / sum};
 }
 
 template <typename T>

@@ -35,6 +35,9 @@ struct Arguments {
         reference_dims(references == nullptr ? 0 : references->size(3)) {
     STD_TORCH_CHECK(level.size() <= kMaxLevels, "the CUDA kernels take at most ", kMaxLevels,
                     " levels, got ", level.size());
+    STD_TORCH_CHECK(shape.num_heads * shape.head_dims <= kMaxChannels &&
+                        shape.num_levels * shape.num_points <= kMaxSamples,
+                    "the CUDA kernels take at most 2^28 channels, and samples of a query and head");
     std::copy(level.begin(), level.end(), levels.level);
   }
 

@@ -10,6 +10,10 @@ namespace ms_deform_attn::cuda {
 // Levels travel as a kernel argument: no copy to the device, and the host need not wait.
 constexpr int64_t kMaxLevels = 32;
 
+// A row of channels then has less than 2^32 bytes, and samples can be counted in 32 bits.
+constexpr int64_t kMaxChannels = int64_t(1) << 28;
+constexpr int64_t kMaxSamples = int64_t(1) << 28;
+
 struct Levels {
   Level level[kMaxLevels];
 };

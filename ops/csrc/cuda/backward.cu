@@ -52,8 +52,11 @@ struct ReferenceSums {
   }
 };
 
+// The most blocks at once for which no registers are spilt.
+constexpr int kBackwardBlocks = 2;
+
 template <typename T, int N, typename Sums>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kThreads, kBackwardBlocks)
     backward_kernel(const __grid_constant__ Inputs inputs, const __grid_constant__ Plan plan,
                     const __grid_constant__ Gradients gradients,
                     const __grid_constant__ Workspace workspace) {

@@ -3,8 +3,11 @@
 
 namespace ms_deform_attn::cuda {
 
+// The most blocks at once for which no registers are spilt.
+constexpr int kForwardBlocks = 4;
+
 template <typename T, int N>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kThreads, kForwardBlocks)
     forward_kernel(const __grid_constant__ Inputs inputs, const __grid_constant__ Plan plan,
                    T* output) {
   using A = Wide<T>;

@@ -126,8 +126,9 @@ struct Softmax {
 template <typename T>
 __device__ __forceinline__ Softmax<Wide<T>> softmax_of(const Inputs& inputs, const Group& group) {
   using A = Wide<T>;
+  if (inputs.reference_dims == 0) return {0, 0};
   const int num_samples = int(inputs.shape.num_levels * inputs.shape.num_points);
-  const int own_samples = group.active && inputs.reference_dims != 0 ? num_samples : 0;
+  const int own_samples = group.active ? num_samples : 0;
   A largest = A(-INFINITY), sum = 0;
   for (int s = group.lane; s < own_samples; s += group.lanes) {
     largest = fmax(largest, read<T>(inputs.weights, group.row * num_samples + s));

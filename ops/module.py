@@ -102,12 +102,8 @@ class MSDeformAttn(nn.Module):
             value,
             spatial_shapes,
             level_start_index,
-            _at_least_float32(reference_points),
+            reference_points.to(torch.promote_types(value.dtype, torch.float32)),
             self.sampling_offsets(query).view(*sizes, 2),
             self.attention_weights(query).view(sizes),
         )
         return self.output_proj(output)
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

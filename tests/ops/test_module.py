@@ -118,6 +118,12 @@ def test_autocast_trains():
     torch.testing.assert_close(output.float(), module(*inputs), rtol=0.05, atol=0.05)
 
 
+def test_float64_takes_float32_reference_points():
+    module = MSDeformAttn(8, 2, 2, 1).double()
+    inputs = torch.randn(1, 3, 8).double(), torch.randn(1, 26, 8).double(), torch.rand(1, 3, 2, 2)
+    assert module(*inputs, SHAPES, STARTS).dtype == torch.float64
+
+
 def test_bad_input():
     with pytest.raises(
         ValueError, match="embed_dims must be a multiple of num_heads, got 10 and 4"

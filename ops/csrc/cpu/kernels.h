@@ -14,14 +14,16 @@ enum class InstructionSet { kPortable, kAvx2, kAvx512 };
 inline InstructionSet best_instruction_set() {
 #ifdef MSDA_X86_KERNELS
   const char* wish = std::getenv("ATEN_CPU_CAPABILITY");
-  const auto refused = [&](const char* name) { return wish != nullptr && !std::strcmp(wish, name); };
-  if (refused("default") || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
-      !__builtin_cpu_supports("f16c")) {
+  const auto asked_for = [&](const char* name) {
+    return wish != nullptr && std::strcmp(wish, name) == 0;
+  };
+  // All that have AVX2 and FMA convert half precision too.
+  if (asked_for("default") || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
     return InstructionSet::kPortable;
   }
-  if (refused("avx2") || !__builtin_cpu_supports("avx512f") ||
-      !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl") ||
-      !__builtin_cpu_supports("avx512bw")) {
+  if (asked_for("avx2") || !__builtin_cpu_supports("avx512f") ||
+      !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq") ||
+      !__builtin_cpu_supports("avx512vl")) {
     return InstructionSet::kAvx2;
   }
   return InstructionSet::kAvx512;
@@ -30,7 +32,7 @@ inline InstructionSet best_instruction_set() {
 #endif
 }
 
-// Calls `run` of the kernels' namespace.
+// Returns the call of the best kernel.
 #ifdef MSDA_X86_KERNELS
 #define MSDA_BEST(call)                                          \
   switch (instruction_set()) {                                   \

@@ -11,7 +11,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
@@ -20,12 +22,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ops import (
-    ms_deform_attn,
-    ms_deform_attn_fused,
-    ms_deform_attn_fused_reference,
-    ms_deform_attn_reference,
-)
+import ops
 
 LEVELS = {
     "800x1333": ((100, 167), (50, 84), (25, 42), (13, 21)),
@@ -71,8 +68,8 @@ class Case:
             "locations": (pixels + 0.5) / width_height,
             "weights": logits.flatten(3).softmax(-1).view(sizes),
         }
-        geometry = {"shapes": shapes, "starts": areas.cumsum(0) - areas}
-        return {name: tensor.to(device) for name, tensor in inputs.items()} | geometry
+        inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
+        return inputs | {"shapes": shapes, "starts": areas.cumsum(0) - areas}
 
 
 CASES = {
@@ -97,80 +94,63 @@ class Candidate:
     def prepare(self, inputs: dict[str, Tensor]) -> tuple[Callable[..., Tensor], list[Tensor]]:
         tensors = [inputs[name].detach() for name in self.names]
         tensors[0] = tensors[0].to(self.dtype)
-        shapes, starts = inputs["shapes"], inputs["starts"]
-        return (lambda *x: self.run(shapes, starts, *x)), [x.requires_grad_() for x in tensors]
+        function = partial(self.run, inputs["shapes"], inputs["starts"])
+        return function, [tensor.requires_grad_() for tensor in tensors]
 
 
 def candidates(device: str) -> dict[str, Candidate]:
     """By name; peers that cannot be imported are left out."""
-    ours = Candidate(lambda s, i, v, x, w: ms_deform_attn(v, s, i, x, w))
-    fused = Candidate(
-        lambda s, i, v, *others: ms_deform_attn_fused(v, s, i, *others),
-        ("value", "points", "offsets", "logits"),
-    )
+    ours = Candidate(lambda s, i, v, *others: ops.ms_deform_attn(v, s, i, *others))
+    names = "value", "points", "offsets", "logits"
+    fused = Candidate(lambda s, i, v, *others: ops.ms_deform_attn_fused(v, s, i, *others), names)
     found = {
         "unfused": ours,
         "fused": fused,
         "unfused bfloat16": Candidate(ours.run, dtype=torch.bfloat16),
-        "fused bfloat16": Candidate(fused.run, fused.names, torch.bfloat16),
+        "fused bfloat16": Candidate(fused.run, names, torch.bfloat16),
         "unfused float16": Candidate(ours.run, dtype=torch.float16),
-        "reference": Candidate(lambda s, i, v, x, w: ms_deform_attn_reference(v, s, i, x, w)),
+        "reference": Candidate(lambda s, i, v, x, w: ops.ms_deform_attn_reference(v, s, i, x, w)),
     }
-    try:
+    with suppress(ImportError):
         from torch_ms_deform_attn import ms_deform_attn as peer
 
         found["torch-ms-deform-attn"] = Candidate(
             lambda s, i, v, x, w: peer(v, s.to(v.device), i.to(v.device), x, w)
         )
-    except ImportError:
-        pass
-    try:
-        from mmcv.ops.multi_scale_deform_attn import (
-            MultiScaleDeformableAttnFunction as mmcv_cuda,
-        )
-        from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch as mmcv_cpu
+    with suppress(ImportError):
+        from mmcv.ops import multi_scale_deform_attn as mmcv
 
         found["mmcv"] = Candidate(
-            (lambda s, i, v, x, w: mmcv_cpu(v, s, x, w))
+            (lambda s, i, v, x, w: mmcv.multi_scale_deformable_attn_pytorch(v, s, x, w))
             if device == "cpu"
-            else (lambda s, i, v, x, w: mmcv_cuda.apply(v, s.cuda(), i.cuda(), x, w, 64))
+            else lambda s, i, v, x, w: mmcv.MultiScaleDeformableAttnFunction.apply(
+                v, s.to(v.device), i.to(v.device), x, w, 64
+            )
         )
-    except ImportError:
-        pass
-    try:
+    with suppress(ImportError, AttributeError):
         from transformers.models.deformable_detr import modeling_deformable_detr as transformers
 
         module = transformers.MultiScaleDeformableAttention()
         found["transformers"] = Candidate(
             lambda s, i, v, x, w: module(v, s.to(v.device), s.tolist(), i, x, w, 64)
         )
-    except (ImportError, AttributeError):
-        pass
     return found
 
 
-def check(candidate: Candidate, inputs: dict[str, Tensor], oracle: Candidate) -> float:
+def check(candidate: Candidate, inputs: dict[str, Tensor]) -> float:
     """The largest error of output and gradients, relative to the largest number of each."""
     function, tensors = candidate.prepare(inputs)
-    exact_inputs = {k: v.double() if v.is_floating_point() else v for k, v in inputs.items()}
-    exact_inputs["value"] = tensors[0].detach().double()
-    exact, exact_tensors = oracle.prepare(exact_inputs)
-    output, expected = function(*tensors), exact(*exact_tensors)
+    kind = "_fused" if "points" in candidate.names else ""
+    reference = getattr(ops, f"ms_deform_attn{kind}_reference")
+    exact = [tensor.detach().double().requires_grad_() for tensor in tensors]
+    output = function(*tensors)
+    expected = reference(exact[0], inputs["shapes"], inputs["starts"], *exact[1:])
     direction = torch.randn_like(output)
     results = [output, *torch.autograd.grad(output, tensors, direction)]
-    truths = [expected, *torch.autograd.grad(expected, exact_tensors, direction.double())]
+    truths = [expected, *torch.autograd.grad(expected, exact, direction.double())]
     return max(
         ((result.double() - truth).abs().max() / truth.abs().max()).item()
         for result, truth in zip(results, truths, strict=True)
-    )
-
-
-def oracle_of(candidate: Candidate) -> Candidate:
-    """The reference in float64 for the same inputs."""
-    fused = candidate.names[1] == "points"
-    reference = ms_deform_attn_fused_reference if fused else ms_deform_attn_reference
-    return Candidate(
-        lambda s, i, v, *others: reference(v, s, i, *others), candidate.names, torch.float64
     )
 
 
@@ -202,7 +182,7 @@ def bench(case: Case, found: dict[str, Candidate], device: str, rounds: int) -> 
     runs: dict[str, dict[str, Callable]] = {}
     rows: dict[str, dict] = {}
     for name, candidate in found.items():
-        error = check(candidate, small, oracle_of(candidate))
+        error = check(candidate, small)
         if not error < TOLERANCE[candidate.dtype]:
             raise SystemExit(f"{name} is wrong: error {error:.1e} beside float64")
         function, tensors = candidate.prepare(inputs)
@@ -223,20 +203,18 @@ def bench(case: Case, found: dict[str, Candidate], device: str, rounds: int) -> 
         for _ in range(rounds):
             for name in found:
                 times[name].append(milliseconds(runs[name][what], device))
-        for name in found:
-            rows[name][what] = statistics.median(times[name])
-            rows[name][what + "_least"] = min(times[name])
+        for name, taken in times.items():
+            rows[name] |= {what: statistics.median(taken), what + "_least": min(taken)}
     return rows
 
 
 def table(case: str, rows: dict[str, dict]) -> str:
     """Markdown: milliseconds, in brackets how many times those of our unfused op in float32."""
-    ours = rows["unfused"]
     lines = [f"| {case} | forward | forward and backward | peak MB | error |", "| --- " * 5 + "|"]
     for name, row in rows.items():
-        cells = [f"{row[k]:.2f} ({row[k] / ours[k]:.2f}x)" for k in ("forward", "both")]
-        peak, error = f"{row['peak_megabytes']:.0f}", f"{row['error']:.0e}"
-        lines.append(f"| {name} | {cells[0]} | {cells[1]} | {peak} | {error} |")
+        cells = [f"{row[k]:.2f} ({row[k] / rows['unfused'][k]:.2f}x)" for k in ("forward", "both")]
+        cells += [f"{row['peak_megabytes']:.0f}", f"{row['error']:.0e}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -263,20 +241,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("work_dirs/bench_op"))
     args = parser.parse_args()
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads or torch.get_num_threads())
     torch.manual_seed(0)
     found = candidates(args.device)
     results = {}
     for name in args.cases:
         results[name] = bench(CASES[name], found, args.device, args.rounds)
         print(table(name, results[name]) + "\n", flush=True)
-    machine = platform.processor() or platform.machine()
-    if args.device == "cuda":
-        machine = torch.cuda.get_device_name()
+    machine = torch.cuda.get_device_name() if args.device == "cuda" else platform.machine()
     args.out.mkdir(parents=True, exist_ok=True)
-    facts = {"machine": machine, "threads": torch.get_num_threads(), "torch": torch.__version__}
-    (args.out / "results.json").write_text(json.dumps(facts | {"cases": results}, indent=2))
+    facts = {"machine": machine, "torch": torch.__version__, "cases": results}
+    (args.out / "results.json").write_text(json.dumps(facts, indent=2))
     draw(results, args.out / "results.png")
     print(f"wrote {args.out}/results.json and results.png")
 

@@ -1,7 +1,7 @@
 // Vectors of MSDA_VECTOR_BYTES, in the instruction set that the including file is compiled for.
 //
-// Neither this file nor kernel.h uses inline functions of the standard library: the linker keeps one
-// copy of such a function for all files, and it might keep one that the machine cannot run.
+// Neither this file nor those that include it use inline functions of the standard library: the
+// linker keeps one copy of such a function, and it might keep one that the machine cannot run.
 #pragma once
 
 #if MSDA_VECTOR_BYTES >= 32
@@ -170,7 +170,8 @@ MSDA_INLINE void store(Float16* memory, const Vector<float, n>& numbers) {
   const Bits subnormal =
       bits_as<Bits>(Vector<float, n>(bits_as<Vector<float, n>>(magnitude) + 0.5f)) - 0x3f000000u;
   const Bits finite = magnitude < 0x38800000u ? subnormal : normal;
-  const Bits none = magnitude > 0x7f800000u ? (magnitude & 0u) | 0x7e00u : (magnitude & 0u) | 0x7c00u;
+  const Bits zero = magnitude & 0u;
+  const Bits none = magnitude > 0x7f800000u ? zero | 0x7e00u : zero | 0x7c00u;
   const Bits result = sign | (magnitude >= 0x47800000u ? none : finite);
   to_memory(memory, numbers_as<uint16_t, n>(result));
 }

@@ -4,7 +4,13 @@ Needs torch alone.
 """
 
 from .module import MSDeformAttn
-from .ms_deform_attn import ms_deform_attn
-from .reference import ms_deform_attn_reference
+from .ms_deform_attn import ms_deform_attn, ms_deform_attn_fused
+from .reference import ms_deform_attn_fused_reference, ms_deform_attn_reference
 
-__all__ = ["MSDeformAttn", "ms_deform_attn", "ms_deform_attn_reference"]
+__all__ = [
+    "MSDeformAttn",
+    "ms_deform_attn",
+    "ms_deform_attn_fused",
+    "ms_deform_attn_fused_reference",
+    "ms_deform_attn_reference",
+]

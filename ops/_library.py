@@ -1,7 +1,8 @@
-"""Loads the built extension and tells PyTorch the rules of its ops: fake, autograd, autocast."""
+"""Loads the built extension and tells PyTorch the rules of its ops: fake, autograd, vmap."""
 
 import warnings
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -30,7 +31,12 @@ _EXTENSION, _PROBLEM = _load()
 
 
 def serves(device: torch.device) -> bool:
-    """Whether the extension has a kernel for the device; if not, warns once."""
+    """Whether the extension has a kernel for the device; if not, warns once.
+
+    It serves no export to ONNX, which has no name for its ops.
+    """
+    if torch.onnx.is_in_onnx_export():
+        return False
     if _EXTENSION is None:
         _warn_once(_PROBLEM)
         return False
@@ -49,26 +55,27 @@ def _warn_once(message: str) -> None:
 
 
 def _register_rules() -> None:
-    library = torch.library
-    library.register_fake("ms_deform_attn::forward", _fake_forward)
-    library.register_fake("ms_deform_attn::backward", _fake_backward)
-    library.register_autograd(
-        "ms_deform_attn::forward", _backward, setup_context=_save_for_backward
-    )
-    library.register_autograd("ms_deform_attn::backward", _double_backward)
-    for device_type in ("cpu", "cuda"):
-        library.register_autocast("ms_deform_attn::forward", device_type, torch.float32)
+    library, namespace = torch.library, torch.ops.ms_deform_attn
+    for forward, backward in (
+        (namespace.forward, namespace.backward),
+        (namespace.fused_forward, namespace.fused_backward),
+    ):
+        forward_name, backward_name = forward._qualified_op_name, backward._qualified_op_name
+        library.register_fake(forward_name, _fake_forward)
+        library.register_fake(backward_name, _fake_backward)
+        library.register_autograd(
+            forward_name, partial(_backward, backward), setup_context=_save_for_backward
+        )
+        library.register_autograd(backward_name, _double_backward)
+        library.register_vmap(forward_name, partial(_vmap, forward))
+        library.register_vmap(backward_name, partial(_vmap, backward))
 
 
 def _fake_forward(
-    value: Tensor,
-    spatial_shapes: Tensor,
-    level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
+    value: Tensor, spatial_shapes: Tensor, level_start_index: Tensor, *sampling: Tensor
 ) -> Tensor:
     bs, _, num_heads, head_dims = value.shape
-    return value.new_empty(bs, sampling_locations.shape[1], num_heads * head_dims)
+    return value.new_empty(bs, sampling[-1].shape[1], num_heads * head_dims)
 
 
 def _fake_backward(
@@ -76,28 +83,45 @@ def _fake_backward(
     value: Tensor,
     spatial_shapes: Tensor,
     level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    inputs = (value, sampling_locations, attention_weights)
-    return tuple(tensor.new_empty(tensor.shape) for tensor in inputs)
+    *sampling: Tensor,
+) -> tuple[Tensor, ...]:
+    return tuple(tensor.new_empty(tensor.shape) for tensor in (value, *sampling))
 
 
 def _save_for_backward(ctx, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-    grad_value, grad_locations, grad_weights = torch.ops.ms_deform_attn.backward(
-        grad_output, *ctx.saved_tensors
-    )
-    return grad_value, None, None, grad_locations, grad_weights
+def _backward(op: Callable, ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    grad_value, *grads = op(grad_output, *ctx.saved_tensors)
+    return grad_value, None, None, *grads
 
 
 def _double_backward(ctx, *grads: Tensor) -> None:
     raise NotImplementedError(
         "ms_deform_attn can be differentiated once; ms_deform_attn_reference can be twice"
     )
+
+
+def _vmap(op: Callable, info, in_dims: tuple[int | None, ...], *inputs: Tensor):
+    """The images of all mapped elements as one batch."""
+
+    def fold(tensor: Tensor, dim: int | None) -> Tensor:
+        if not tensor.is_floating_point():
+            if dim is not None:
+                raise NotImplementedError("vmap cannot map ms_deform_attn over its level geometry")
+            return tensor
+        if dim is None:
+            return tensor.expand(info.batch_size, *tensor.shape).flatten(0, 1)
+        return tensor.movedim(dim, 0).flatten(0, 1)
+
+    def unfold(tensor: Tensor) -> Tensor:
+        return tensor.view(info.batch_size, -1, *tensor.shape[1:])
+
+    outputs = op(*map(fold, inputs, in_dims))
+    if isinstance(outputs, Tensor):
+        return unfold(outputs), 0
+    return tuple(map(unfold, outputs)), (0,) * len(outputs)
 
 
 if _EXTENSION is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .ms_deform_attn import ms_deform_attn
+from .ms_deform_attn import ms_deform_attn_fused
 
 
 class MSDeformAttn(nn.Module):
@@ -73,7 +73,7 @@ class MSDeformAttn(nn.Module):
     ) -> Tensor:
         """Attend from each query to samples around its reference point.
 
-        Locations and softmax are float32 at least, also under autocast.
+        Locations, softmax and sums are float32 at least, also under autocast.
 
         Args:
             query: (bs, num_queries, embed_dims), its position already added.
@@ -98,35 +98,12 @@ class MSDeformAttn(nn.Module):
             value = value.masked_fill(key_padding_mask[..., None], 0)
         value = value.unflatten(-1, (self.num_heads, -1))
 
-        offsets = _at_least_float32(self.sampling_offsets(query)).view(*sizes, 2)
-        logits = _at_least_float32(self.attention_weights(query)).view(*sizes[:3], -1)
-        output = ms_deform_attn(
+        output = ms_deform_attn_fused(
             value,
             spatial_shapes,
             level_start_index,
-            self._sampling_locations(reference_points, offsets, spatial_shapes),
-            logits.softmax(-1).view(sizes),
+            reference_points.to(torch.promote_types(value.dtype, torch.float32)),
+            self.sampling_offsets(query).view(*sizes, 2),
+            self.attention_weights(query).view(sizes),
         )
         return self.output_proj(output)
-
-    def _sampling_locations(
-        self,
-        reference_points: Tensor,
-        offsets: Tensor,
-        spatial_shapes: Tensor | Sequence[Sequence[int]],
-    ) -> Tensor:
-        points = _at_least_float32(reference_points)[:, :, None, :, None]
-        if points.shape[-1] == 2:
-            width_height = torch.as_tensor(spatial_shapes, device=offsets.device).flip(-1)
-            return points + offsets / width_height[:, None]
-        if points.shape[-1] == 4:
-            # A.4: the initial offsets of all points then stay inside the box.
-            return points[..., :2] + offsets / self.num_points * points[..., 2:] * 0.5
-        raise ValueError(
-            "reference_points must be (bs, num_queries, num_levels, 2 or 4), got shape "
-            f"{tuple(reference_points.shape)}"
-        )
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

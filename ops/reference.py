@@ -49,5 +49,29 @@ def ms_deform_attn_reference(
     return output.transpose(1, 2).contiguous()
 
 
+def ms_deform_attn_fused_reference(
+    value: Tensor,
+    spatial_shapes: Tensor | Sequence[Sequence[int]],
+    level_start_index: Tensor | Sequence[int],
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+) -> Tensor:
+    """What `ops.ms_deform_attn_fused` computes, step by step; see there.
+
+    Raises:
+        ValueError: a level exceeds the value.
+    """
+    points = reference_points[:, :, None, :, None]
+    if points.shape[-1] == 2:
+        width_height = torch.as_tensor(spatial_shapes, device=points.device).flip(-1)
+        locations = points + sampling_offsets / width_height[:, None]
+    else:
+        steps = points[..., 2:] * (0.5 / sampling_offsets.shape[4])
+        locations = points[..., :2] + sampling_offsets * steps
+    weights = attention_logits.flatten(3).softmax(-1).view_as(attention_logits)
+    return ms_deform_attn_reference(value, spatial_shapes, level_start_index, locations, weights)
+
+
 def _ints(geometry: Tensor | Sequence) -> list:
     return geometry.tolist() if isinstance(geometry, Tensor) else list(geometry)

@@ -9,40 +9,68 @@ namespace ms_deform_attn {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
+bool is_half(ScalarType dtype) {
+  return dtype == ScalarType::Half || dtype == ScalarType::BFloat16;
+}
+
+void check_dtype_and_device(const Tensor& tensor, const char* name, const Tensor& value,
+                            ScalarType dtype) {
+  STD_TORCH_CHECK(tensor.scalar_type() == dtype, name,
+                  " must be of the dtype of the other inputs: that of value or, beside a half "
+                  "value, float32");
+  STD_TORCH_CHECK(tensor.device() == value.device(), name, " must be on the device of value");
+}
+
+// `coordinates` and `weights` are called by the names that the caller knows.
+Shape checked_shape(const Tensor& value, const Tensor& coordinates, const char* coordinates_name,
+                    const Tensor& weights, const char* weights_name) {
+  STD_TORCH_CHECK(value.dim() == 4, "value must have 4 dimensions, got ", value.dim());
+  STD_TORCH_CHECK(coordinates.dim() == 6 && coordinates.size(5) == 2, coordinates_name,
+                  " must have 6 dimensions, the last of size 2");
+  STD_TORCH_CHECK(weights.dim() == 5, weights_name, " must have 5 dimensions, got ",
+                  weights.dim());
+  for (int64_t i = 0; i < 5; ++i) {
+    STD_TORCH_CHECK(weights.size(i) == coordinates.size(i), weights_name, " and ",
+                    coordinates_name, " differ in dimension ", i, ": ", weights.size(i), " and ",
+                    coordinates.size(i));
+  }
+  STD_TORCH_CHECK(coordinates.size(0) == value.size(0), coordinates_name,
+                  " and value differ in batch size: ", coordinates.size(0), " and ",
+                  value.size(0));
+  STD_TORCH_CHECK(coordinates.size(2) == value.size(2), coordinates_name,
+                  " and value differ in the number of heads: ", coordinates.size(2), " and ",
+                  value.size(2));
+
+  const ScalarType value_dtype = value.scalar_type(), dtype = coordinates.scalar_type();
+  STD_TORCH_CHECK(value_dtype == ScalarType::Float || value_dtype == ScalarType::Double ||
+                      is_half(value_dtype),
+                  "value must be float32, float64, float16 or bfloat16");
+  const bool mixed = is_half(value_dtype) && dtype == ScalarType::Float;
+  check_dtype_and_device(coordinates, coordinates_name, value, mixed ? dtype : value_dtype);
+  check_dtype_and_device(weights, weights_name, value, dtype);
+  return {value.size(0),       value.size(1),       value.size(2),      value.size(3),
+          coordinates.size(1), coordinates.size(3), coordinates.size(4)};
+}
+
 Shape checked_shape(const Tensor& value, const Tensor& sampling_locations,
                     const Tensor& attention_weights) {
-  STD_TORCH_CHECK(value.dim() == 4, "value must have 4 dimensions, got ", value.dim());
-  STD_TORCH_CHECK(sampling_locations.dim() == 6 && sampling_locations.size(5) == 2,
-                  "sampling_locations must have 6 dimensions, the last of size 2");
-  STD_TORCH_CHECK(attention_weights.dim() == 5, "attention_weights must have 5 dimensions, got ",
-                  attention_weights.dim());
-  for (int64_t i = 0; i < 5; ++i) {
-    STD_TORCH_CHECK(attention_weights.size(i) == sampling_locations.size(i),
-                    "attention_weights and sampling_locations differ in dimension ", i, ": ",
-                    attention_weights.size(i), " and ", sampling_locations.size(i));
-  }
-  STD_TORCH_CHECK(sampling_locations.size(0) == value.size(0),
-                  "sampling_locations and value differ in batch size: ",
-                  sampling_locations.size(0), " and ", value.size(0));
-  STD_TORCH_CHECK(sampling_locations.size(2) == value.size(2),
-                  "sampling_locations and value differ in the number of heads: ",
-                  sampling_locations.size(2), " and ", value.size(2));
+  return checked_shape(value, sampling_locations, "sampling_locations", attention_weights,
+                       "attention_weights");
+}
+
+Shape checked_fused_shape(const Tensor& value, const Tensor& reference_points,
+                          const Tensor& sampling_offsets, const Tensor& attention_logits) {
+  const Shape shape = checked_shape(value, sampling_offsets, "sampling_offsets", attention_logits,
+                                    "attention_logits");
   STD_TORCH_CHECK(
-      value.scalar_type() == ScalarType::Float || value.scalar_type() == ScalarType::Double,
-      "value must be float32 or float64");
-  for (const Tensor* tensor : {&sampling_locations, &attention_weights}) {
-    STD_TORCH_CHECK(tensor->scalar_type() == value.scalar_type(),
-                    "sampling_locations and attention_weights must have the dtype of value");
-    STD_TORCH_CHECK(tensor->device() == value.device(),
-                    "sampling_locations and attention_weights must be on the device of value");
-  }
-  return {value.size(0),
-          value.size(1),
-          value.size(2),
-          value.size(3),
-          sampling_locations.size(1),
-          sampling_locations.size(3),
-          sampling_locations.size(4)};
+      reference_points.dim() == 4 && reference_points.size(0) == shape.bs &&
+          reference_points.size(1) == shape.num_queries &&
+          reference_points.size(2) == shape.num_levels &&
+          (reference_points.size(3) == 2 || reference_points.size(3) == 4),
+      "reference_points must be (bs, num_queries, num_levels, 2 or 4) and fit sampling_offsets");
+  check_dtype_and_device(reference_points, "reference_points", value,
+                         sampling_offsets.scalar_type());
+  return shape;
 }
 
 std::vector<Level> checked_levels(const Tensor& spatial_shapes, const Tensor& level_start_index,
@@ -97,4 +125,11 @@ STABLE_TORCH_LIBRARY(ms_deform_attn, m) {
       "backward(Tensor grad_output, Tensor value, Tensor spatial_shapes, "
       "Tensor level_start_index, Tensor sampling_locations, Tensor attention_weights) "
       "-> (Tensor, Tensor, Tensor)");
+  m.def(
+      "fused_forward(Tensor value, Tensor spatial_shapes, Tensor level_start_index, "
+      "Tensor reference_points, Tensor sampling_offsets, Tensor attention_logits) -> Tensor");
+  m.def(
+      "fused_backward(Tensor grad_output, Tensor value, Tensor spatial_shapes, "
+      "Tensor level_start_index, Tensor reference_points, Tensor sampling_offsets, "
+      "Tensor attention_logits) -> (Tensor, Tensor, Tensor, Tensor)");
 }

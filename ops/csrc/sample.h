@@ -27,11 +27,10 @@ struct Sample {
   T down;
 };
 
-// Free of branches, so that compilers vectorise it over samples.
+// The sample at x and y in pixels, where 0 is the centre of the first. Free of branches, so that
+// compilers vectorise it over samples.
 template <typename T>
-MSDA_INLINE Sample<T> locate(const Level& level, T x_location, T y_location) {
-  const T x = x_location * T(level.width) - T(0.5);
-  const T y = y_location * T(level.height) - T(0.5);
+MSDA_INLINE Sample<T> locate_pixel(const Level& level, T x, T y) {
   const bool inside = (x > -1) & (y > -1) & (x < T(level.width)) & (y < T(level.height));
   const T safe_x = inside ? x : T(0), safe_y = inside ? y : T(0);
   const int32_t left = int32_t(safe_x) - (safe_x < 0);  // floor, as x > -1
@@ -53,6 +52,12 @@ MSDA_INLINE Sample<T> locate(const Level& level, T x_location, T y_location) {
            (first + level.width + 1) | bottoms | rights},
           inside ? safe_x - T(left) : nothing,
           inside ? safe_y - T(top) : nothing};
+}
+
+// The sample at a location in [0, 1].
+template <typename T>
+MSDA_INLINE Sample<T> locate(const Level& level, T x, T y) {
+  return locate_pixel<T>(level, x * T(level.width) - T(0.5), y * T(level.height) - T(0.5));
 }
 
 }  // namespace ms_deform_attn

@@ -42,6 +42,14 @@ class Sizes:
             rand(*samples),
         ]
 
+    def fused_inputs(self, dtype: torch.dtype, device: str, reference_dims: int) -> list[Tensor]:
+        """value, spatial_shapes, level_start_index, reference_points, offsets, logits."""
+        value, shapes, starts, locations, weights = self.inputs(dtype, device)
+        points = locations[:, :, :1, :, 0].squeeze(2)  # (bs, num_queries, num_levels, 2)
+        if reference_dims == 4:
+            points = torch.cat([points, points.flip(-1).abs() + 0.1], dim=-1)
+        return [value, shapes, starts, points, locations * 9 - 4, weights * 6 - 3]
+
 
 PYRAMID = ((6, 4), (3, 5), (1, 1))
 CASES = {
@@ -51,6 +59,9 @@ CASES = {
     "32_channels": Sizes(PYRAMID, head_dims=32),
     "33_channels": Sizes(PYRAMID, head_dims=33, num_heads=1, num_points=5),
     "64_channels": Sizes(PYRAMID, head_dims=64, bs=1, num_points=1),
+    "128_channels": Sizes(PYRAMID, head_dims=128, bs=1, num_queries=2),
+    "256_channels": Sizes(PYRAMID, head_dims=256, bs=1, num_heads=1, num_queries=2),
+    "a_query_for_each_pixel": Sizes(((10, 9), (3, 5)), num_queries=105, head_dims=4),
     "one_pixel": Sizes(((1, 1),), num_queries=9),
     "five_levels": Sizes(((4, 4), (2, 2), (1, 3), (2, 1), (1, 1)), num_points=3),
     "more_pixels_than_samples": Sizes(((20, 30),), num_queries=3),

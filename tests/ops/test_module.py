@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import projects.deformable_detr  # noqa: F401  makes mmcv.ops importable with mmcv-lite
-from ops import MSDeformAttn
+from ops import MSDeformAttn, ms_deform_attn_fused
 
 SHAPES = torch.tensor([[5, 4], [2, 3]])
 STARTS = torch.tensor([0, 20])
@@ -93,16 +93,17 @@ def test_autocast_keeps_locations_in_float32(monkeypatch):
     module = MSDeformAttn(8, 2, 2, 1)
     seen = {}
 
-    def spy(value, spatial_shapes, level_start_index, sampling_locations, attention_weights):
-        seen.update(locations=sampling_locations.dtype, weights=attention_weights.dtype)
-        return value.new_zeros(1, 3, 8)
+    def spy(value, *others):
+        seen.update(value=value.dtype, reference_points=others[2].dtype)
+        return ms_deform_attn_fused(value, *others)
 
-    monkeypatch.setattr("ops.module.ms_deform_attn", spy)
+    monkeypatch.setattr("ops.module.ms_deform_attn_fused", spy)
     with torch.autocast("cpu", torch.bfloat16):
         output = module(
             torch.randn(1, 3, 8), torch.randn(1, 26, 8), torch.rand(1, 3, 2, 2), SHAPES, STARTS
         )
-    assert seen == {"locations": torch.float32, "weights": torch.float32}
+    # Beside float32 reference points, the op computes everything but the value's bytes in float32.
+    assert seen == {"value": torch.bfloat16, "reference_points": torch.float32}
     assert output.dtype == torch.bfloat16
 
 
@@ -115,6 +116,12 @@ def test_autocast_trains():
     output.float().square().sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
     torch.testing.assert_close(output.float(), module(*inputs), rtol=0.05, atol=0.05)
+
+
+def test_float64_takes_float32_reference_points():
+    module = MSDeformAttn(8, 2, 2, 1).double()
+    inputs = torch.randn(1, 3, 8).double(), torch.randn(1, 26, 8).double(), torch.rand(1, 3, 2, 2)
+    assert module(*inputs, SHAPES, STARTS).dtype == torch.float64
 
 
 def test_bad_input():

@@ -5,10 +5,11 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 DEMO := work_dirs/demo
 
-.PHONY: help setup build demo test lint format wheel clean
+.PHONY: help setup build demo test bench lint format wheel clean
 help:
 	@echo "make demo    draw a data set, train on it, test, draw the detections"
 	@echo "make test    run the test suite"
+	@echo "make bench   time the op beside the others that are installed"
 	@echo "make build   rebuild the C++/CUDA op"
 	@echo "make wheel   one wheel for every Python >= 3.10 and torch >= 2.10, in dist/"
 	@echo "make lint    ruff, as the continuous integration runs it"
@@ -42,6 +43,9 @@ demo: setup
 
 test: setup
 	$(PY) -m pytest
+
+bench: setup
+	$(PY) tools/bench_op.py --out work_dirs/bench_op
 
 lint: setup
 	$(PY) -m ruff check .

@@ -1,3 +1,7 @@
+deformable_attn = dict(
+    type="MSDeformAttn", embed_dims=256, num_heads=8, num_levels=4, num_points=4, dropout=0.1
+)
+ffn = dict(type="FFN", embed_dims=256, feedforward_channels=1024, ffn_drop=0.1)
 model = dict(
     type="DeformableDETR",
     num_queries=300,
@@ -39,15 +43,8 @@ model = dict(
         num_layers=6,
         layer_cfg=dict(
             type="DeformableDetrTransformerEncoderLayer",
-            self_attn_cfg=dict(
-                type="MSDeformAttn",
-                embed_dims=256,
-                num_heads=8,
-                num_levels=4,
-                num_points=4,
-                dropout=0.1,
-            ),
-            ffn_cfg=dict(type="FFN", embed_dims=256, feedforward_channels=1024, ffn_drop=0.1),
+            self_attn_cfg=deformable_attn,
+            ffn_cfg=ffn,
         ),
     ),
     decoder=dict(
@@ -56,15 +53,8 @@ model = dict(
         layer_cfg=dict(
             type="DeformableDetrTransformerDecoderLayer",
             self_attn_cfg=dict(type="MultiheadAttention", embed_dims=256, num_heads=8, dropout=0.1),
-            cross_attn_cfg=dict(
-                type="MSDeformAttn",
-                embed_dims=256,
-                num_heads=8,
-                num_levels=4,
-                num_points=4,
-                dropout=0.1,
-            ),
-            ffn_cfg=dict(type="FFN", embed_dims=256, feedforward_channels=1024, ffn_drop=0.1),
+            cross_attn_cfg=deformable_attn,
+            ffn_cfg=ffn,
         ),
     ),
     bbox_head=dict(

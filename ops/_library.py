@@ -7,6 +7,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
+_OPS = ("forward", "backward", "fused_forward", "fused_backward")
 _REBUILD = "make build, or pip install -e . --no-deps --no-build-isolation"
 
 
@@ -23,6 +24,11 @@ def _load() -> tuple[object | None, str]:
         return None, (
             f"the extension ops._C cannot be loaded ({error}); the slower reference serves. "
             "To build the op: " + _REBUILD
+        )
+    if not all(hasattr(torch.ops.ms_deform_attn, op) for op in _OPS):
+        return None, (
+            "the extension ops._C was built from older sources; the slower reference serves. To build "
+            "the op anew: " + _REBUILD
         )
     return _C, ""
 

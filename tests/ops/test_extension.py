@@ -62,6 +62,7 @@ print(*(warning.message for warning in caught), sep="\\n")
     [
         ("", "ops._C cannot be loaded"),
         ("torch.__version__ = '2.9.1'", "torch 2.9.1 is older than 2.10"),
+        ("sys.modules['ops._C'] = type(sys)('ops._C')", "built from older sources"),
     ],
 )
 def test_without_extension_the_reference_serves_with_one_warning(prepare, message):

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("results", type=Path, help="what tools/test.py --out has written")
     parser.add_argument("out", type=Path, help="picture to write (.png, .jpg, .svg or .pdf)")
     parser.add_argument("--num", type=int, default=12, help="number of images, spread over the set")
-    parser.add_argument("--score-thr", type=float, default=0.5, help="least score that is drawn")
+    parser.add_argument("--score-thr", type=float, default=0.3, help="least score that is drawn")
     add_common_arguments(parser)
     args = parser.parse_args(argv)
 

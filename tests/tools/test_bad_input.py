@@ -240,7 +240,7 @@ def test_non_finite_prediction_is_located(run, data, checkpoint):
     contents["state_dict"]["decoder.layers.1.norms.2.bias"].fill_(math.nan)
     torch.save(contents, path)
     error = run("train", options=["model.decoder.num_layers=2", f"load_from={path}"]).error
-    assert error.startswith("error: non-finite predictions at iteration 0")
+    assert error.startswith("error: non-finite predictions at iteration 1")
     assert f"image {data}/train/0000" in error
     assert "decoder layer 1" in error
 

@@ -2,12 +2,12 @@
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from .coco_file import shorten
 from .errors import InputError
 from .registry import HOOKS
+from .run_state import bare_model, must_fit_whole
 
 
 @HOOKS.register_module()
@@ -31,8 +31,7 @@ class CheckpointCheckHook(Hook):
                 f"{', '.join(sorted(missing))}. To start from its weights alone, leave --resume out and "
                 f"set --cfg-options load_from={path}"
             )
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        expected = _shapes(model.state_dict())
+        expected = _shapes(bare_model(runner).state_dict())
         found = _shapes(checkpoint.get("state_dict", checkpoint))
         misfits = [
             f"{key} is {found.get(key, 'not there')} instead of {shape}"
@@ -44,7 +43,7 @@ class CheckpointCheckHook(Hook):
                 f"{path}: none of its weights fits the model: {shorten(misfits)}. For a backbone's weights "
                 f'set model.backbone.init_cfg=dict(type="Pretrained", checkpoint="{path}")'
             )
-        if misfits and (runner._resume or not isinstance(runner._train_loop, BaseLoop)):
+        if misfits and must_fit_whole(runner):
             raise InputError(
                 f"{path}: its weights are of another model: {shorten(misfits)}. Resume and test with the "
                 "config that it was trained with; a new training can start from what fits (load_from)"

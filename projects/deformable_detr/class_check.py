@@ -4,15 +4,14 @@ import logging
 import os
 from collections.abc import Iterator
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
 from .errors import InputError
 from .registry import HOOKS
+from .run_state import bare_model, must_fit_whole
 
 _CLASS_BRANCH = ".cls_branches."
 
@@ -38,7 +37,7 @@ class ClassCheckHook(Hook):
             InputError: ``bbox_head.num_classes`` is not the number of classes of a data set, or a data set
                 makes no batch.
         """
-        model = _unwrapped(runner)
+        model = bare_model(runner)
         num_classes = getattr(getattr(model, "bbox_head", None), "num_classes", None)
         datasets = [
             dataset for loop in _loops(runner) for dataset in _leaves(loop.dataloader.dataset)
@@ -71,13 +70,13 @@ class ClassCheckHook(Hook):
         )
         ours = _classes(getattr(loop.dataloader.dataset, "metainfo", {})) if loop else None
         if theirs is None or ours is None:
-            theirs, ours = _rows(branches), _rows(_unwrapped(runner).state_dict())
+            theirs, ours = _rows(branches), _rows(bare_model(runner).state_dict())
             shared = theirs.keys() & ours.keys()
             theirs, ours = ({key: rows[key] for key in sorted(shared)} for rows in (theirs, ours))
         if theirs == ours:
             return
         difference = f"\n  classes of the checkpoint: {theirs}\n  classes of this run: {ours}"
-        if runner._resume or not isinstance(runner._train_loop, BaseLoop):
+        if must_fit_whole(runner):
             raise InputError(
                 f"the checkpoint {runner._load_from or ''} was trained on other classes{difference}\n"
                 "To test or resume it, give the data sets and the model its classes. To train on the classes "
@@ -125,10 +124,6 @@ def _check_has_batches(loader: DataLoader) -> None:
             f"drop_last=True leaves no batch: the data set has {len(loader.dataset)} images, batch_size is "
             f"{loader.batch_sampler.batch_size}. Lower batch_size or set drop_last=False."
         )
-
-
-def _unwrapped(runner: Runner) -> torch.nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _loops(runner: Runner) -> Iterator[BaseLoop]:

@@ -2,6 +2,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
+#include <algorithm>
 #include <tuple>
 
 #include "../checks.h"
@@ -21,24 +22,12 @@ struct Sampling {
   const Tensor* reference_points;
 };
 
-// Samples of one head lie near each other. Where they are many, a copy in which the pixels of a
-// head are neighbours in memory pays for itself.
-bool worth_packing(const Shape& shape) {
-  return shape.num_queries * shape.num_levels * shape.num_points >= shape.num_value;
-}
-
-// (bs, num_value, num_heads, head_dims), in memory head by head if packed.
-Tensor arrange(const Tensor& value, bool packed) {
-  return packed ? torch::stable::transpose(
-                      torch::stable::contiguous(torch::stable::transpose(value, 1, 2)), 1, 2)
-                : torch::stable::contiguous(value);
-}
-
-Tensor zeros_arranged(const Tensor& value, bool packed, ScalarType dtype) {
-  if (!packed) return torch::stable::new_zeros(value, value.sizes(), dtype);
-  const Tensor zeros = torch::stable::new_zeros(
-      value, {value.size(0), value.size(2), value.size(1), value.size(3)}, dtype);
-  return torch::stable::transpose(zeros, 1, 2);
+// Samples of one head lie near each other. Where they are many, it pays to copy the head's pixels
+// next to each other first, once in each thread that works on the head.
+bool worth_copying(const Shape& shape, int64_t threads) {
+  const int64_t heads = shape.bs * shape.num_heads;
+  const int64_t samples = shape.num_queries * shape.num_levels * shape.num_points;
+  return samples * heads >= shape.num_value * std::max(heads, threads);
 }
 
 Tensor contiguous_as(const Tensor& tensor, ScalarType dtype) {
@@ -75,13 +64,13 @@ const T* const_memory_of(const Tensor& tensor) {
 // The tensors of a call as the kernels take them. Keeps what it had to copy.
 class Call {
  public:
-  Call(const Shape& shape, std::vector<Level> levels, const Tensor& value,
+  Call(const Shape& shape, bool by_head, std::vector<Level> levels, const Tensor& value,
        const Sampling& sampling)
-      : shape(shape),
-        packed(worth_packing(shape)),
+      : shape_(shape),
+        by_head_(by_head),
         levels_(std::move(levels)),
-        order_(query_order(shape, levels_)),
-        value_(arrange(value, packed)),
+        order_(by_head ? query_order(shape, levels_) : std::vector<int64_t>()),
+        value_(torch::stable::contiguous(value)),
         coordinates_(contiguous_as(sampling.coordinates, math_dtype(value))),
         weights_(contiguous_as(sampling.weights, math_dtype(value))),
         fused_(sampling.reference_points != nullptr),
@@ -90,21 +79,20 @@ class Call {
 
   template <typename V>
   Inputs<V> inputs() const {
-    return {shape,
+    return {shape_,
             levels_.data(),
             order_.data(),
+            by_head_,
             const_memory_of<V>(value_),
-            {value_.stride(0), value_.stride(1), value_.stride(2)},
             const_memory_of<Math<V>>(coordinates_),
             const_memory_of<Math<V>>(weights_),
             fused_ ? const_memory_of<Math<V>>(reference_points_) : nullptr,
             reference_points_.size(3)};
   }
 
-  const Shape shape;
-  const bool packed;
-
  private:
+  const Shape shape_;
+  const bool by_head_;
   const std::vector<Level> levels_;
   const std::vector<int64_t> order_;
   const Tensor value_, coordinates_, weights_;
@@ -114,7 +102,8 @@ class Call {
 
 Tensor run_forward(const Shape& shape, std::vector<Level> levels, const Tensor& value,
                    const Sampling& sampling) {
-  const Call call(shape, std::move(levels), value, sampling);
+  const bool by_head = worth_copying(shape, torch::stable::get_num_threads());
+  const Call call(shape, by_head, std::move(levels), value, sampling);
   const Tensor output = torch::stable::new_empty(
       value, {shape.bs, shape.num_queries, shape.num_heads * shape.head_dims});
   with_type_of(value, [&](auto zero) {
@@ -136,10 +125,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run_backward(const Tensor& grad_outpu
                                                         const Tensor& value,
                                                         const Sampling& sampling) {
   check_grad_output(grad_output, value, shape);
-  const Call call(shape, std::move(levels), value, sampling);
+  // The order of the sums must not depend on the number of threads.
+  const bool by_head = worth_copying(shape, 1);
+  const Call call(shape, by_head, std::move(levels), value, sampling);
   const ScalarType dtype = math_dtype(value);
   const Tensor grad = torch::stable::contiguous(grad_output);
-  const Tensor grad_value = zeros_arranged(value, call.packed, dtype);
+  const Tensor grad_value = by_head ? torch::stable::new_empty(value, value.sizes())
+                                    : torch::stable::new_zeros(value, value.sizes(), dtype);
   const Tensor grad_coordinates =
       torch::stable::new_empty(value, sampling.coordinates.sizes(), dtype);
   const Tensor grad_weights = torch::stable::new_empty(value, sampling.weights.sizes(), dtype);
@@ -150,7 +142,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run_backward(const Tensor& grad_outpu
   with_type_of(value, [&](auto zero) {
     using V = decltype(zero);
     const Inputs<V> inputs = call.inputs<V>();
-    const Gradients<V> gradients{const_memory_of<V>(grad), memory_of<Math<V>>(grad_value),
+    const Gradients<V> gradients{const_memory_of<V>(grad),
+                                 by_head ? memory_of<V>(grad_value) : nullptr,
+                                 by_head ? nullptr : memory_of<Math<V>>(grad_value),
                                  memory_of<Math<V>>(grad_coordinates),
                                  memory_of<Math<V>>(grad_weights),
                                  memory_of<Math<V>>(grad_points)};

@@ -30,12 +30,6 @@ struct MathOf<double> {
 template <typename V>
 using Math = typename MathOf<V>::type;
 
-struct ValueStrides {
-  int64_t batch;
-  int64_t pixel;
-  int64_t head;
-};
-
 // With reference points, the coordinates are sampling offsets and the weights are logits; without,
 // they are sampling locations and attention weights.
 template <typename V>
@@ -43,8 +37,8 @@ struct Inputs {
   Shape shape;
   const Level* levels;
   const int64_t* order;  // of the queries of an image
-  const V* value;
-  ValueStrides strides;
+  bool by_head;          // see `forward`
+  const V* value;        // contiguous, as everything here
   const Math<V>* coordinates;
   const Math<V>* weights;
   const Math<V>* reference_points;  // or nullptr
@@ -54,7 +48,8 @@ struct Inputs {
 template <typename V>
 struct Gradients {
   const V* output;
-  Math<V>* value;  // zeros at first, with the strides of the value
+  V* value;              // by head
+  Math<V>* value_sums;   // otherwise: zeros at first
   Math<V>* coordinates;
   Math<V>* weights;
   Math<V>* reference_points;  // (bs, num_queries, num_heads, num_levels, reference_dims): by head
@@ -62,8 +57,9 @@ struct Gradients {
 
 // The kernels, once for each instruction set.
 //
-// forward writes the outputs of [begin, end), which counts ordered queries within heads within
-// images.
+// forward writes the outputs of [begin, end). By head, this counts ordered queries within heads
+// within images, and each head's pixels are copied before they are read; otherwise it counts heads
+// within queries within images, and pixels are read where they are.
 // backward writes the gradients of [begin, end), which counts heads within images.
 #define MSDA_DECLARE_KERNELS(instruction_set)                                                  \
   namespace instruction_set {                                                                  \

@@ -17,7 +17,7 @@ class Samples {
         places_(4 * size_),
         weights_(size_),
         distances_(2 * size_),
-        offsets_(4 * size_),
+        pixels_(4 * size_),
         pixel_weights_(4 * size_),
         dots_(4 * size_),
         slopes_(2 * size_) {
@@ -36,9 +36,9 @@ class Samples {
 
   int64_t size() const { return size_; }
 
-  // Of pixel `corner` of sample s: the position of its row in the value, negative outside the
-  // level, and what a channel of it contributes to the output.
-  MSDA_INLINE int64_t offset(int64_t s, int corner) const { return offsets_[s + corner * size_]; }
+  // Of pixel `corner` of sample s: its position in the value, kOutside beyond the level, and what a
+  // channel of it contributes to the output.
+  MSDA_INLINE int32_t pixel(int64_t s, int corner) const { return pixels_[s + corner * size_]; }
   MSDA_INLINE T weight(int64_t s, int corner) const { return pixel_weights_[s + corner * size_]; }
 
   // Of sample s: the dot product of the output's gradient with each of the four pixels.
@@ -109,7 +109,8 @@ class Samples {
     T* MSDA_RESTRICT weights = weights_.data();
     const int64_t size = size_;
     T largest = size > 0 ? logits[0] : T(0), sum = 0;
-    for (int64_t s = 1; s < size; ++s) largest = logits[s] > largest ? logits[s] : largest;
+#pragma omp simd reduction(max : largest)
+    for (int64_t s = 0; s < size; ++s) largest = logits[s] > largest ? logits[s] : largest;
 #pragma omp simd reduction(+ : sum)
     for (int64_t s = 0; s < size; ++s) {
       weights[s] = exp_of_negative(logits[s] - largest);
@@ -120,11 +121,11 @@ class Samples {
   }
 
   MSDA_INLINE void locate(const T* MSDA_RESTRICT coordinates) {
-    const int64_t size = size_, stride = inputs_.strides.pixel;
+    const int64_t size = size_;
     const int32_t* levels = levels_.data();
     const T *places = places_.data(), *weights = weights_.data();
     T *distances = distances_.data(), *pixel_weights = pixel_weights_.data();
-    int64_t* offsets = offsets_.data();
+    int32_t* pixels = pixels_.data();
 #pragma omp simd
     for (int64_t s = 0; s < size; ++s) {
       const auto sample = locate_pixel<T>(
@@ -139,10 +140,10 @@ class Samples {
       pixel_weights[s + size] = upper_right;
       pixel_weights[s + 2 * size] = lower - lower_right;
       pixel_weights[s + 3 * size] = lower_right;
-      offsets[s] = sample.pixels[0] * stride;
-      offsets[s + size] = sample.pixels[1] * stride;
-      offsets[s + 2 * size] = sample.pixels[2] * stride;
-      offsets[s + 3 * size] = sample.pixels[3] * stride;
+      pixels[s] = sample.pixels[0];
+      pixels[s + size] = sample.pixels[1];
+      pixels[s + 2 * size] = sample.pixels[2];
+      pixels[s + 3 * size] = sample.pixels[3];
     }
   }
 
@@ -190,17 +191,21 @@ class Samples {
     }
   }
 
-  MSDA_INLINE void differentiate_softmax(T* grad_weights) const {
+  MSDA_INLINE void differentiate_softmax(T* MSDA_RESTRICT grad_weights) const {
+    const int64_t size = size_;
+    const T* weights = weights_.data();
     T mean = 0;
-    for (int64_t s = 0; s < size_; ++s) mean += weights_[s] * grad_weights[s];
-    for (int64_t s = 0; s < size_; ++s) grad_weights[s] = weights_[s] * (grad_weights[s] - mean);
+#pragma omp simd reduction(+ : mean)
+    for (int64_t s = 0; s < size; ++s) mean += weights[s] * grad_weights[s];
+#pragma omp simd
+    for (int64_t s = 0; s < size; ++s) grad_weights[s] = weights[s] * (grad_weights[s] - mean);
   }
 
   const Inputs<V>& inputs_;
   int64_t size_;
   Buffer<int32_t> levels_;
   Buffer<T> places_, weights_, distances_;
-  Buffer<int64_t> offsets_;
+  Buffer<int32_t> pixels_;
   Buffer<T> pixel_weights_, dots_;
   Buffer<T> slopes_;  // gradients of a sample's x and y in pixels
 };

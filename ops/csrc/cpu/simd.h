@@ -236,18 +236,23 @@ MSDA_INLINE float exp_of_negative(float x) {
 
 MSDA_INLINE double exp_of_negative(double x) { return ::exp(x); }
 
-// Memory for the time of one call.
+// Memory for the time of one call: zeros at first, from the start of a cache line on.
 template <typename T>
 class Buffer {
  public:
-  explicit Buffer(int64_t size) : data_(new T[size]()) {}
-  ~Buffer() { delete[] data_; }
+  explicit Buffer(int64_t size)
+      : memory_(new char[size * sizeof(T) + kLine]()),
+        data_(reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(memory_) + kLine - 1) / kLine *
+                                   kLine)) {}
+  ~Buffer() { delete[] memory_; }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  T* data() const { return data_; }
-  T& operator[](int64_t i) const { return data_[i]; }
+  MSDA_INLINE T* data() const { return data_; }
+  MSDA_INLINE T& operator[](int64_t i) const { return data_[i]; }
 
  private:
+  static constexpr int64_t kLine = 64;
+  char* memory_;
   T* data_;
 };
 

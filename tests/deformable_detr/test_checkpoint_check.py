@@ -1,5 +1,6 @@
 """Weights of another model are only good to start from."""
 
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -13,9 +14,23 @@ from projects.deformable_detr.errors import InputError
 
 def load(checkpoint: dict, resume: bool = False, train: bool = True) -> None:
     """Call the hook as a runner does whose model is a small normalised layer."""
-    loop = BaseLoop.__new__(type("Loop", (BaseLoop,), {"run": None})) if train else {}
-    runner = SimpleNamespace(_resume=resume, _load_from="a.pth", _train_loop=loop, model=model())
+    load_into(model(), checkpoint, resume, train)
+
+
+def load_into(
+    model: nn.Module, checkpoint: dict, resume: bool = False, train: bool = True
+) -> nn.Module:
+    """Call the hook as a runner with ``model`` does, and load what it leaves."""
+    loop = BaseLoop.__new__(type("Loop", (BaseLoop,), {"run": None}))
+    loop.dataloader = SimpleNamespace(dataset=None)
+    loops = dict(_train_loop=loop if train else {}, _test_loop=loop, _val_loop={})
+    runner = SimpleNamespace(_resume=resume, _load_from="a.pth", model=model, **loops)
+    checkpoint = copy.deepcopy(checkpoint)
     CheckpointCheckHook().after_load_checkpoint(runner, checkpoint)
+    weights = checkpoint.get("state_dict", checkpoint)
+    if train and not resume:
+        model.load_state_dict(weights, strict=True)
+    return model
 
 
 def model(width: int = 3) -> nn.Module:

@@ -91,7 +91,7 @@ def adapt(weights: dict, model: nn.Module, class_difference: str = "") -> str:
         for key, value in own.items()
         if class_difference and CLASS_BRANCH in key and key not in {misfit.key for misfit in left}
     ]
-    strange, differing = unknown(weights, model), list(untied(weights, model))
+    strange = unknown(weights, model)
     taken = {key.removeprefix("module."): value for key, value in weights.items()}
     taken = own | {key: taken[key] for key in own if key in taken}
     taken |= {misfit.key: own[misfit.key] for misfit in left}
@@ -110,12 +110,12 @@ def adapt(weights: dict, model: nn.Module, class_difference: str = "") -> str:
             lines += names
     if strange:
         lines.append(f"\n  passed over, the model does not have them: {shorten(strange)}")
-    if differing:
+    if differing := list(untied(weights, model)):
         lines.append(f"\n  {shorten(differing)}; the last is taken")
     if not lines:
         return ""
     return (
-        f"{len(left)} of the model's {len(own)} tensors are not loaded (shape in the file -> shape here), "
+        f"{len(left)} of the model's {len(own)} tensors are re-initialised (shape in the file -> shape here), "
         f"all others are loaded exactly{''.join(lines)}"
     )
 

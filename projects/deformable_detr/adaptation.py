@@ -98,26 +98,26 @@ def adapt(weights: dict, model: nn.Module, class_difference: str = "") -> str:
     weights.clear()
     weights.update(taken)
 
-    lines = []
-    for cause, title in _CAUSES.items():
-        names = [
-            f"\n    {misfit.key} {_or_none(misfit.in_file)} -> {misfit.here}"
-            for misfit in left
-            if misfit.cause == cause
-        ]
-        if names:
-            lines.append(f"\n  {title}{class_difference if cause == 'classes' else ''}")
-            lines += names
+    lines = [line for cause in _CAUSES for line in _section(cause, left, class_difference)]
     if strange:
-        lines.append(f"\n  passed over, the model does not have them: {shorten(strange)}")
+        lines.append(f"  passed over, the model does not have them: {shorten(strange)}")
     if differing := list(untied(weights, model)):
-        lines.append(f"\n  {shorten(differing)}; the last is taken")
-    if not lines:
-        return ""
-    return (
-        f"{len(left)} of the model's {len(own)} tensors are re-initialised (shape in the file -> shape here), "
-        f"all others are loaded exactly{''.join(lines)}"
-    )
+        lines.append(f"  {shorten(differing)}; the last is taken")
+    if lines:
+        lines.insert(
+            0,
+            f"{len(left)} of the model's {len(own)} tensors are re-initialised (shape in the file -> shape "
+            "here), all others are loaded exactly",
+        )
+    return "\n".join(lines)
+
+
+def _section(cause: str, left: list[Misfit], class_difference: str) -> Iterator[str]:
+    names = [misfit for misfit in left if misfit.cause == cause]
+    if names:
+        yield f"  {_CAUSES[cause]}{class_difference if cause == 'classes' else ''}"
+    for misfit in names:
+        yield f"    {misfit.key} {_or_none(misfit.in_file)} -> {misfit.here}"
 
 
 def _or_none(shape: _Shape | None) -> str:

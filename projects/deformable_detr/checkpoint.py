@@ -21,7 +21,7 @@ from .errors import InputError
 MapLocation = str | torch.device | Callable | None
 
 _SAVE_WEIGHTS = (
-    'If its weights stand elsewhere, save them alone: torch.save({"state_dict": weights}, path)'
+    'if its weights stand elsewhere, save them alone: torch.save({"state_dict": weights}, path)'
 )
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
@@ -88,7 +88,7 @@ def _diagnosis(path: Path, error: Exception) -> str:
         return "there is no permission to read this file"
     if refused := re.search(r"GLOBAL (\S+)", str(error)):
         remedy = foreign_weights(stored_names(path), path) or (
-            f"if you trust whoever made it, open it where it came from. {_SAVE_WEIGHTS}"
+            f"if you trust whoever made it, open it where it came from; {_SAVE_WEIGHTS}"
         )
         return (
             f"the file asks for {refused[1]}, which no checkpoint needs; it was refused and nothing in "
@@ -162,7 +162,7 @@ def _weights(path: Path, checkpoint: object) -> dict:
     raise InputError(
         f"{path}: this is no checkpoint: it has no 'state_dict', "
         + (f"its keys are {keys}" if keys else f"it holds a {type(checkpoint).__name__}")
-        + f". {remedy or _SAVE_WEIGHTS}"
+        + f"; {remedy or _SAVE_WEIGHTS}"
     )
 
 

@@ -74,7 +74,7 @@ def classes(names: Sequence[str]) -> dict:
     return {"model.bbox_head.num_classes": len(names), **data}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["base", "two_stage"])
 def test_other_classes_and_queries(run, variant):
     """What depends on them is as without ``load_from``, all else is as in the file, bit by bit."""
     options = {**VARIANTS[variant], "model.decoder.num_layers": 2}
@@ -86,7 +86,7 @@ def test_other_classes_and_queries(run, variant):
     adapted, log = start(run, **options, load_from=path)
 
     others = {key for key in file if ".cls_branches." in key}
-    assert len(others) == {"base": 4, "refine": 4, "two_stage": 6}[variant]
+    assert len(others) == {"base": 4, "two_stage": 6}[variant]
     if variant != "two_stage":
         others.add("query_embedding.weight")
     assert adapted.keys() == file.keys()
@@ -242,7 +242,7 @@ def test_mmdets_file_is_tested_unchanged(run, tmp_path, wide, eighty, variant):
         torch.testing.assert_close(found["bboxes"], expected.bboxes, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["base", "two_stage"])
 def test_mmdets_file_is_started_from(run, tmp_path, eighty, variant):
     cfg = Config.fromfile(CONFIG)
     cfg.merge_from_dict(VARIANTS[variant])

@@ -15,14 +15,12 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
-from .checkpoint_family import foreign_weights, is_safetensors, stored_names
+from .checkpoint_family import foreign_weights, guess_family, is_safetensors, stored_names
 from .errors import InputError
 
 MapLocation = str | torch.device | Callable | None
 
-_SAVE_WEIGHTS = (
-    'if its weights stand elsewhere, save them alone: torch.save({"state_dict": weights}, path)'
-)
+_SAVE_WEIGHTS = 'save its weights alone: torch.save({"state_dict": weights}, path)'
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 
@@ -87,8 +85,10 @@ def _diagnosis(path: Path, error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "there is no permission to read this file"
     if refused := re.search(r"GLOBAL (\S+)", str(error)):
-        remedy = foreign_weights(stored_names(path), path) or (
-            f"if you trust whoever made it, open it where it came from; {_SAVE_WEIGHTS}"
+        names = stored_names(path)
+        remedy = foreign_weights(names, path) or (
+            ("its weights have the names of ours; " if guess_family(names) else "")
+            + f"if you trust whoever made it, open it where it came from and {_SAVE_WEIGHTS}"
         )
         return (
             f"the file asks for {refused[1]}, which no checkpoint needs; it was refused and nothing in "
@@ -98,8 +98,8 @@ def _diagnosis(path: Path, error: Exception) -> str:
         start = file.read(512)
     if is_safetensors(start):
         return foreign_weights(stored_names(path), path) or (
-            "this is a file of safetensors, not of torch.save. If its weights are of this model: "
-            'torch.save({"state_dict": safetensors.torch.load_file(...)}, ...)'
+            "this is a file of safetensors, not of torch.save; if its weights have the names of ours: "
+            'torch.save({"state_dict": safetensors.torch.load_file(path)}, ...)'
         )
     if not start:
         kind = "the file is empty"
@@ -155,7 +155,7 @@ def _weights(path: Path, checkpoint: object) -> dict:
     remedy = foreign_weights([str(key) for part in parts for key in part], path)
     if "ema_state_dict" in contents:
         remedy = (
-            "it holds the averaged weights of EMAHook alone. Save them as the weights: ema = "
+            "it holds the averaged weights of EMAHook alone; save them as the weights: ema = "
             'torch.load(path)["ema_state_dict"]; del ema["steps"]; torch.save({"state_dict": ema}, path)'
         )
     keys = ", ".join(map(repr, list(contents)[:8]))

@@ -67,11 +67,16 @@ class CheckpointCheckHook(Hook):
         fitting = all_keys - {misfit.key for misfit in left}
         if any(not key.startswith(_BACKBONE) for key in fitting):
             return
-        found = f"only weights of the backbone, {len(fitting)} of {len(all_keys)} tensors, fit the model"
+        found = "none of its weights fits the model"
+        if fitting:
+            found = (
+                f"only weights of the backbone fit, {len(fitting)} of the model's {len(all_keys)}: this is "
+                "half a checkpoint, or one of another detector"
+            )
+        others = [str(misfit) for misfit in left if not fitting or _BACKBONE not in misfit.key]
         prefix = f', prefix="{_BACKBONE}"' if any(_BACKBONE in key for key in weights) else ""
         raise InputError(
-            f"{path}: {found if fitting else 'none of its weights fits the model'}: "
-            f"{shorten([str(m) for m in left if not fitting or not m.key.startswith(_BACKBONE)])}; "
-            f"its own are {shorten(list(weights)) or 'none'}. For a backbone's weights set "
+            f"{path}: {found}: {shorten(others)}; it holds {shorten(list(weights)) or 'nothing'}. For a "
+            "backbone's weights set "
             f'model.backbone.init_cfg=dict(type="Pretrained", checkpoint="{path}"{prefix})'
         )

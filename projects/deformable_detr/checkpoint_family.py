@@ -19,16 +19,19 @@ _PATTERNS = {
     "detr": r"((model|transformer)\.)?encoder\.layers\.\d+\.self_attn\.",
     "resnet": r"layer1\.0\.conv1\.weight$",
 }
-_CONVERTED = {
-    "huggingface": "Hugging Face transformers",
-    "detrex": "detrex",
-    "official": "the official code",
-}
-_OTHERS = {
-    "mmdet2": "MMDetection 2. MMDetection's model zoo has them for version 3",
-    "detr": "a DETR without deformable attention, which is another model",
-    "resnet": "a ResNet alone. Give them to the backbone: "
-    'model.backbone.init_cfg=dict(type="Pretrained", checkpoint="{path}")',
+_CONVERT = "convert them: python tools/model_converters/convert.py {path} OUT.pth"
+# Whose they are, and what to do; "mmdet" is read as it is.
+_FOREIGN = {
+    "huggingface": ("Hugging Face transformers", _CONVERT),
+    "detrex": ("detrex", _CONVERT),
+    "official": ("the official code", _CONVERT),
+    "mmdet2": ("MMDetection 2", "take those that MMDetection's model zoo has for version 3"),
+    "detr": ("a DETR without deformable attention", "that is another model"),
+    "resnet": (
+        "a ResNet alone",
+        'give them to the backbone: model.backbone.init_cfg=dict(type="Pretrained", '
+        'checkpoint="{path}")',
+    ),
 }
 _LEGACY_PICKLES = 4  # a magic number, the protocol, the system, and then the object
 _MOST_BYTES = 2**23  # the names in a checkpoint take a few 100 kB
@@ -55,17 +58,11 @@ def foreign_weights(keys: Iterable[str], path: str | Path) -> str | None:
     """Say whose weights the file ``path`` holds and what to do with it; None if they may be ours."""
     keys = list(keys)
     family = guess_family(keys)
-    if family in _CONVERTED:
-        remedy = f". Convert them: python tools/model_converters/convert.py {path} OUT.pth"
-        return f"these are weights of {_CONVERTED[family]}{remedy}{_sample(keys, family)}"
-    if family in _OTHERS:
-        return f"these are weights of {_OTHERS[family].format(path=path)}{_sample(keys, family)}"
-    return None
-
-
-def _sample(keys: list[str], family: str) -> str:
+    if family not in _FOREIGN:
+        return None
+    owner, remedy = _FOREIGN[family]
     key = next(key for key in keys if guess_family([key]) == family)
-    return f" (one of them is {key})"
+    return f"these are weights of {owner}, such as {key}; {remedy.format(path=path)}"
 
 
 def stored_names(path: Path) -> list[str]:

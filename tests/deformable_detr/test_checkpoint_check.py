@@ -171,9 +171,9 @@ def test_weights_of_a_backbone_alone_are_refused(kwargs):
     with pytest.raises(InputError) as error:
         load_into(Detector(), RUN | {"state_dict": half}, **kwargs)
     for part in (
-        "a.pth: only weights of the backbone, 6 of 13 tensors, fit the model",
+        "a.pth: only weights of the backbone fit, 6 of the model's 13: this is half a checkpoint",
         "encoder.weight is not there instead of (4, 4)",
-        "its own are backbone.0.weight, backbone.0.bias",
+        "it holds backbone.0.weight, backbone.0.bias",
         'init_cfg=dict(type="Pretrained", checkpoint="a.pth", prefix="backbone.")',
     ):
         assert part in str(error.value)

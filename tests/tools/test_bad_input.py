@@ -357,7 +357,7 @@ def averages_alone(path: Path) -> None:
     [
         (
             other_family,
-            "weights of the official code. Convert them: python tools/model_converters/",
+            "; convert them: python tools/model_converters/convert.py",
         ),
         (plain_detr, "these are weights of a DETR without deformable attention"),
         (backbone_alone, "only weights of the backbone"),

@@ -15,10 +15,12 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
+from .checkpoint_family import foreign_weights, guess_family, is_safetensors, stored_names
 from .errors import InputError
 
 MapLocation = str | torch.device | Callable | None
 
+_SAVE_WEIGHTS = 'save its weights alone: torch.save({"state_dict": weights}, path)'
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 
 
@@ -53,7 +55,8 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
 
     Returns:
         A dict with ``state_dict`` and whatever else the Runner saved, or a dict of tensors alone. A text
-        ``meta.config`` is left out: ``Runner.resume`` would run it as Python.
+        ``meta.config`` is left out: ``Runner.resume`` would run it as Python. So are mean and standard
+        deviation of the images, which mmdet's published checkpoints carry: a config gives them.
 
     Raises:
         InputError: The file is missing, empty, cut short or foreign, holds objects other than tensors,
@@ -69,7 +72,9 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
         raise
     except Exception as error:  # what a damaged file raises has no bounds
         raise InputError(f"{path}: {_diagnosis(path, error)}") from error
-    _check_holds_weights(path, checkpoint)
+    weights = _weights(path, checkpoint)
+    for statistic in ("mean", "std"):
+        weights.pop(f"data_preprocessor.{statistic}", None)
     if isinstance(meta := checkpoint.get("meta"), dict):
         meta.pop("config", None)
     return checkpoint
@@ -80,13 +85,22 @@ def _diagnosis(path: Path, error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "there is no permission to read this file"
     if refused := re.search(r"GLOBAL (\S+)", str(error)):
+        names = stored_names(path)
+        remedy = foreign_weights(names, path) or (
+            ("its weights have the names of ours; " if guess_family(names) else "")
+            + f"if you trust whoever made it, open it where it came from and {_SAVE_WEIGHTS}"
+        )
         return (
             f"the file asks for {refused[1]}, which no checkpoint needs; it was refused and nothing in "
-            "the file was run. If you trust whoever made it, open it where it came from and save its "
-            'weights alone: torch.save({"state_dict": weights}, path)'
+            f"the file was run; {remedy}"
         )
     with path.open("rb") as file:
         start = file.read(512)
+    if is_safetensors(start):
+        return foreign_weights(stored_names(path), path) or (
+            "this is a file of safetensors, not of torch.save; if its weights have the names of ours: "
+            'torch.save({"state_dict": safetensors.torch.load_file(path)}, ...)'
+        )
     if not start:
         kind = "the file is empty"
     elif start.startswith(_ZIP) and not zipfile.is_zipfile(path):
@@ -124,17 +138,31 @@ def _other_checkpoints(path: Path) -> str:
     return f"; the newest other checkpoint in its folder is {newest.name}"
 
 
-def _check_holds_weights(path: Path, checkpoint: object) -> None:
+def _weights(path: Path, checkpoint: object) -> dict:
+    """Return the part of ``checkpoint`` that holds the weights by name.
+
+    Raises:
+        InputError: There is none.
+    """
     contents = checkpoint if isinstance(checkpoint, dict) else {}
-    if isinstance(contents.get("state_dict"), dict):
-        return
-    if contents and all(isinstance(value, torch.Tensor) for value in contents.values()):
-        return
+    weights = contents.get("state_dict", contents)
+    if isinstance(weights, dict) and all(isinstance(key, str) for key in weights):
+        if weights is not contents:
+            return weights
+        if weights and all(isinstance(value, torch.Tensor) for value in weights.values()):
+            return weights
+    parts = [contents, *(part for part in contents.values() if isinstance(part, dict))]
+    remedy = foreign_weights([str(key) for part in parts for key in part], path)
+    if "ema_state_dict" in contents:
+        remedy = (
+            "it holds the averaged weights of EMAHook alone; save them as the weights: ema = "
+            'torch.load(path)["ema_state_dict"]; del ema["steps"]; torch.save({"state_dict": ema}, path)'
+        )
     keys = ", ".join(map(repr, list(contents)[:8]))
     raise InputError(
         f"{path}: this is no checkpoint: it has no 'state_dict', "
         + (f"its keys are {keys}" if keys else f"it holds a {type(checkpoint).__name__}")
-        + '. If its weights stand elsewhere, save them alone: torch.save({"state_dict": weights}, path)'
+        + f"; {remedy or _SAVE_WEIGHTS}"
     )
 
 

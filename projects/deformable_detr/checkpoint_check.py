@@ -1,29 +1,45 @@
 """A checkpoint fits what the run does with it, or the run stops."""
 
-import torch
-from mmengine.hooks import Hook
-from mmengine.runner import Runner, find_latest_checkpoint
+import logging
 
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner, find_latest_checkpoint
+from torch import nn
+
+from .adaptation import Misfit, adapt, misfits, unknown, untied
+from .checkpoint_family import foreign_weights
+from .class_check import class_difference
 from .coco_file import shorten
 from .errors import InputError
 from .registry import HOOKS
 from .run_state import bare_model, must_fit_whole
+
+_BACKBONE = "backbone."
 
 
 @HOOKS.register_module()
 class CheckpointCheckHook(Hook):
     """Refuse weights of another model, and to resume from weights without the state of a training run.
 
-    A training may start (``load_from``) from weights that fit in part; resuming and testing want all.
+    Resuming and testing want all weights and no others. A training may start (``load_from``) from weights
+    that fit in part: what does not fit stays as it was initialised, and the log names it. That is the way to
+    other classes and queries.
     """
 
+    priority = "HIGH"  # after the classes are compared, before EMAHook copies the weights
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check what the runner is going to read.
+        """Check what the runner is going to read, and adapt it if a training starts from it.
 
         Raises:
             InputError: The checkpoint lacks what the run needs, or its weights are of another model.
         """
         path = runner._load_from or find_latest_checkpoint(runner.work_dir)
+        weights = checkpoint.get("state_dict", checkpoint)
+        model = bare_model(runner)
+        if foreign := foreign_weights(weights, path):
+            raise InputError(f"{path}: {foreign}")
         missing = {"meta", "message_hub", "optimizer"} - set(checkpoint)
         if runner._resume and missing:
             raise InputError(
@@ -31,29 +47,36 @@ class CheckpointCheckHook(Hook):
                 f"{', '.join(sorted(missing))}. To start from its weights alone, leave --resume out and "
                 f"set --cfg-options load_from={path}"
             )
-        expected = _shapes(bare_model(runner).state_dict())
-        found = _shapes(checkpoint.get("state_dict", checkpoint))
-        misfits = [
-            f"{key} is {found.get(key, 'not there')} instead of {shape}"
-            for key, shape in expected.items()
-            if found.get(key) != shape
-        ]
-        if len(misfits) == len(expected):
-            raise InputError(
-                f"{path}: none of its weights fits the model: {shorten(misfits)}. For a backbone's weights "
-                f'set model.backbone.init_cfg=dict(type="Pretrained", checkpoint="{path}")'
-            )
-        if misfits and must_fit_whole(runner):
-            raise InputError(
-                f"{path}: its weights are of another model: {shorten(misfits)}. Resume and test with the "
-                "config that it was trained with; a new training can start from what fits (load_from)"
-            )
+        left = misfits(weights, model)
+        self._check_fits_in_part(path, weights, model, left)
+        if must_fit_whole(runner):
+            problems = [*map(str, left)]
+            problems += [f"{key} is unknown to the model" for key in unknown(weights, model)]
+            if problems := problems or list(untied(weights, model)):
+                raise InputError(
+                    f"{path}: its weights are of another model: {shorten(problems)}. Resume and test with "
+                    "the config that it was trained with; a new training can start from what fits "
+                    "(load_from)"
+                )
+        elif report := adapt(weights, model, class_difference(runner, checkpoint)):
+            print_log(f"{path}: {report}", logger="current", level=logging.WARNING)
 
-
-def _shapes(state_dict: dict) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each weight; counters of batches, which old checkpoints lack, are left out."""
-    return {
-        key.removeprefix("module."): tuple(value.shape)
-        for key, value in state_dict.items()
-        if isinstance(value, torch.Tensor) and not key.endswith("num_batches_tracked")
-    }
+    @staticmethod
+    def _check_fits_in_part(path: str, weights: dict, model: nn.Module, left: list[Misfit]) -> None:
+        all_keys = {misfit.key for misfit in misfits({}, model)}
+        fitting = all_keys - {misfit.key for misfit in left}
+        if any(not key.startswith(_BACKBONE) for key in fitting):
+            return
+        found = "none of its weights fits the model"
+        if fitting:
+            found = (
+                f"only weights of the backbone fit, {len(fitting)} of the model's {len(all_keys)}: this is "
+                "half a checkpoint, or one of another detector"
+            )
+        others = [str(misfit) for misfit in left if not fitting or _BACKBONE not in misfit.key]
+        prefix = f', prefix="{_BACKBONE}"' if any(_BACKBONE in key for key in weights) else ""
+        raise InputError(
+            f"{path}: {found}: {shorten(others)}; it holds {shorten(list(weights)) or 'nothing'}. For a "
+            "backbone's weights set "
+            f'model.backbone.init_cfg=dict(type="Pretrained", checkpoint="{path}"{prefix})'
+        )

@@ -9,11 +9,10 @@ from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
+from .adaptation import CLASS_BRANCH
 from .errors import InputError
 from .registry import HOOKS
 from .run_state import bare_model, must_fit_whole
-
-_CLASS_BRANCH = ".cls_branches."
 
 
 @HOOKS.register_module()
@@ -23,12 +22,10 @@ class ClassCheckHook(Hook):
     A data set whose number of classes is not the head's ``num_classes`` stops the run, and so does one that
     makes no batch. A metric that reads another annotation file than its data set, and an image with more
     objects than the model has queries, are warned about. A checkpoint of other classes is refused when it is
-    resumed or tested; when a training starts from it (``load_from``), its class branches are left out and
-    stay as they were initialised. A checkpoint that names no classes is judged by the shapes of its class
-    branches.
+    resumed or tested; a training may start from it, see `CheckpointCheckHook`.
     """
 
-    priority = "VERY_HIGH"  # before EMAHook copies the weights of the checkpoint
+    priority = "VERY_HIGH"  # before CheckpointCheckHook compares the weights
 
     def before_run(self, runner: Runner) -> None:
         """Compare the data sets of the run with the model.
@@ -57,39 +54,17 @@ class ClassCheckHook(Hook):
         self._warn_of_too_few_queries(datasets, getattr(model, "num_queries", None))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the classes of ``checkpoint`` with those of the run; drop its class branches if need be.
+        """Compare the classes of ``checkpoint`` with those of the run, if it must have the same.
 
         Raises:
             InputError: They differ, and the checkpoint is resumed or tested.
         """
-        loop = next(_loops(runner), None)
-        state_dict = checkpoint.get("state_dict", checkpoint)
-        branches = {key: value for key, value in state_dict.items() if _CLASS_BRANCH in key}
-        theirs = _classes(
-            checkpoint.get("meta", {}).get("dataset_meta") or checkpoint.get("meta", {})
-        )
-        ours = _classes(getattr(loop.dataloader.dataset, "metainfo", {})) if loop else None
-        if theirs is None or ours is None:
-            theirs, ours = _rows(branches), _rows(bare_model(runner).state_dict())
-            shared = theirs.keys() & ours.keys()
-            theirs, ours = ({key: rows[key] for key in sorted(shared)} for rows in (theirs, ours))
-        if theirs == ours:
-            return
-        difference = f"\n  classes of the checkpoint: {theirs}\n  classes of this run: {ours}"
-        if must_fit_whole(runner):
+        if must_fit_whole(runner) and (difference := class_difference(runner, checkpoint)):
             raise InputError(
                 f"the checkpoint {runner._load_from or ''} was trained on other classes{difference}\n"
                 "To test or resume it, give the data sets and the model its classes. To train on the classes "
                 "of this run, start from it: load_from=... without --resume."
             )
-        for key in branches:
-            del state_dict[key]
-        print_log(
-            "the checkpoint was trained on other classes: the class branches stay as they were initialised"
-            f"{difference}\n  left out of the checkpoint: {', '.join(branches) or 'nothing'}",
-            logger="current",
-            level=logging.WARNING,
-        )
 
     @staticmethod
     def _warn_of_other_annotations(loop: BaseLoop) -> None:
@@ -116,6 +91,25 @@ class ClassCheckHook(Hook):
                 logger="current",
                 level=logging.WARNING,
             )
+
+
+def class_difference(runner: Runner, checkpoint: dict) -> str:
+    """Lines with the classes of ``checkpoint`` and of the run, "" if they are the same.
+
+    A checkpoint that names no classes is judged by the shapes of its class branches.
+    """
+    loop = next(_loops(runner), None)
+    meta = checkpoint.get("meta", {})
+    theirs = _classes(meta.get("dataset_meta") or meta)
+    ours = _classes(getattr(loop.dataloader.dataset, "metainfo", {})) if loop else None
+    if theirs is None or ours is None:
+        weights = checkpoint.get("state_dict", checkpoint)
+        theirs, ours = _rows(weights), _rows(bare_model(runner).state_dict())
+        shared = theirs.keys() & ours.keys()
+        theirs, ours = ({key: rows[key] for key in sorted(shared)} for rows in (theirs, ours))
+    if theirs == ours:
+        return ""
+    return f"\n  classes of the checkpoint: {theirs}\n  classes of this run: {ours}"
 
 
 def _check_has_batches(loader: DataLoader) -> None:
@@ -154,5 +148,5 @@ def _rows(state_dict: dict) -> dict[str, int]:
     return {
         key.removeprefix("module."): len(value)
         for key, value in state_dict.items()
-        if _CLASS_BRANCH in key
+        if CLASS_BRANCH in key
     }

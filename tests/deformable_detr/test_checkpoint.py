@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.model import ExponentialMovingAverage as AveragedModel
+from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import _load_checkpoint
 
 from projects.deformable_detr import pretrained
@@ -109,6 +111,9 @@ def test_refuses_what_is_no_checkpoint(tmp_path):
     torch.save([1, 2], path)
     with pytest.raises(InputError, match="no 'state_dict', it holds a list"):
         read_checkpoint(path)
+    torch.save({0: torch.ones(1)}, path)
+    with pytest.raises(InputError, match="no 'state_dict', its keys are 0"):
+        read_checkpoint(path)
 
 
 class Calls:
@@ -143,6 +148,61 @@ def test_runs_nothing_of_a_foreign_file(tmp_path, save, foreign, refused):
     if save is torch.save:
         assert f"asks for {refused}" in str(info.value)
     assert not trace.exists()
+
+
+OFFICIAL = {"transformer.encoder.layers.0.self_attn.sampling_offsets.weight": torch.ones(2)}
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+@pytest.mark.parametrize("extra", [{}, {"args": argparse.Namespace(lr=1)}])
+def test_says_whose_weights_they_are(tmp_path, legacy, extra):
+    path = tmp_path / "r50.pth"
+    contents = {"model": OFFICIAL, "epoch": 49, **extra}
+    torch.save(contents, path, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(InputError) as error:
+        read_checkpoint(path)
+    for part in (
+        "argparse.Namespace" if extra else "its keys are 'model', 'epoch'",
+        "weights of the official code",
+        f"python tools/model_converters/convert.py {path} OUT.pth",
+        *OFFICIAL,
+    ):
+        assert part in str(error.value)
+
+
+def test_says_whose_weights_a_file_of_safetensors_holds(tmp_path):
+    path = tmp_path / "model.safetensors"
+    for name, message in {
+        "model.decoder.layers.0.encoder_attn.sampling_offsets.weight": "weights of Hugging Face",
+        "w": "this is a file of safetensors",
+    }.items():
+        header = f'{{"{name}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}'.encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+        with pytest.raises(InputError, match=f"model.safetensors: .*{message}"):
+            read_checkpoint(path)
+
+
+def test_says_how_to_use_averaged_weights_alone(tmp_path):
+    """EMAHook writes them so; what the message proposes makes a checkpoint of them."""
+    path = tmp_path / "ema.pth"
+    averaged = AveragedModel(torch.nn.Linear(2, 3)).state_dict()
+    torch.save({"ema_state_dict": averaged, "meta": {}}, path)
+    with pytest.raises(InputError, match="'ema_state_dict', 'meta'.*averaged weights") as error:
+        read_checkpoint(path)
+    exec(str(error.value).rpartition("weights: ")[2], {"torch": torch, "path": path})
+    model = torch.nn.Linear(2, 3)
+    load_checkpoint(model, str(path), strict=True)
+    assert torch.equal(model.weight, averaged["module.weight"])
+
+
+def test_leaves_the_statistics_of_images_out(tmp_path):
+    """Published files of mmdet hold them, and its models of today have no such weights."""
+    path = tmp_path / "published.pth"
+    weights = {"w": torch.ones(3), "data_preprocessor.mean": torch.ones(3, 1, 1)}
+    for contents in (weights, {"state_dict": weights}):
+        torch.save(contents, path)
+        read = read_checkpoint(path)
+        assert list(read.get("state_dict", read)) == ["w"]
 
 
 @pytest.fixture

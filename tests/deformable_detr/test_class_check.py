@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
+from projects.deformable_detr.checkpoint_check import CheckpointCheckHook
 from projects.deformable_detr.class_check import ClassCheckHook
 from projects.deformable_detr.errors import InputError
 
@@ -95,7 +96,7 @@ def build(tmp_path, monkeypatch):
             test_cfg={},
             test_evaluator=evaluator or NoMetric(),
             optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.0}},
-            custom_hooks=[ClassCheckHook()],
+            custom_hooks=[ClassCheckHook(), CheckpointCheckHook()],
             experiment_name=f"{tmp_path.name}-{next(NUMBERS)}",
             **kwargs,
         )

@@ -8,6 +8,7 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
+from projects.deformable_detr.checkpoint import read_checkpoint
 from projects.deformable_detr.registry import MODELS
 
 VARIANTS = {
@@ -147,28 +148,62 @@ def test_losses_and_gradients_are_mmdets(variant, dtype, tolerance, num_objects)
     assert_close(our_gradients, their_gradients, tolerance)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("shapes", [SHAPES, [(64, 64)] * 2])
-def test_predictions_are_mmdets(variant, shapes):
-    theirs, ours = (model.eval() for model in pair(variant, torch.float32))
+# mmdet's two-stage runs at one width alone.
+WIDTHS = [(variant, 256) for variant in VARIANTS] + [("base", 48), ("refine", 48), ("refine", 96)]
+
+
+@pytest.mark.parametrize(("variant", "embed_dims"), WIDTHS)
+@pytest.mark.parametrize("shapes", [SHAPES, [(64, 64)] * 2, [(50, 70)]])
+def test_predictions_are_mmdets(variant, embed_dims, shapes):
+    theirs, ours = (model.eval() for model in pair(variant, torch.float32, embed_dims))
     inputs, samples = batch(torch.float32, [1] * len(shapes), shapes)
     with torch.no_grad():
         expected = theirs.predict(inputs, copy.deepcopy(samples))
         predicted = ours.predict(inputs, copy.deepcopy(samples))
+        expected_layers = theirs(inputs, copy.deepcopy(samples), mode="tensor")
+        layers = ours(inputs, copy.deepcopy(samples), mode="tensor")
     for a, b in zip(predicted, expected, strict=True):
         a, b = a.pred_instances, b.pred_instances
         assert torch.equal(a.labels, b.labels)
         torch.testing.assert_close(a.scores, b.scores, rtol=0, atol=1e-5)
         torch.testing.assert_close(a.bboxes / 100, b.bboxes / 100, rtol=0, atol=1e-5)
+    for a, b in zip(layers, expected_layers, strict=True):  # logits and boxes of every layer
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["base", "refine"])
-def test_other_widths_are_mmdets(variant):
-    theirs, ours = pair(variant, torch.float32, embed_dims=48)
-    inputs, samples = batch(torch.float32, [3, 1, 2])
-    expected, _ = loss_and_gradients(theirs, inputs, samples)
-    losses, _ = loss_and_gradients(ours, inputs, samples)
+@pytest.mark.parametrize(
+    ("variant", "embed_dims", "num_objects", "shapes"),
+    [
+        *((variant, width, [3, 0, 2], SHAPES) for variant, width in WIDTHS if width != 256),
+        *((variant, 256, [3, 0], [(64, 64)] * 2) for variant in VARIANTS),
+        *((variant, 256, [2], [(50, 70)]) for variant in VARIANTS),
+    ],
+)
+def test_other_widths_and_batches_are_mmdets(variant, embed_dims, num_objects, shapes):
+    theirs, ours = pair(variant, torch.float32, embed_dims)
+    inputs, samples = batch(torch.float32, num_objects, shapes)
+    expected, expected_gradients = loss_and_gradients(theirs, inputs, samples)
+    losses, gradients = loss_and_gradients(ours, inputs, samples)
+    assert list(losses) == list(expected)
     assert_close(losses, expected, 1e-5)
+    assert_close(gradients, expected_gradients, 1e-5)
+
+
+@pytest.mark.parametrize(("variant", "embed_dims"), [*WIDTHS, ("two_stage", 48)])
+def test_files_load_strictly_both_ways(tmp_path, variant, embed_dims):
+    """With the statistics of images that published files hold, and mmdet's own models no longer take."""
+    theirs, ours, again = (
+        build(scope, model_cfg(variant, embed_dims))
+        for scope in ("mmdet", "projects.deformable_detr", "mmdet")
+    )
+    weights = theirs.state_dict() | {"data_preprocessor.mean": torch.ones(3, 1, 1)}
+    torch.save({"state_dict": weights, "meta": {}}, tmp_path / "theirs.pth")
+    ours.load_state_dict(read_checkpoint(tmp_path / "theirs.pth")["state_dict"], strict=True)
+    torch.save({"state_dict": ours.state_dict()}, tmp_path / "ours.pth")
+    again.load_state_dict(torch.load(tmp_path / "ours.pth")["state_dict"], strict=True)
+    assert again.state_dict().keys() == theirs.state_dict().keys()
+    for key, value in again.state_dict().items():
+        assert torch.equal(value, theirs.state_dict()[key]), key
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

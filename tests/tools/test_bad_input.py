@@ -3,8 +3,10 @@
 import json
 import logging
 import math
+import os
 import runpy
 import shutil
+from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -45,8 +47,9 @@ def data(tmp_path, shapes_root) -> Path:
 @pytest.fixture
 def run(tmp_path, data, capfd, monkeypatch) -> Callable[..., Run]:
     """Runs a tool on the drawings for one epoch, in a work_dir of its own."""
-    # mmengine formats the config four times a run, which takes longer than the run.
+    # Formatting the config four times and looking for compilers take longer than the run.
     monkeypatch.setattr(Config, "pretty_text", "")
+    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
     # The logger of an earlier run complains that pytest has closed its stream.
     monkeypatch.setattr(logging, "raiseExceptions", False)
 
@@ -313,6 +316,73 @@ def test_torn_and_foreign_checkpoints(run, checkpoint, use, spoil, reason):
     assert result.error.startswith(f"error: {path}: ")
     assert reason in result.error
     assert not result.losses
+
+
+class Touch:
+    """Pickles as a command that would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def other_family(path: Path) -> None:
+    """The layout of the official code, with its options and a command to run."""
+    key = "transformer.encoder.layers.0.self_attn.sampling_offsets.weight"
+    contents = dict(model={key: torch.ones(2)}, args=Namespace(lr=1), run=Touch(f"{path}.trace"))
+    torch.save(contents, path)
+
+
+def backbone_alone(path: Path, more: dict | None = None) -> None:
+    contents = torch.load(path)
+    weights = contents["state_dict"].items()
+    contents["state_dict"] = {k: v for k, v in weights if k.startswith("backbone.")} | (more or {})
+    torch.save(contents, path)
+
+
+def plain_detr(path: Path) -> None:
+    backbone_alone(path, {"encoder.layers.0.self_attn.attn.in_proj_weight": torch.ones(96, 32)})
+
+
+def averages_alone(path: Path) -> None:
+    averaged = {f"module.{k}": v for k, v in torch.load(path)["state_dict"].items()}
+    torch.save({"meta": {}, "ema_state_dict": averaged | {"steps": torch.tensor(3)}}, path)
+
+
+@pytest.mark.parametrize("use", ["resume", "load_from", "test"])
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (
+            other_family,
+            "; convert them: python tools/model_converters/convert.py",
+        ),
+        (plain_detr, "these are weights of a DETR without deformable attention"),
+        (backbone_alone, "only weights of the backbone"),
+        (averages_alone, "its keys are 'meta', 'ema_state_dict'; it holds the averaged weights"),
+    ],
+)
+def test_foreign_and_half_checkpoints(run, checkpoint, use, spoil, reason):
+    path = checkpoint()
+    spoil(path)
+    options = {"resume": ["--resume", path], "test": [path], "load_from": []}[use]
+    start = [f"load_from={path}"] if use == "load_from" else []
+    result = run("test" if use == "test" else "train", *options, options=start)
+    assert result.error.startswith(f"error: {path}: ")
+    assert reason in result.error
+    assert not result.losses
+    assert not path.with_name(f"{path.name}.trace").exists()
+
+
+def test_checkpoint_with_unknown_keys(run, checkpoint):
+    path = checkpoint()
+    contents = torch.load(path)
+    contents["state_dict"]["dn_query_generator.label_embedding.weight"] = torch.ones(3, 4)
+    torch.save(contents, path)
+    unknown = "dn_query_generator.label_embedding.weight is unknown to the model"
+    assert f"{path}: its weights are of another model: {unknown}" in run("test", path).error
 
 
 # --- names and keys of the config ---

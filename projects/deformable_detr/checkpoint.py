@@ -7,7 +7,7 @@ few names that mmengine's own checkpoints need, so that since torch 2.6 it can't
 import pickle
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,20 +59,36 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
         InputError: The file is missing, empty, cut short or foreign, holds objects other than tensors,
             plain values and mmengine's log history, or holds no weights. Nothing in it was run.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such checkpoint file{_other_checkpoints(path)}")
-    try:
-        with torch.serialization.safe_globals(_allowed_globals()):
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # what a damaged file raises has no bounds
-        raise InputError(f"{path}: {_diagnosis(path, error)}") from error
+    checkpoint = read_torch_file(path, map_location)
     _check_holds_weights(path, checkpoint)
     if isinstance(meta := checkpoint.get("meta"), dict):
         meta.pop("config", None)
     return checkpoint
+
+
+def read_torch_file(
+    path: str | Path, map_location: MapLocation = "cpu", allowed: Sequence[type] = ()
+) -> object:
+    """Read what ``torch.save`` has written; nothing in it is run.
+
+    Args:
+        path: a local file; ``~`` is expanded.
+        map_location: where tensors go, as in `torch.load`.
+        allowed: classes that the file may hold besides tensors, plain values and mmengine's log history.
+
+    Raises:
+        InputError: The file is missing, empty, cut short or foreign, or holds other objects.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such checkpoint file{_other_checkpoints(path)}")
+    try:
+        with torch.serialization.safe_globals([*_allowed_globals(), *allowed]):
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # what a damaged file raises has no bounds
+        raise InputError(f"{path}: {_diagnosis(path, error)}") from error
 
 
 def _diagnosis(path: Path, error: Exception) -> str:

@@ -97,6 +97,9 @@ _LEAVES = (
 )
 
 
+_NUMBER = re.compile(r"\d+")
+
+
 class Row(NamedTuple):
     """A module, or one module of each layer; ``#`` in its names stands for the number of the layer."""
 
@@ -169,14 +172,14 @@ def _leaves(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 @cache
-def _patterns(family: str, levels: Levels) -> tuple[tuple[re.Pattern, Row], ...]:
-    patterns = []
+def _index(family: str, levels: Levels) -> dict[str, list[tuple[str, Row, str]]]:
+    """Names with their rows and leaves, by the name with every number, fixed or not, turned into ``#``."""
+    index = {}
     for row in table(levels):
-        names = {row.names[family], row.copies.get(family, row.names[family])}
-        modules = "|".join(re.escape(name).replace(r"\#", r"(\d+)") for name in names)
-        leaves = "|".join(map(re.escape, row.leaves + row.optional))
-        patterns.append((re.compile(f"(?:{modules})(?P<leaf>{leaves})"), row))
-    return tuple(patterns)
+        for name in {row.names[family], row.copies.get(family, row.names[family])}:
+            for leaf in row.leaves + row.optional:
+                index.setdefault(_NUMBER.sub("#", name + leaf), []).append((name + leaf, row, leaf))
+    return index
 
 
 def find(key: str, family: str, levels: Levels) -> tuple[Row, str, str] | None:
@@ -191,8 +194,9 @@ def find(key: str, family: str, levels: Levels) -> tuple[Row, str, str] | None:
         Its row, the number of its layer as a text (empty where there is none) and what of the module it is
         (".weight" and so on); None if the family has no such name.
     """
-    for pattern, row in _patterns(family, levels):
-        if match := pattern.fullmatch(key):
-            number = next((group for group in match.groups()[:-1] if group), "")
-            return row, number, match["leaf"]
+    for name, row, leaf in _index(family, levels).get(_NUMBER.sub("#", key), ()):
+        before, numbered, after = name.partition("#")
+        number = key[len(before) : len(key) - len(after)] if numbered else ""
+        if before + number + after == key:
+            return row, number, leaf
     return None

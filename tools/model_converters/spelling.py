@@ -14,6 +14,7 @@ _IN_MEMORY = (
     (re.compile(r"\.self_attn\.o_proj\."), ".self_attn.out_proj."),
     (re.compile(r"\.mlp\.fc"), ".fc"),
 )
+_NUMBERED = re.compile(r"(.*?(?:layers|branches|layer\d)\.)(\d+)\.")
 _QUERY_KEY_VALUE = re.compile(
     r"(model\.decoder\.layers\.\d+\.self_attn\.)([qkv])_proj\.(weight|bias)"
 )
@@ -58,7 +59,10 @@ def split_attention(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def count_layers(tensors: Iterable[str], layers: str) -> int:
-    """How many layers there are under ``layers``; one that is not there at all counts, to be missed."""
-    numbers = [re.match(re.escape(layers) + r"(\d+)\.", key) for key in tensors]
-    return 1 + max((int(match[1]) for match in numbers if match), default=0)
+def count_layers(tensors: Iterable[str]) -> dict[str, int]:
+    """How many layers, blocks or branches there are, by mmdet's name up to their number."""
+    counts = {}
+    for key in tensors:
+        if match := _NUMBERED.match(key):
+            counts[match[1]] = max(counts.get(match[1], 0), int(match[2]) + 1)
+    return counts

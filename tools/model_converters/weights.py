@@ -12,6 +12,7 @@ from tools.model_converters.names import FAMILIES, Levels, Row, find, table
 from tools.model_converters.spelling import count_layers, count_levels, plain, split_attention
 
 VARIANTS = ("base", "refine", "two-stage")
+_SHOWN = 12  # names in a message
 _BRANCH = re.compile(r"bbox_head\.(cls|reg)_branches\.(\d+)\.(.+)")
 
 
@@ -67,7 +68,7 @@ def decode(tensors: dict[str, Tensor], family: str, variant: str | None = None) 
         InputError: a name is unknown or missing, the two names of a branch hold different numbers, or the
             variant can't be guessed.
     """
-    tensors = plain(tensors)
+    given, tensors = tensors, plain(tensors)
     levels = count_levels(tensors)
     places = {key: find(key, family, levels) for key in tensors}
     unknown = [key for key, place in places.items() if place is None]
@@ -80,11 +81,13 @@ def decode(tensors: dict[str, Tensor], family: str, variant: str | None = None) 
         result[name] = tensors[key]
     if family.startswith("huggingface"):
         _untie(result)
-    missing = [
-        row.spell(family, number, leaf)
+    missing = {
+        row.spell(family, number, leaf): torch.empty(3)
         for row, number, leaf in _expected(result, levels)
         if row.spell("mmdet", number, leaf) not in result
-    ]
+    }
+    if family.startswith("huggingface"):
+        missing = split_attention(missing).keys() - given.keys()
     _report(family, tensors, unknown, missing, differing)
     if family != "mmdet":
         _drop_zero_biases(result)
@@ -116,7 +119,7 @@ def _untie(tensors: dict[str, Tensor]) -> None:
     for kind in ("cls", "reg"):
         branches = {key: m for key in tensors if (m := _BRANCH.fullmatch(key)) and m[1] == kind}
         if {match[2] for match in branches.values()} == {"0"}:
-            for i in range(1, count_layers(tensors, "decoder.layers.")):
+            for i in range(1, count_layers(tensors).get("decoder.layers.", 1)):
                 for key, match in branches.items():
                     tensors[f"bbox_head.{kind}_branches.{i}.{match[3]}"] = tensors[key]
 
@@ -125,7 +128,8 @@ def _expected(tensors: Iterable[str], levels: Levels) -> Iterable[tuple[Row, str
     """What a whole model has, as in `find`; mmdet's names of what is there tell how large it is."""
     two_stage = any(key.startswith(("memory_trans", "pos_trans")) for key in tensors)
     bottleneck = any(re.match(r"backbone\..*\.(conv|bn)3\.", key) for key in tensors)
-    num_branches = count_layers(tensors, "decoder.layers.") + two_stage
+    counts = count_layers(tensors)
+    num_branches = counts.get("decoder.layers.", 1) + two_stage
     for row in table(levels):
         name = row.names["mmdet"]
         layers, numbered, module = name.partition("#")
@@ -135,7 +139,8 @@ def _expected(tensors: Iterable[str], levels: Levels) -> Iterable[tuple[Row, str
             continue
         if not bottleneck and module in (".conv3", ".bn3"):
             continue
-        numbers = range(num_branches if row.copies else count_layers(tensors, layers))
+        # Of layers that are not there at all the first is missed.
+        numbers = range(num_branches if row.copies else counts.get(layers, 1))
         if "downsample" in module:  # where the number of channels changes
             numbers = range(bottleneck or "layer1" not in layers)
         for number in numbers if numbered else [""]:
@@ -168,23 +173,24 @@ def _report(
         faults.append(f"its names are those of {guess}: say --from {guess}, or leave --from out")
     else:
         faults.append("convert a whole Deformable DETR with a ResNet as its code saved it")
-    raise InputError(f"read as {family} ({FAMILIES[family]}), " + ";\n  ".join(faults))
+    raise InputError(f"read as {family} ({FAMILIES[family]}), " + "; ".join(faults))
 
 
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return ", ".join(names[:_SHOWN]) + (
+        f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    )
 
 
 def _branches_differ(tensors: dict[str, Tensor]) -> bool:
     """Whether the decoder's layers have branches of their own."""
-    for key, tensor in tensors.items():
-        if match := _BRANCH.fullmatch(key):
-            first = tensors[f"bbox_head.{match[1]}_branches.0.{match[3]}"]
-            if int(match[2]) < count_layers(tensors, "decoder.layers.") and not torch.equal(
-                tensor, first
-            ):
-                return True
+    for i in range(1, count_layers(tensors)["decoder.layers."]):
+        for key, tensor in tensors.items():
+            if (match := _BRANCH.fullmatch(key)) and match[2] == "0":
+                other = tensors[f"bbox_head.{match[1]}_branches.{i}.{match[3]}"]
+                if not torch.equal(tensor, other):
+                    return True
     return False
 
 

@@ -1,5 +1,6 @@
 """A small model in every variant, and the converter as a function."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from projects.deformable_detr.registry import MODELS
+
+sys.path.append(str(Path(__file__).parents[3]))  # the tool does so itself
+
 from tools.model_converters.convert import main
 from tools.model_converters.files import read_tensors
 

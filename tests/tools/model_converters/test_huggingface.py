@@ -1,13 +1,13 @@
 """Against transformers itself: what is converted, through files, predicts the same there and here."""
 
-import importlib.util
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-if sys.version_info < (3, 11) and importlib.util.find_spec("transformers") is None:
-    pytest.skip("transformers 5 needs Python >= 3.11", allow_module_level=True)
+sys.path.append(str(Path(sys.prefix) / "transformers"))  # where `make test` installs it
+pytest.importorskip("transformers", reason="`make test` installs transformers; Python >= 3.11")
 
 import safetensors.torch
 from mmdet.datasets import CocoDataset
@@ -97,15 +97,18 @@ def test_theirs_predict_the_same_here(
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("num_classes", [80, 5])
+@pytest.mark.parametrize(
+    ("num_classes", "detour"), [(80, []), (5, []), (80, ["official", "detrex"])]
+)
 def test_ours_predict_the_same_there(
-    variant, num_classes, convert, our_model, predict, their_predict
+    variant, num_classes, detour, convert, our_model, predict, their_predict
 ):
     ours = our_model(variant, num_classes, bias=False)
     num_labels = 91 if num_classes == 80 else num_classes
-    path, _ = convert(
-        {"state_dict": ours.state_dict()}, "model.safetensors", "--to", "huggingface-resnet"
-    )
+    path = {"state_dict": ours.state_dict()}
+    for family in detour:
+        path, _ = convert(path, f"{family}.pth", "--to", family)
+    path, _ = convert(path, "model.safetensors", "--to", "huggingface-resnet")
     their_config(variant, num_labels).save_pretrained(path.parent)
     theirs, report = DeformableDetrForObjectDetection.from_pretrained(
         path.parent, output_loading_info=True

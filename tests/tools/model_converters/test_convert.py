@@ -2,14 +2,20 @@
 
 import argparse
 import os
+import pickle
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from projects.deformable_detr.checkpoint import read_checkpoint
+from projects.deformable_detr.registry import MODELS, SCOPE
 from tools.model_converters.classes import COCO_IDS
 from tools.model_converters.convert import main
 
+REPO = Path(__file__).resolve().parents[3]
 VARIANTS = ("base", "refine", "two-stage")
 
 
@@ -272,11 +278,24 @@ def test_official_files_of_any_torch(legacy, tmp_path, convert, capsys):
     assert "model.neck.bias=True" in printed
 
 
-def test_our_tools_read_the_result(convert):
-    path, tensors = convert({"model": official_weights()}, "ours.pth")
-    checkpoint = read_checkpoint(path)
-    assert checkpoint["state_dict"].keys() == tensors.keys()
-    assert checkpoint["meta"]["variant"] == "base"
+def test_test_py_reads_the_result(tmp_path, small_run, convert, randomize):
+    """The detections of a model before and after a visit to the official code are the same."""
+    config = REPO / "tests" / "tiny_ddetr.py"
+    model = MODELS.build(dict(Config.fromfile(config).model, _scope_=SCOPE))
+    torch.nn.init.normal_(model.level_embed)
+    torch.save({"state_dict": randomize(model).state_dict()}, tmp_path / "before.pth")
+    path, _ = convert(tmp_path / "before.pth", "official.pth", "--to", "official")
+    path, _ = convert(path, "after.pth")
+    test = runpy.run_path(str(REPO / "tools" / "test.py"))["main"]
+    results = []
+    for name in ("before", "after"):
+        out = tmp_path / f"{name}.pkl"
+        args = [config, tmp_path / f"{name}.pth", "--out", out, "--work-dir", tmp_path / name]
+        test(list(map(str, args)))
+        results.append([result["pred_instances"] for result in pickle.loads(out.read_bytes())])
+    for before, after in zip(*results, strict=True):
+        assert all(torch.equal(before[key], after[key]) for key in ("bboxes", "scores", "labels"))
+    assert read_checkpoint(tmp_path / "after.pth")["meta"]["converted_from"] == "official"
 
 
 @pytest.fixture

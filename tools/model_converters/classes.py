@@ -43,6 +43,7 @@ def select(weights: Weights, ids: tuple[int, ...]) -> None:
     rows = weights.num_classes
     if max(ids) >= rows:
         raise InputError(f"--classes names row {max(ids)}, but the class branches have {rows} rows")
+    weights.ids = ids
     for key, kept in _rows_of_branches(weights, ids):
         tensor = weights.tensors[key]
         weights.unused[key] = tensor[_others(kept, rows)]
@@ -59,17 +60,16 @@ def spread(weights: Weights, ids: tuple[int, ...]) -> None:
         raise InputError(
             f"--classes names {len(ids)} rows, but the model has {weights.num_classes} classes"
         )
-    rows = 91 if ids == COCO_IDS else max(ids) + 1
-    rows = max([rows, *(len(ids) + len(rest) for rest in weights.unused.values())])
+    unused = weights.unused if ids == weights.ids else {}
+    rows = max([max(ids) + 1, *(len(ids) + len(rest) for rest in unused.values())])
     for key, kept in _rows_of_branches(weights, ids):
         tensor = weights.tensors[key]
         spread_out = tensor.new_full((rows, *tensor.shape[1:]), _NEVER if tensor.dim() == 1 else 0)
         others = _others(kept, rows)
-        if key in weights.unused:
-            spread_out[others] = weights.unused[key]
+        if key in unused:
+            spread_out[others] = unused[key]
         spread_out[list(kept)] = tensor
         weights.tensors[key] = spread_out
-    weights.unused = {}
 
 
 def _rows_of_branches(weights: Weights, ids: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:

@@ -42,12 +42,12 @@ def main(argv: list[str] | None = None) -> None:
         if family == args.to:
             raise InputError(f"it is of {family} already: name another family with --to")
         weights = decode(tensors, family, args.variant or meta.get("variant"))
-        weights.unused = meta.get("unused_classes", {})
+        if "unused_classes" in meta:
+            weights.ids, weights.unused = tuple(meta["class_rows"]), meta["unused_classes"]
         before = weights.num_classes
         convert_classes(weights, family, args.to, args.classes)
         after = weights.num_classes
-        meta = dict(converted_from=family, variant=weights.variant, unused_classes=weights.unused)
-        write_tensors(args.target, args.to, encode(weights, args.to), meta)
+        write_tensors(args.target, args.to, encode(weights, args.to), meta_of(weights, family))
     except InputError as error:
         raise InputError(f"{args.source}: {error}") from error
 
@@ -57,6 +57,14 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{args.target}: {args.to} ({FAMILIES[args.to]}), {weights.variant}, {after} classes")
     if args.to == "mmdet" and "neck.convs.0.conv.bias" in weights.tensors:
         print("it needs model.neck.bias=True in the config: its neck has biases")
+
+
+def meta_of(weights: Weights, family: str) -> dict:
+    """What a file of ours keeps beside the weights, for the way back."""
+    meta = dict(converted_from=family, variant=weights.variant)
+    if weights.ids is not None:
+        meta.update(class_rows=list(weights.ids), unused_classes=weights.unused)
+    return meta
 
 
 def convert_classes(weights: Weights, source: str, target: str, classes: str | None) -> None:

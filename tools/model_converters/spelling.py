@@ -30,11 +30,16 @@ def count_levels(tensors: dict[str, Tensor]) -> Levels:
 
 
 def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names as the table has them: those of files, without a wrapper's prefix, attention in one piece."""
+    """Names as the table has them: those of files, without a wrapper's prefix, attention in one piece.
+
+    The mean and standard deviation of pixels, which mmdet's published files hold, are a config's affair.
+    """
     if all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
     result, pieces = {}, {}
     for key, tensor in tensors.items():
+        if key in ("data_preprocessor.mean", "data_preprocessor.std"):
+            continue
         for pattern, name in _IN_MEMORY:
             key = pattern.sub(name, key)
         if match := _QUERY_KEY_VALUE.fullmatch(key):

@@ -23,12 +23,13 @@ class Weights:
     Attributes:
         tensors: by name.
         variant: one of `VARIANTS`.
-        unused: rows of class branches that the tensors lack because no class of ours has them, by the name
-            of the tensor; see `classes`.
+        ids: which rows of another's class branches our classes were; None for all. See `classes`.
+        unused: the other rows, by the name of the tensor.
     """
 
     tensors: dict[str, Tensor]
     variant: str
+    ids: tuple[int, ...] | None = None
     unused: dict[str, Tensor] = field(default_factory=dict)
 
     @property

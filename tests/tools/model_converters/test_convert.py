@@ -255,6 +255,24 @@ def test_own_list_of_classes(convert, assert_same):
     assert_same(back, weights)
 
 
+def test_another_list_on_the_way_back(convert):
+    """Rows that were put by belong to the list that they were put by with."""
+    weights = official_weights("refine", rows=12)
+    path, ours = convert({"model": weights}, "ours.pth", "--classes", "7,2,11")
+    _, back = convert(path, "official.pth", "--to", "official", "--classes", "0,1,3")
+    assert torch.equal(
+        back["class_embed.0.bias"][[0, 1, 3]], weights["class_embed.0.bias"][[7, 2, 11]]
+    )
+    assert back["class_embed.0.bias"].tolist()[2] == -50
+
+
+def test_pixel_statistics_of_mmdets_published_files(convert, our_model, assert_same):
+    ours = our_model().state_dict()
+    statistics = {f"data_preprocessor.{name}": torch.ones(3, 1, 1) for name in ("mean", "std")}
+    path, _ = convert({"state_dict": {**ours, **statistics}}, "a.pth", "--to", "official")
+    assert_same(convert(path, "ours.pth")[1], ours)
+
+
 @pytest.mark.parametrize(("rows", "options"), [(91, ["--classes", "all"]), (20, [])])
 def test_classes_as_they_are(rows, options, convert, assert_same):
     weights = official_weights(rows=rows)

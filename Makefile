@@ -41,8 +41,13 @@ demo: setup
 	$(PY) tools/draw_predictions.py configs/ddetr_r18_shapes.py $(DEMO)/predictions.pkl \
 		$(DEMO)/predictions.png
 
-test: setup
+test: setup $(VENV)/transformers
 	$(PY) -m pytest
+
+# In a folder of its own: see the file.
+$(VENV)/transformers: tests/requirements.txt $(VENV)/.installed
+	$(PIP) install --quiet --no-deps --upgrade --requirement $< --target $@
+	mkdir -p $@ && touch $@
 
 bench: setup
 	$(PY) tools/bench_op.py --out work_dirs/bench_op

@@ -4,6 +4,7 @@ Importing this module replaces mmengine's loader of local files, which calls ``t
 few names that mmengine's own checkpoints need, so that since torch 2.6 it can't read them.
 """
 
+import argparse
 import pickle
 import re
 import zipfile
@@ -15,7 +16,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
-from .checkpoint_family import foreign_weights, guess_family, is_safetensors, stored_names
+from .checkpoint_family import foreign_weights, is_safetensors, stored_names, whose_weights
 from .errors import InputError
 
 MapLocation = str | torch.device | Callable | None
@@ -32,9 +33,10 @@ def _statistic(owner: object, name: str) -> Callable:
 
 
 def _allowed_globals() -> list:
-    """What the log history in a checkpoint of mmengine's Runner is made of."""
+    """What mmengine's log history is made of, and what the official code keeps its arguments in."""
     rebuild = {"_reconstruct": np.empty(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
     return [
+        argparse.Namespace,
         HistoryBuffer,
         (_statistic, "builtins.getattr"),
         np.ndarray,
@@ -62,16 +64,7 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
         InputError: The file is missing, empty, cut short or foreign, holds objects other than tensors,
             plain values and mmengine's log history, or holds no weights. Nothing in it was run.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such checkpoint file{_other_checkpoints(path)}")
-    try:
-        with torch.serialization.safe_globals(_allowed_globals()):
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # what a damaged file raises has no bounds
-        raise InputError(f"{path}: {_diagnosis(path, error)}") from error
+    checkpoint = read_torch_file(path, map_location)
     weights = _weights(path, checkpoint)
     for statistic in ("mean", "std"):
         weights.pop(f"data_preprocessor.{statistic}", None)
@@ -80,19 +73,38 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
     return checkpoint
 
 
+def read_torch_file(path: str | Path, map_location: MapLocation = "cpu") -> object:
+    """Read what ``torch.save`` has written; nothing in it is run.
+
+    Args:
+        path: a local file; ``~`` is expanded.
+        map_location: where tensors go, as in `torch.load`.
+
+    Raises:
+        InputError: The file is missing, empty, cut short or foreign, or holds objects other than tensors,
+            plain values and mmengine's log history.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such checkpoint file{_other_checkpoints(path)}")
+    try:
+        with torch.serialization.safe_globals(_allowed_globals()):
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # what a damaged file raises has no bounds
+        raise InputError(f"{path}: {_diagnosis(path, error)}") from error
+
+
 def _diagnosis(path: Path, error: Exception) -> str:
     """Say what an unreadable file seems to be, and what to do."""
     if isinstance(error, PermissionError):
         return "there is no permission to read this file"
     if refused := re.search(r"GLOBAL (\S+)", str(error)):
-        names = stored_names(path)
-        remedy = foreign_weights(names, path) or (
-            ("its weights have the names of ours; " if guess_family(names) else "")
-            + f"if you trust whoever made it, open it where it came from and {_SAVE_WEIGHTS}"
-        )
         return (
             f"the file asks for {refused[1]}, which no checkpoint needs; it was refused and nothing in "
-            f"the file was run; {remedy}"
+            f"the file was run; its weights are {whose_weights(stored_names(path))}; if you trust whoever "
+            f"made it, open it where it came from and {_SAVE_WEIGHTS}"
         )
     with path.open("rb") as file:
         start = file.read(512)

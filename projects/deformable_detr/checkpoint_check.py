@@ -8,7 +8,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from torch import nn
 
 from .adaptation import Misfit, adapt, misfits, unknown, untied
-from .checkpoint_family import foreign_weights
+from .checkpoint_family import foreign_weights, guess_family
 from .class_check import class_difference
 from .coco_file import shorten
 from .errors import InputError
@@ -38,7 +38,8 @@ class CheckpointCheckHook(Hook):
         path = runner._load_from or find_latest_checkpoint(runner.work_dir)
         weights = checkpoint.get("state_dict", checkpoint)
         model = bare_model(runner)
-        if foreign := foreign_weights(weights, path):
+        foreign = foreign_weights(weights, path)
+        if foreign and guess_family(weights) != guess_family(model.state_dict()):
             raise InputError(f"{path}: {foreign}")
         missing = {"meta", "message_hub", "optimizer"} - set(checkpoint)
         if runner._resume and missing:

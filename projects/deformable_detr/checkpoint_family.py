@@ -20,8 +20,9 @@ _PATTERNS = {
     "resnet": r"layer1\.0\.conv1\.weight$",
 }
 _CONVERT = "convert them: python tools/model_converters/convert.py {path} OUT.pth"
-# Whose they are, and what to do; "mmdet" is read as it is.
-_FOREIGN = {
+# Whose they are, and what to do.
+_OWNERS = {
+    "mmdet": ("this project and MMDetection 3", ""),
     "huggingface": ("Hugging Face transformers", _CONVERT),
     "detrex": ("detrex", _CONVERT),
     "official": ("the official code", _CONVERT),
@@ -54,15 +55,24 @@ def guess_family(keys: Iterable[str]) -> str | None:
     return None
 
 
+def whose_weights(keys: Iterable[str]) -> str:
+    """Say whose weights these are, by which of their names."""
+    keys = list(keys)
+    family = guess_family(keys)
+    if family is None:
+        return "of an unknown family"
+    owner, _ = _OWNERS[family]
+    return f"those of {owner}, such as {next(k for k in keys if guess_family([k]) == family)}"
+
+
 def foreign_weights(keys: Iterable[str], path: str | Path) -> str | None:
     """Say whose weights the file ``path`` holds and what to do with it; None if they may be ours."""
     keys = list(keys)
     family = guess_family(keys)
-    if family not in _FOREIGN:
+    if family in (None, "mmdet"):
         return None
-    owner, remedy = _FOREIGN[family]
-    key = next(key for key in keys if guess_family([key]) == family)
-    return f"these are weights of {owner}, such as {key}; {remedy.format(path=path)}"
+    _, remedy = _OWNERS[family]
+    return f"its weights are {whose_weights(keys)}; {remedy.format(path=path)}"
 
 
 def stored_names(path: Path) -> list[str]:

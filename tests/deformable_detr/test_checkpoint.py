@@ -4,6 +4,7 @@ import pickle
 import re
 import threading
 import zipfile
+from decimal import Decimal
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -133,7 +134,7 @@ class Calls:
     ("foreign", "refused"),
     [
         (partial(Calls, os.system), "posix.system"),
-        (lambda _: argparse.Namespace(lr=1), "argparse.Namespace"),
+        (lambda _: Decimal(1), "decimal.Decimal"),
         (lambda command: Calls(eval, f"__import__('os').system({command!r})"), "eval"),
         (lambda _: Calls(getattr, HistoryBuffer, "__init__"), "getattr"),
         (lambda _: Calls(getattr, Calls(getattr, HistoryBuffer, "min"), "__globals__"), "getattr"),
@@ -154,31 +155,42 @@ OFFICIAL = {"transformer.encoder.layers.0.self_attn.sampling_offsets.weight": to
 
 
 @pytest.mark.parametrize("legacy", [True, False])
-@pytest.mark.parametrize("extra", [{}, {"args": argparse.Namespace(lr=1)}])
-def test_says_whose_weights_they_are(tmp_path, legacy, extra):
+@pytest.mark.parametrize(
+    ("extra", "reason", "remedy"),
+    [
+        (
+            {},
+            "its keys are 'model', 'epoch'",
+            "python tools/model_converters/convert.py {} OUT.pth",
+        ),
+        (
+            {"args": argparse.Namespace(lr=1)},
+            "its keys are 'model', 'epoch', 'args'",
+            "python tools/model_converters/convert.py {} OUT.pth",
+        ),
+        ({"loss": Decimal(1)}, "asks for decimal.Decimal", "save its weights alone"),
+    ],
+)
+def test_says_whose_weights_they_are(tmp_path, legacy, extra, reason, remedy):
     path = tmp_path / "r50.pth"
     contents = {"model": OFFICIAL, "epoch": 49, **extra}
     torch.save(contents, path, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(InputError) as error:
         read_checkpoint(path)
-    for part in (
-        "argparse.Namespace" if extra else "its keys are 'model', 'epoch'",
-        "weights of the official code",
-        f"python tools/model_converters/convert.py {path} OUT.pth",
-        *OFFICIAL,
-    ):
+    for part in (reason, "those of the official code", remedy.format(path), *OFFICIAL):
         assert part in str(error.value)
 
 
 def test_says_whose_weights_a_file_of_safetensors_holds(tmp_path):
-    path = tmp_path / "model.safetensors"
+    """Under another suffix; by its own, torch reads such a file from version 2.13 on."""
+    path = tmp_path / "model.bin"
     for name, message in {
-        "model.decoder.layers.0.encoder_attn.sampling_offsets.weight": "weights of Hugging Face",
+        "model.decoder.layers.0.encoder_attn.sampling_offsets.weight": "weights are those of Hugging Face",
         "w": "this is a file of safetensors",
     }.items():
         header = f'{{"{name}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}'.encode()
         path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
-        with pytest.raises(InputError, match=f"model.safetensors: .*{message}"):
+        with pytest.raises(InputError, match=f"model.bin: .*{message}"):
             read_checkpoint(path)
 
 

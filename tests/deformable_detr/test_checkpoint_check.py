@@ -191,5 +191,5 @@ def test_weights_of_a_backbone_alone_are_refused(kwargs):
 )
 def test_weights_of_other_families_are_refused(kwargs, key, family):
     weights = Detector().state_dict() | {key: torch.ones(2)}
-    with pytest.raises(InputError, match=f"a.pth: these are weights of {family}.*{key}"):
+    with pytest.raises(InputError, match=f"a.pth: its weights are those of {family}.*{key}"):
         load_into(Detector(), RUN | {"state_dict": weights}, **kwargs)

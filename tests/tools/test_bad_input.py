@@ -357,9 +357,9 @@ def averages_alone(path: Path) -> None:
     [
         (
             other_family,
-            "; convert them: python tools/model_converters/convert.py",
+            "its weights are those of the official code",
         ),
-        (plain_detr, "these are weights of a DETR without deformable attention"),
+        (plain_detr, "its weights are those of a DETR without deformable attention"),
         (backbone_alone, "only weights of the backbone"),
         (averages_alone, "its keys are 'meta', 'ema_state_dict'; it holds the averaged weights"),
     ],

@@ -106,7 +106,7 @@ def read_shapes(ann_file: Path, num_images: int) -> Counter[Shape]:
 
 
 def count_parameters(model: nn.Module) -> Counter[str]:
-    """Parameters of each direct child of ``model``; those that stand in it itself are under ``""``."""
+    """Parameters of each direct child of ``model``; those of none are under ``""``."""
     counts = Counter()
     for name, parameter in model.named_parameters():
         counts[name.split(".")[0] if "." in name else ""] += parameter.numel()
@@ -123,7 +123,7 @@ def count_mean(model: nn.Module, shapes: Counter[Shape]) -> Counter[str]:
 
 
 def count_flops(model: nn.Module, shape: Shape) -> Counter[str]:
-    """Multiply-adds of one image, by direct child of ``model``.
+    """Multiply-adds of one image, by direct child of ``model``; under ``""`` what none of them does.
 
     What a child calls counts as the child's, so that box branches which refine between two decoder layers
     are the decoder's. Nothing is computed: the tensors have shapes but no numbers.
@@ -140,13 +140,15 @@ def count_flops(model: nn.Module, shape: Shape) -> Counter[str]:
         model(torch.zeros(1, 3, *shape), [sample], mode="tensor")
     by_module = counter.get_flop_counts()
     # PyTorch counts a multiply-add as two.
-    return Counter(
+    counts = Counter(
         {
             name: sum(by_module[key].values()) / 2
             for name, _ in model.named_children()
             if (key := f"{type(model).__name__}.{name}") in by_module
         }
     )
+    counts[""] = counter.get_total_flops() / 2 - counts.total()
+    return counts
 
 
 def op_formulas() -> dict:
@@ -174,7 +176,7 @@ def table(parameters: Counter[str], flops: Counter[str], name: str) -> str:
     """Stages, total, and the published figures if ``name`` is that of a config of the paper."""
     rows = [("", "params (M)", "FLOPs (G)")]
     for stage in parameters | flops:
-        rows.append((stage or "embeddings", *_figures(parameters[stage], flops[stage])))
+        rows.append((stage or "rest", *_figures(parameters[stage], flops[stage])))
     rows.append(("total", *_figures(parameters.total(), flops.total())))
     if name in PUBLISHED:
         rows.append(("published", *map(str, PUBLISHED[name])))

@@ -16,12 +16,15 @@ ALLOWED = {
     "geometry": set(),
     "registry": {"mmdet", "mmengine"},
     "attention": {"mmengine", "ops", "registry"},
+    "mmcv_ops": set(),
+    "backbone": {"mmdet", "registry"},
     "neck": {"mmcv", "mmengine", "registry"},
+    "bifpn": {"mmcv", "mmengine", "neck", "registry"},
     "positional_encoding": {"mmengine", "geometry", "registry"},
     "encoder": {"mmcv", "mmengine", "geometry", "registry"},
     "decoder": {"mmcv", "mmengine", "geometry", "registry"},
     "proposals": {"mmengine", "geometry", "registry"},
-    "detector": {"mmdet", "attention", "errors", "geometry", "registry"},
+    "detector": {"mmdet", "attention", "errors", "geometry", "mmcv_ops", "registry"},
     "head": {"mmdet", "mmengine", "geometry", "registry", "task_modules"},
 }
 

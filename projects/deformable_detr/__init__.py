@@ -12,6 +12,8 @@ provide_missing_ops()
 from . import (
     amp,
     attention,
+    backbone,
+    bifpn,
     checkpoint,
     checkpoint_check,
     class_check,

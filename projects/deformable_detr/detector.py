@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .attention import MSDeformAttn
 from .errors import InputError
 from .geometry import get_valid_ratios, padding_masks
+from .mmcv_ops import HOW_TO_GET_OPS, callers_of_missing_ops
 from .registry import MODELS
 
 
@@ -89,6 +90,7 @@ class DeformableDETR(BaseDetector):
             )
         )
         self._check_sizes(num_feature_levels)
+        self._check_ops()
         self.register_state_dict_post_hook(_without_queries_prefix)
         self.register_load_state_dict_pre_hook(_with_queries_prefix)
 
@@ -107,11 +109,25 @@ class DeformableDETR(BaseDetector):
         if len(set(widths.values())) > 1:
             raise InputError(f"the parts of the model differ in width: {widths}")
         for name, module in self.named_modules():
-            if isinstance(module, MSDeformAttn) and module.num_levels != num_feature_levels:
+            if type(module) is MSDeformAttn and module.num_levels != num_feature_levels:
                 raise InputError(
                     f"model.num_feature_levels is {num_feature_levels}, but {name} has "
                     f"num_levels={module.num_levels}"
                 )
+
+    def _check_ops(self) -> None:
+        """No part calls an op of mmcv that is not installed.
+
+        Raises:
+            InputError: one does; the message names it and says what to install.
+        """
+        callers = callers_of_missing_ops(self)
+        if callers:
+            name, module = callers[0]
+            raise InputError(
+                f"model.{name} is a {type(module).__name__}, which needs a compiled op of mmcv "
+                f"(and so do {len(callers) - 1} more parts). {HOW_TO_GET_OPS}"
+            )
 
     def init_weights(self) -> None:
         """Xavier for the transformer, then what each part says of itself (paper, section A.4)."""

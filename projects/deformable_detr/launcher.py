@@ -19,15 +19,7 @@ from .errors import InputError
 def add_common_arguments(parser: ArgumentParser) -> None:
     """Add the arguments that training and testing share, as in MMDetection."""
     parser.add_argument("--work-dir", help="folder for logs and results (work_dirs/<config name>)")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=_Options,
-        type=_key_value,
-        default={},
-        metavar="KEY=VALUE",
-        help="override settings of the config, e.g. model.num_queries=100 or key='[a,b]'",
-    )
+    add_cfg_options(parser)
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
@@ -36,6 +28,19 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help="set by launchers"
+    )
+
+
+def add_cfg_options(parser: ArgumentParser) -> None:
+    """Add ``--cfg-options``, which `parse_config` wants."""
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=_Options,
+        type=_key_value,
+        default={},
+        metavar="KEY=VALUE",
+        help="override settings of the config, e.g. model.num_queries=100 or key='[a,b]'",
     )
 
 
@@ -56,14 +61,29 @@ def _key_value(option: str) -> str:
 
 
 def read_config(args: Namespace) -> Config:
-    """Read ``args.config``, merge ``args.cfg_options`` and set ``work_dir`` and ``launcher``.
+    """`parse_config`, and set ``work_dir`` and ``launcher``.
 
-    The option ``data_root`` moves every path that begins with the config's own ``data_root``.
     The work_dir is the first of ``args.work_dir``, the config's own and ``work_dirs/<config name>``.
 
     Raises:
-        InputError: The config can't be read or names what does not exist, an option does not fit it,
-            or the work_dir can't be written.
+        InputError: `parse_config` raises it, or the work_dir can't be written.
+    """
+    cfg = parse_config(args)
+    cfg.launcher = args.launcher
+    cfg.work_dir = (
+        args.work_dir or cfg.get("work_dir") or str(Path("work_dirs", Path(args.config).stem))
+    )
+    _check_writable(Path(cfg.work_dir))
+    return cfg
+
+
+def parse_config(args: Namespace) -> Config:
+    """Read ``args.config`` and merge ``args.cfg_options``.
+
+    The option ``data_root`` moves every path that begins with the config's own ``data_root``.
+
+    Raises:
+        InputError: The config can't be read or names what does not exist, or an option does not fit it.
     """
     cfg = _parse(Path(args.config))
     if "data_root" in args.cfg_options and "data_root" in cfg:
@@ -73,11 +93,6 @@ def read_config(args: Namespace) -> Config:
     except (AssertionError, AttributeError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"--cfg-options do not fit {args.config}: {error.args[0]}") from error
     check_config(cfg)
-    cfg.launcher = args.launcher
-    cfg.work_dir = (
-        args.work_dir or cfg.get("work_dir") or str(Path("work_dirs", Path(args.config).stem))
-    )
-    _check_writable(Path(cfg.work_dir))
     return cfg
 
 

@@ -9,7 +9,14 @@ import importlib.util
 import sys
 from types import ModuleType
 
+from torch import nn
+
 _EXTENSION = "mmcv._ext"
+
+HOW_TO_GET_OPS = (
+    "mmcv is installed without its compiled ops. To get them: pip uninstall mmcv-lite, then build the "
+    "full mmcv (MMCV_WITH_OPS=1 pip install mmcv==2.1.0 --no-build-isolation)."
+)
 
 
 class _MissingOps(ModuleType):
@@ -21,9 +28,8 @@ class _MissingOps(ModuleType):
 
         def missing_op(*args, **kwargs):
             raise NotImplementedError(
-                f"mmcv was installed without its compiled op '{name}'. Deformable DETR does not need it; "
-                "what was called does. To get it: pip uninstall mmcv-lite, then build the full mmcv "
-                "(pip install mmcv==2.1.0 --no-build-isolation with MMCV_WITH_OPS=1)."
+                f"the compiled op '{name}' of mmcv was called, which Deformable DETR itself does not "
+                f"need. {HOW_TO_GET_OPS}"
             )
 
         return missing_op
@@ -35,3 +41,14 @@ def provide_missing_ops() -> None:
         module = _MissingOps(_EXTENSION)
         module.__spec__ = importlib.util.spec_from_loader(_EXTENSION, loader=None)
         sys.modules[_EXTENSION] = module
+
+
+def callers_of_missing_ops(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Name and module of each part of ``model`` that calls a compiled op of mmcv which is not installed."""
+    if not isinstance(sys.modules.get(_EXTENSION), _MissingOps):
+        return []
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if type(module).__module__.startswith("mmcv.ops.")
+    ]

@@ -5,7 +5,11 @@ import torch
 from mmcv.cnn.bricks.transformer import MultiheadAttention as MMCVMultiheadAttention
 from mmcv.ops import MultiScaleDeformableAttention
 
-from projects.deformable_detr.attention import MSDeformAttn, MultiheadAttention
+from projects.deformable_detr.attention import (
+    LevelwiseDeformAttn,
+    MSDeformAttn,
+    MultiheadAttention,
+)
 
 
 def test_multihead_attention_is_mmcvs():
@@ -34,6 +38,31 @@ def test_deformable_attention_is_mmcvs(reference_dims):
         key_padding_mask=torch.rand(2, 26) < 0.3,
     )
     torch.testing.assert_close(ours(**inputs), theirs(**inputs))
+
+
+def test_levelwise_attention_is_mmcvs_on_each_level_alone():
+    sizes = dict(embed_dims=24, num_heads=3, num_points=5, dropout=0.0)
+    ours = LevelwiseDeformAttn(**sizes).double()
+    theirs = MultiScaleDeformableAttention(**sizes, num_levels=1, batch_first=True).double()
+    for parameter in ours.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    query, query_pos = torch.randn(2, 2, 26, 24, dtype=torch.float64)
+    reference_points = torch.rand(2, 26, 2, 2, dtype=torch.float64)
+    mask = torch.rand(2, 26) < 0.3
+    outputs = ours(query, query_pos, query, reference_points, [(4, 5), (2, 3)], [0, 20], mask)
+    for level, shape in enumerate([(4, 5), (2, 3)]):
+        cells = slice(20 * level, 20 + 6 * level)
+        expected = theirs(
+            query[:, cells],
+            query_pos=query_pos[:, cells],
+            value=query[:, cells],
+            reference_points=reference_points[:, cells, level : level + 1],
+            spatial_shapes=torch.tensor([shape]),
+            level_start_index=torch.tensor([0]),
+            key_padding_mask=mask[:, cells],
+        )
+        torch.testing.assert_close(outputs[:, cells], expected)
 
 
 @pytest.mark.parametrize("attention", [MSDeformAttn, MultiheadAttention])

@@ -1,0 +1,125 @@
+"""Counts against closed forms, and against what is published."""
+
+import json
+import runpy
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ops import MSDeformAttn, _library
+
+REPO = Path(__file__).resolve().parents[2]
+TOOLS = REPO / "tools" / "analysis_tools"
+get_flops = runpy.run_path(str(TOOLS / "get_flops.py"))
+complexity = runpy.run_path(str(TOOLS / "plot_complexity.py"))
+
+
+class OneStage(nn.Module):
+    """A model of which everything can be counted by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+        self.conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.linear = nn.Linear(8, 5)
+        self.unused = nn.Linear(7, 7)
+
+    def forward(self, image, samples: list[DetDataSample], mode: str):
+        assert mode == "tensor" and samples[0].batch_input_shape == tuple(image.shape[-2:])
+        x = self.conv(image * self.scale[:, None, None])
+        return self.linear(x.permute(0, 2, 3, 1)), torch.ones(3, 3) @ torch.ones(3, 4)
+
+
+def test_counts_are_those_by_hand():
+    model = OneStage()
+    cells = 5 * 7
+    assert get_flops["count_flops"](model, (9, 14)) == {
+        "conv": cells * 3 * 3 * 3 * 8,
+        "linear": cells * 8 * 5,
+        "": 3 * 3 * 4,
+    }
+    expected = {"": 3, "conv": 8 * 28, "linear": 5 * 9, "unused": 7 * 8}
+    assert get_flops["count_parameters"](model) == expected
+    mean = get_flops["count_mean"](model, Counter({(9, 14): 3, (18, 14): 1}))
+    assert mean["linear"] == (3 * 5 * 7 + 9 * 7) / 4 * 8 * 5
+
+
+@pytest.mark.parametrize("built", [True, False], ids=["extension", "reference"])
+@pytest.mark.parametrize("reference_dims", [2, 4])
+def test_deformable_attention_is_the_papers_formula(built, reference_dims, monkeypatch):
+    """Appendix A.1, whatever serves the op."""
+    if built and not _library.serves(torch.device("cpu")):
+        pytest.skip("the extension is not built")
+    monkeypatch.setattr(_library, "serves", lambda device: built)
+    attention = MSDeformAttn(24, num_heads=3, num_levels=2, num_points=5)
+    counter = FlopCounterMode(display=False, custom_mapping=get_flops["op_formulas"]())
+    with counter:
+        attention(
+            torch.rand(2, 7, 24),
+            torch.rand(2, 26, 24),
+            torch.rand(2, 7, 2, reference_dims),
+            [(4, 5), (2, 3)],
+            [0, 20],
+        )
+    expected = complexity["deformable_attention"](7, 26, 24, 3, num_levels=2, num_points=5)
+    assert counter.get_total_flops() == 2 * 2 * expected  # two images, two a multiply-add
+
+
+def test_full_attention_is_the_papers_formula():
+    attention = nn.MultiheadAttention(24, 3, batch_first=True)
+    query, key = torch.rand(1, 7, 24), torch.rand(1, 26, 24)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        attention(query, key, key, need_weights=True)
+    assert counter.get_total_flops() == 2 * complexity["full_attention"](7, 26, 24)
+
+
+def test_encoder_of_the_count_is_that_of_the_plot(capsys):
+    config = REPO / "configs" / "ddetr_r50_50e.py"
+    get_flops["main"]([str(config), "--shape", "800", "1333"])
+    printed = capsys.readouterr().out
+    rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines()[2:]}
+    attention = complexity["encoder_costs"](800)["deformable attention, C3 to C6"]
+    cells = 100 * 167 + 50 * 84 + 25 * 42 + 13 * 21
+    ffn = 6 * 2 * cells * 256 * 1024 / 1e9
+    assert float(rows["encoder"][1]) == pytest.approx(attention + ffn, abs=0.006)
+    assert rows["total"] == ["40.12", "206.72"]
+    assert rows["published"] == ["40", "173"]
+
+
+def test_published_figure_comes_from_images_of_many_sizes(tmp_path, capsys):
+    """The sizes of COCO's images; DETR's count is the mean of 100 of them, not that of 800 x 1333."""
+    sizes = [(640, 480), (640, 427), (480, 640), (500, 375)]
+    images = [dict(id=9 - i, width=w, height=h) for i, (w, h) in enumerate(sizes)]
+    path = tmp_path / "ann.json"
+    path.write_text(json.dumps(dict(images=images)))
+    expected = Counter({(800, 1067): 1, (1067, 800): 1, (800, 1199): 1})
+    assert get_flops["read_shapes"](path, 3) == expected
+    config = REPO / "configs" / "ddetr_r50_50e_single_scale.py"
+    get_flops["main"]([str(config), "--ann-file", str(path), "--num-images", "2"])
+    assert "mean of 2 images" in capsys.readouterr().out
+
+
+def test_complexity_is_drawn(tmp_path):
+    complexity["main"](["--out", str(tmp_path / "complexity.svg")])
+    assert "<svg" in (tmp_path / "complexity.svg").read_text()
+
+
+def test_mistakes_are_named(tmp_path, one_line_error):
+    main, config = get_flops["main"], REPO / "configs" / "ddetr_r50_50e.py"
+    assert "none.json: cannot be read" in one_line_error(
+        main, config, "--ann-file", tmp_path / "none.json"
+    )
+    (tmp_path / "list.json").write_text("[]")
+    assert "not in COCO format" in one_line_error(
+        main, config, "--ann-file", tmp_path / "list.json"
+    )
+    (tmp_path / "empty.json").write_text('{"images": []}')
+    assert "has no images" in one_line_error(main, config, "--ann-file", tmp_path / "empty.json")
+    with pytest.raises(SystemExit):
+        main([str(config), "--shape", "800", "0"])

@@ -1,0 +1,191 @@
+"""Count the parameters and the multiply-adds of a model, stage by stage.
+
+python tools/analysis_tools/get_flops.py configs/ddetr_r50_50e.py --shape 800 1333
+
+"FLOPs" are multiply-adds, as in the paper and in MMDetection; see docs/model_zoo.md.
+"""
+
+import json
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from collections import Counter
+from math import prod
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+from mmcv.image import rescale_size
+from mmdet.structures import DetDataSample
+from mmengine.registry import init_default_scope
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
+from projects.deformable_detr.registry import MODELS
+
+# Parameters in millions and FLOPs in 10^9: the official code's README.
+PUBLISHED = {
+    "ddetr_r50_50e_single_scale": (34, 78),
+    "ddetr_r50_50e_single_scale_dc5": (34, 128),
+    "ddetr_r50_50e": (40, 173),
+    "ddetr_r50_50e_refine": (41, 173),
+    "ddetr_r50_50e_two_stage": (41, 173),
+}
+
+Shape = tuple[int, int]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Count as ``argv`` (by default the command line) says."""
+    parser = ArgumentParser(description="Count parameters and multiply-adds of a detector.")
+    parser.add_argument("config", help="config file")
+    parser.add_argument(
+        "--shape", nargs="+", type=_side, default=[800, 1333], help="height and width, or the side"
+    )
+    parser.add_argument(
+        "--ann-file", type=Path, help="average over the images of this COCO file instead of --shape"
+    )
+    parser.add_argument(
+        "--num-images", type=_side, default=100, help="of --ann-file: the first ones, by id"
+    )
+    add_cfg_options(parser)
+    args = parser.parse_args(argv)
+    if len(args.shape) > 2:
+        parser.error(f"--shape takes one or two numbers, got {len(args.shape)}")
+
+    cfg = parse_config(args)
+    if args.ann_file:
+        shapes = read_shapes(args.ann_file, args.num_images)
+        images = f"mean of {shapes.total()} images of {args.ann_file}"
+    else:
+        shapes = Counter([(args.shape[0], args.shape[-1])])
+        images = f"{args.shape[0]} x {args.shape[-1]}"
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model).eval()
+    for name, module in model.named_modules():
+        if type(module).__module__.startswith("mmcv.ops."):
+            raise InputError(
+                f"{name} is a {type(module).__name__}, whose compiled op cannot be counted; to count a "
+                "plain convolution in its place add --cfg-options model.backbone.dcn=None"
+            )
+    print(f"{args.config}, {images}")
+    print(table(count_parameters(model), count_mean(model, shapes), Path(args.config).stem))
+
+
+def _side(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise ArgumentTypeError(f"{text!r} is no positive integer")
+    return int(text)
+
+
+def read_shapes(ann_file: Path, num_images: int) -> Counter[Shape]:
+    """Sizes of images as the paper resizes them: shorter side 800, longer side at most 1333.
+
+    Args:
+        ann_file: annotations in COCO format; the images are not read.
+        num_images: how many images, in the order of their ids.
+
+    Raises:
+        InputError: the file is missing or not in COCO format.
+    """
+    try:
+        images = json.loads(ann_file.read_text())["images"]
+        images = sorted(images, key=lambda image: image["id"])[:num_images]
+        sizes = [(image["width"], image["height"]) for image in images]
+    except OSError as error:
+        raise InputError(f"--ann-file {ann_file}: cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"--ann-file {ann_file}: is not in COCO format ({error!r})") from error
+    if not sizes:
+        raise InputError(f"--ann-file {ann_file}: has no images")
+    return Counter(rescale_size(size, (1333, 800))[::-1] for size in sizes)
+
+
+def count_parameters(model: nn.Module) -> Counter[str]:
+    """Parameters of each direct child of ``model``; those of none are under ``""``."""
+    counts = Counter()
+    for name, parameter in model.named_parameters():
+        counts[name.split(".")[0] if "." in name else ""] += parameter.numel()
+    return counts
+
+
+def count_mean(model: nn.Module, shapes: Counter[Shape]) -> Counter[str]:
+    """`count_flops` averaged over images, ``shapes`` of which say how many there are."""
+    mean = Counter()
+    for shape, number in shapes.items():
+        for name, flops in count_flops(model, shape).items():
+            mean[name] += flops * number / shapes.total()
+    return mean
+
+
+def count_flops(model: nn.Module, shape: Shape) -> Counter[str]:
+    """Multiply-adds of one image, by direct child of ``model``; under ``""`` what none of them does.
+
+    What a child calls counts as the child's, so that box branches which refine between two decoder layers
+    are the decoder's. Nothing is computed: the tensors have shapes but no numbers.
+
+    Args:
+        model: a detector in evaluation mode.
+        shape: height and width of the image in pixels.
+    """
+    sample = DetDataSample(metainfo=dict(img_shape=shape, batch_input_shape=shape))
+    counter = FlopCounterMode(display=False, depth=1, custom_mapping=op_formulas())
+    # PyTorch's counter knows the plain products of an attention, not its fused CPU kernel.
+    plain = sdpa_kernel(SDPBackend.MATH)
+    with FakeTensorMode(allow_non_fake_inputs=True), plain, counter:
+        model(torch.zeros(1, 3, *shape), [sample], mode="tensor")
+    by_module = counter.get_flop_counts()
+    # PyTorch counts a multiply-add as two.
+    counts = Counter(
+        {
+            name: sum(by_module[key].values()) / 2
+            for name, _ in model.named_children()
+            if (key := f"{type(model).__name__}.{name}") in by_module
+        }
+    )
+    counts[""] = counter.get_total_flops() / 2 - counts.total()
+    return counts
+
+
+def op_formulas() -> dict:
+    """What PyTorch's counter does not know: 5 multiply-adds a sample and channel (paper, section A.1).
+
+    Four are for the bilinear interpolation, one for the weighted sum. The same is said of ``grid_sample``,
+    which serves where the extension is not built.
+    """
+
+    def sampled(value, spatial_shapes, level_start_index, *sampling, **_) -> int:
+        head_dims, weights = value[-1], sampling[-1]
+        return 2 * 5 * prod(weights) * head_dims
+
+    def grid_sampled(*_, out_shape, **__) -> int:
+        return 2 * 5 * prod(out_shape)
+
+    formulas = {torch.ops.aten.grid_sampler_2d: grid_sampled}
+    for name in ("forward", "fused_forward"):
+        if hasattr(torch.ops.ms_deform_attn, name):
+            formulas[getattr(torch.ops.ms_deform_attn, name)] = sampled
+    return formulas
+
+
+def table(parameters: Counter[str], flops: Counter[str], name: str) -> str:
+    """Stages, total, and the published figures if ``name`` is that of a config of the paper."""
+    rows = [("", "params (M)", "FLOPs (G)")]
+    for stage in parameters | flops:
+        rows.append((stage or "rest", *_figures(parameters[stage], flops[stage])))
+    rows.append(("total", *_figures(parameters.total(), flops.total())))
+    if name in PUBLISHED:
+        rows.append(("published", *map(str, PUBLISHED[name])))
+    return "\n".join(f"{stage:20}{left:>12}{right:>12}" for stage, left, right in rows)
+
+
+def _figures(parameters: float, flops: float) -> tuple[str, str]:
+    return f"{parameters / 1e6:.2f}", f"{flops / 1e9:.2f}"
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))

@@ -9,7 +9,7 @@ DEMO := work_dirs/demo
 help:
 	@echo "make demo    draw a data set, train on it, test, draw the detections"
 	@echo "make test    run the test suite"
-	@echo "make bench   time the op beside the others that are installed"
+	@echo "make bench   time the op beside the others that are installed, and the model beside mmdet's"
 	@echo "make build   rebuild the C++/CUDA op"
 	@echo "make wheel   one wheel for every Python >= 3.10 and torch >= 2.10, in dist/"
 	@echo "make lint    ruff, as the continuous integration runs it"
@@ -51,6 +51,7 @@ $(VENV)/transformers: tests/requirements.txt $(VENV)/.installed
 
 bench: setup
 	$(PY) tools/bench_op.py --out work_dirs/bench_op
+	$(PY) tools/bench_train.py configs/ddetr_r18_shapes.py --shape 128 128
 
 lint: setup
 	$(PY) -m ruff check .

@@ -34,7 +34,9 @@ class DeformableDetrTransformerDecoderLayer(BaseModule):
         super().__init__(init_cfg)
         self.self_attn = MODELS.build(self_attn_cfg, default_args=dict(type="MultiheadAttention"))
         self.cross_attn = MODELS.build(cross_attn_cfg, default_args=dict(type="MSDeformAttn"))
-        self.ffn = MODELS.build(ffn_cfg, default_args=dict(type="FFN"))
+        # mmcv's default works in place on a view, for which autograd copies the gradient.
+        act_cfg = dict(type="ReLU")
+        self.ffn = MODELS.build(ffn_cfg, default_args=dict(type="FFN", act_cfg=act_cfg))
         self.embed_dims = self.cross_attn.embed_dims
         self.norms = nn.ModuleList(build_norm_layer(norm_cfg, self.embed_dims)[1] for _ in range(3))
 
@@ -84,7 +86,7 @@ class DeformableDetrTransformerDecoder(BaseModule):
         query_pos: Tensor,
         reference_points: Tensor,
         value: Tensor,
-        key_padding_mask: Tensor,
+        key_padding_mask: Tensor | None,
         spatial_shapes: Sequence[tuple[int, int]],
         level_start_index: Sequence[int],
         valid_ratios: Tensor,
@@ -97,7 +99,7 @@ class DeformableDetrTransformerDecoder(BaseModule):
             query_pos: same shape.
             reference_points: (bs, num_queries, 2 or 4), centres or boxes (cx, cy, w, h) in [0, 1].
             value: the memory, (bs, num_value, embed_dims).
-            key_padding_mask: (bs, num_value), True on padding.
+            key_padding_mask: (bs, num_value), True on padding; None where there is none.
             spatial_shapes: (h, w) of each level.
             level_start_index: where each level starts in ``value``.
             valid_ratios: (bs, num_levels, 2).

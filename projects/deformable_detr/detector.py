@@ -165,6 +165,8 @@ class DeformableDETR(BaseDetector):
             batch_inputs.device,
         )
         levels = self.describe_levels(masks)
+        if all(sample.img_shape[:2] == batch_inputs.shape[-2:] for sample in batch_data_samples):
+            levels["key_padding_mask"] = None  # known on the host: no layer need fill the padding
 
         memory = self.encoder(
             query=torch.cat([feat.flatten(2).transpose(1, 2) for feat in feats], 1),

@@ -30,7 +30,9 @@ class DeformableDetrTransformerEncoderLayer(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.self_attn = MODELS.build(self_attn_cfg, default_args=dict(type="MSDeformAttn"))
-        self.ffn = MODELS.build(ffn_cfg, default_args=dict(type="FFN"))
+        # mmcv's default works in place on a view, for which autograd copies the gradient.
+        act_cfg = dict(type="ReLU")
+        self.ffn = MODELS.build(ffn_cfg, default_args=dict(type="FFN", act_cfg=act_cfg))
         self.embed_dims = self.self_attn.embed_dims
         self.norms = nn.ModuleList(build_norm_layer(norm_cfg, self.embed_dims)[1] for _ in range(2))
 
@@ -62,7 +64,7 @@ class DeformableDetrTransformerEncoder(BaseModule):
         self,
         query: Tensor,
         query_pos: Tensor,
-        key_padding_mask: Tensor,
+        key_padding_mask: Tensor | None,
         spatial_shapes: Sequence[tuple[int, int]],
         level_start_index: Sequence[int],
         valid_ratios: Tensor,
@@ -72,7 +74,7 @@ class DeformableDetrTransformerEncoder(BaseModule):
         Args:
             query: (bs, num_value, embed_dims).
             query_pos: same shape, position and level of each cell.
-            key_padding_mask: (bs, num_value), True on padding.
+            key_padding_mask: (bs, num_value), True on padding; None where there is none.
             spatial_shapes: (h, w) of each level.
             level_start_index: where each level starts in ``query``.
             valid_ratios: (bs, num_levels, 2).

@@ -133,7 +133,7 @@ class TwoStageProposals(BaseModule):
             boxes.append(torch.stack((x, y, size, size), -1))
         boxes = torch.cat(boxes, 1)
         usable = ((boxes > 0.01) & (boxes < 0.99)).all(-1)
-        usable &= ~torch.cat([mask.flatten(1) for mask in masks], 1)
+        usable = usable & ~torch.cat([mask.flatten(1) for mask in masks], 1)
         boxes_unact = torch.log(boxes / (1 - boxes))
         return boxes_unact.masked_fill(~usable[..., None], math.inf), usable
 

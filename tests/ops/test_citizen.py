@@ -1,6 +1,7 @@
 """The ops under torch.compile, export, vmap, deterministic mode, and each instruction set."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,61 @@ def test_compiles_as_one_graph_with_dynamic_sizes(function):
             strict=True,
         ):
             torch.testing.assert_close(a, b)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor compiles with g++")
+def test_both_entries_and_the_module_compile_to_machine_code(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch.manual_seed(0)
+    torch._dynamo.reset()
+    module = MSDeformAttn(8, 2, 2, 3)
+
+    def everything(value, locations, weights):
+        query = value.flatten(2)[:, : locations.shape[1]]
+        points = locations[:, :, 0, :, 0]
+        attended = module(query, value.flatten(2), points, *GEOMETRY)
+        return attended + attend(value, locations, weights) * attend_fused(
+            value, locations, weights
+        )
+
+    compiled = torch.compile(everything, fullgraph=True, dynamic=True)
+    for num_queries in (5, 7):
+        inputs = sampling(num_queries)
+        ours, theirs = compiled(*inputs), everything(*inputs)
+        torch.testing.assert_close(ours, theirs)
+        wanted = [*inputs, *module.parameters()]
+        for a, b in zip(
+            torch.autograd.grad(ours.square().sum(), wanted),
+            torch.autograd.grad(theirs.square().sum(), wanted),
+            strict=True,
+        ):
+            torch.testing.assert_close(a, b)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_cuda_graph_replays_forward_and_backward():
+    inputs = [tensor.detach().cuda().requires_grad_() for tensor in sampling(5, bs=2)]
+    direction = torch.rand(2, 5, 8, device="cuda")
+
+    def step():
+        output = attend_fused(*inputs)
+        return output, *torch.autograd.grad(output, inputs, direction)
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # as PyTorch asks, the first call is not the one captured
+        step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+
+    with torch.no_grad():
+        for tensor in inputs:
+            tensor.uniform_()
+    graph.replay()
+    for replayed, eager in zip(captured, step(), strict=True):
+        torch.testing.assert_close(replayed, eager)
 
 
 def test_module_compiles_and_exports():

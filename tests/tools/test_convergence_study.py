@@ -35,17 +35,20 @@ def test_epochs_are_counted_until_the_mean_reaches_detrs_last():
         AP_spread=pytest.approx(0.2),
         AP_S=pytest.approx(0.1),
         epochs=3,
+        epochs_to_half=None,  # 0.25
         seconds_per_epoch=3.5,
         memory_mb=120.0,
     )
-    assert "| detr | 3 | 0.200 | 0.200 | 0.100 | 3.5 | 120 |" in markdown(table)
-    assert "| two stage | – |" in markdown(table)
+    assert table["refine"]["epochs_to_half"] == 3
+    assert "| detr | 3 | – | 0.200 | 0.200 | 0.100 | 3.5 | 120 |" in markdown(table)
+    assert "| two stage | – | – |" in markdown(table)
 
 
 @pytest.mark.parametrize("baseline", [[run("detr", 0, [0.0, 0.0])], []])
 def test_where_detr_has_learnt_nothing_there_is_nothing_to_reach(baseline):
     table = summarise([*baseline, run("refine", 0, [0.1, 0.2])])
     assert [cells["epochs"] for cells in table.values()] == [None] * len(table)
+    assert table["refine"]["epochs_to_half"] == 1
 
 
 def test_an_interrupted_run_has_several_logs(tmp_path):

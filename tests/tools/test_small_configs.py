@@ -9,8 +9,8 @@ import pytest
 import torch
 
 REPO = Path(__file__).resolve().parents[2]
-train = runpy.run_path(str(REPO / "tools" / "train.py"))["main"]
-test = runpy.run_path(str(REPO / "tools" / "test.py"))["main"]
+run_train = runpy.run_path(str(REPO / "tools" / "train.py"))["main"]
+run_test = runpy.run_path(str(REPO / "tools" / "test.py"))["main"]
 
 
 def entries(work_dir: Path, key: str) -> list[dict]:
@@ -29,8 +29,8 @@ def test_trains_resumes_and_tests(name, tmp_path, small_run, shapes_root):
         return ["--work-dir", str(tmp_path), "--cfg-options", *names, *data, *more]
 
     lengths = [f"train_cfg.{key}=1" for key in ("max_epochs", "val_interval")]
-    train([config, *options("train", *lengths)])
-    train([config, "--resume", *options("resume", "train_cfg.max_epochs=2", lengths[1])])
+    run_train([config, *options("train", *lengths)])
+    run_train([config, "--resume", *options("resume", "train_cfg.max_epochs=2", lengths[1])])
     assert [line["step"] for line in entries(tmp_path, "coco/bbox_mAP_s")] == [1, 2]
     first, second = (
         torch.load(tmp_path / f"epoch_{i}.pth", weights_only=False)["state_dict"] for i in (1, 2)
@@ -41,7 +41,7 @@ def test_trains_resumes_and_tests(name, tmp_path, small_run, shapes_root):
     )
 
     out = tmp_path / "results.pkl"
-    test([config, str(tmp_path / "epoch_2.pth"), "--out", str(out), *options("test")])
+    run_test([config, str(tmp_path / "epoch_2.pth"), "--out", str(out), *options("test")])
     results = pickle.loads(out.read_bytes())
     assert len(results) == 4
     for result in results:

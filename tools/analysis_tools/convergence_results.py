@@ -122,7 +122,7 @@ def write_results(out: Path, runs: list[Run]) -> None:
 def markdown(table: dict[str, dict[str, float | None]]) -> str:
     """The table of `summarise` for people."""
     lines = [
-        "| row | epochs to DETR's last AP | to half of the best | AP | spread | AP_S | s an epoch | memory, MB |",
+        "| row | epochs to DETR's AP | to half of the best | AP | spread | AP_S | s an epoch | memory, MB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row, cells in table.items():

@@ -26,8 +26,8 @@ class Run:
         row: name of the variant; `BASELINE` is what the others are compared with.
         seed: of weights, shuffling and augmentation.
         curves: for each of `METRICS` its value after each epoch, in [0, 1].
-        seconds_per_epoch: of training, validation apart, at the pace of the fastest line of the log: what else
-            the machine does can only make it slower.
+        seconds_per_epoch: of training, validation apart, at the pace of the fastest line of the log: other
+            work on the machine can only make it slower.
         memory_mb: the most that the GPU had allocated; without one, the largest resident set of the process.
     """
 

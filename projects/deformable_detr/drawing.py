@@ -11,21 +11,21 @@ from mmengine.visualization import Visualizer
 from .registry import VISUALIZERS
 
 
-def build_visualizer(
-    cfg: Config, classes: list[str] | None, palette: list | None = None
-) -> Visualizer:
+def build_visualizer(cfg: Config, classes: list[str] | None) -> Visualizer:
     """Build the visualizer that ``cfg`` names; it draws, and writes nothing.
 
     Args:
         cfg: ``visualizer`` holds settings such as ``line_width``; by default mmdet's ``DetLocalVisualizer``.
-        classes: names by label.
-        palette: an (R, G, B) in 0..255 for each class; by default colours that tell few classes apart.
+        classes: names by label; up to ten get colours that are easy to tell apart.
     """
-    settings = cfg.get("visualizer") or dict(type="DetLocalVisualizer")
-    visualizer = VISUALIZERS.build(dict(settings, vis_backends=None, name="drawing"))
-    if palette is None and classes and len(classes) <= 10:
-        palette = [tuple(int(255 * part) for part in rgb) for rgb in plt.get_cmap("tab10").colors]
-    visualizer.dataset_meta = dict(classes=classes, palette=palette or "random")
+    settings = dict(cfg.get("visualizer") or dict(type="DetLocalVisualizer"), vis_backends=None)
+    settings.pop("name", None)
+    # Not build(), which returns the one that was built first under a name.
+    visualizer = VISUALIZERS.get(settings.pop("type"))(**settings)
+    visualizer.dataset_meta = dict(classes=classes, palette="random")
+    if classes and len(classes) <= 10:
+        colours = (np.array(plt.get_cmap("tab10").colors) * 255).round().astype(int)
+        visualizer.dataset_meta["palette"] = [tuple(colour) for colour in colours.tolist()]
     return visualizer
 
 
@@ -54,4 +54,5 @@ def draw_sample(
             draw_pred=not draw_gt,
             pred_score_thr=float("-inf"),
         )
-    return visualizer.get_image()[..., ::-1]
+    # Not get_image(), which renders what was rendered again, and that moves pixels a second time.
+    return visualizer._image[..., ::-1]

@@ -1,8 +1,5 @@
 """How sparse attention is: its negative entropy (Sun et al., arXiv 2011.10881, section 3)."""
 
-import math
-from collections import defaultdict
-
 import torch
 from torch import Tensor
 
@@ -18,40 +15,35 @@ class SparsityMeter:
     """The mean negative entropy of each layer over queries, heads and images.
 
     A distribution is what one query of one head attends to: in DETR all cells of the image, in deformable
-    attention its samples, ``num_levels * num_points`` of them. The two have different floors, given as
-    "even", so compare each with its own. Cells on padding count neither as keys, whose weight is 0, nor as
-    queries.
+    attention its samples, the softmax over levels and points. Their lowest values, those of attention that is
+    spread evenly, differ; compare each with its own. Cells on padding count neither as keys nor as queries.
     """
 
     def __init__(self) -> None:
-        self.sums: dict[tuple[str, int], Tensor] = defaultdict(lambda: torch.zeros(3).double())
+        self._sums: dict[tuple[str, int], Tensor] = {}
 
     def add(self, record: Record) -> None:
         """Take the attention of one forward."""
         for stage in ("encoder", "decoder"):
             for layer, attention in enumerate(getattr(record, stage)):
-                entropy, even = negative_entropies(attention, queries_are_cells=stage == "encoder")
-                sums = entropy.sum().double(), even.sum().double(), torch.tensor(entropy.numel())
-                self.sums[stage, layer] += torch.stack([x.double() for x in sums])
+                values, even = negative_entropies(attention, queries_are_cells=stage == "encoder")
+                sums = torch.tensor([values.sum(), even.sum(), values.numel()], dtype=torch.float64)
+                self._sums[stage, layer] = self._sums.get((stage, layer), 0) + sums
 
     def rows(self) -> list[dict]:
         """Of each layer ``stage``, ``layer``, ``negative_entropy`` and ``even``, in nats.
 
-        ``even`` is what attention that is spread evenly would have: -log of the number of keys.
+        ``even`` is the negative entropy of attention that is spread evenly.
         """
         return [
-            dict(
-                stage=stage,
-                layer=layer,
-                negative_entropy=(entropy / number).item(),
-                even=(even / number).item(),
-            )
-            for (stage, layer), (entropy, even, number) in self.sums.items()
+            dict(stage=stage, layer=layer, negative_entropy=values / number, even=even / number)
+            for (stage, layer), sums in self._sums.items()
+            for values, even, number in [sums.tolist()]
         ]
 
 
 def negative_entropies(attention: Attention, queries_are_cells: bool) -> tuple[Tensor, Tensor]:
-    """The negative entropy of each query and head that is not on padding, and that of even attention.
+    """The negative entropy of each query that is not on padding, and that of even attention.
 
     Args:
         attention: of one layer.
@@ -60,13 +52,12 @@ def negative_entropies(attention: Attention, queries_are_cells: bool) -> tuple[T
     Returns:
         Two (n, num_heads).
     """
-    padding = on_padding(attention.masks)  # (bs, num_value)
-    weights = attention.weights.flatten(3)
+    weights, padding = attention.weights.flatten(3), on_padding(attention.masks)
     if isinstance(attention, DenseAttention):
-        keys = (~padding).sum(1)[:, None, None]
-    else:
-        keys = torch.full((1, 1, 1), weights.shape[-1])
-    even = -keys.log().expand(weights.shape[:3])
-    used = torch.ones_like(weights[:, :, 0], dtype=torch.bool)
-    used = ~padding if queries_are_cells else weights.new_ones(weights.shape[:2]).bool()
-    return negative_entropy(weights)[used], even[used]
+        num_keys = (~padding).sum(1)[:, None, None]
+    else:  # levels that a query can't see have weights of zero
+        num_keys = (weights > 0).sum(-1).amax()
+    used = ~padding if queries_are_cells else slice(None)
+    values = negative_entropy(weights.double())
+    even = -num_keys.double().log().expand_as(values)
+    return values[used].view(-1, values.shape[2]), even[used].reshape(-1, values.shape[2])

@@ -9,8 +9,8 @@ from projects.deformable_detr.inspection.frame import ImageFrame
 from projects.deformable_detr.inspection.view import View
 
 CLASSES = ("circle", "square", "triangle")
-# The image of 128 x 96 pixels is seen as 32 x 32, padded to 64 x 64: two by two cells of level 0 are image, each
-# 64 x 48 pixels of it; one cell of level 1 is.
+# The image of 128 x 96 pixels is seen as 32 x 32, padded to 64 x 64. Two by two cells of level 0 are image,
+# each of them 64 x 48 pixels, and one cell of level 1.
 FLIPS = [(None, 1, 1), ("horizontal", -1, 1), ("vertical", 1, -1), ("diagonal", -1, -1)]
 
 

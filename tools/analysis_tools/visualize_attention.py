@@ -71,12 +71,11 @@ def main(argv: list[str] | None = None) -> None:
     check_suffix(args.out)
     cfg = parse_config(args)
     model = build_model(cfg)
-    classes = [str(label) for label in range(model.bbox_head.num_classes)]
     if args.initial:
-        args.stage, args.show = "encoder", "points"
+        args.stage, args.show, classes = "encoder", "points", None
     else:
         meta = load_weights(model, args.checkpoint)
-        classes = meta.get("dataset_meta", {}).get("classes", classes)
+        classes = meta.get("dataset_meta", {}).get("classes")
     view = View.of(model, read_image(cfg, args.image), classes)
     save(picture(view, args), args.out)
     print(f"saved {args.out}")

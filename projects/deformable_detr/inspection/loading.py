@@ -54,11 +54,16 @@ def read_image(cfg: Config, path: str | Path) -> dict:
     """An image as the test pipeline of ``cfg`` makes it: a batch of one for the model's preprocessor.
 
     Raises:
-        InputError: the file is missing or no image.
+        InputError: the file is missing or no image, or the pipeline does not end with ``PackDetInputs``.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such image")
     steps = [dict(step) for step in get_test_pipeline_cfg(cfg)]
+    if not steps[-1]["type"].endswith("PackDetInputs"):
+        raise InputError(
+            f"{cfg.filename}: the test pipeline must end with PackDetInputs, not {steps[-1]['type']}; give "
+            "the config without test-time augmentation"
+        )
     # Whatever the config keeps, the way back to the original image needs these.
     steps[-1]["meta_keys"] = _META_KEYS
     packed = Compose(steps)(dict(img_path=str(path), img_id=0))

@@ -23,23 +23,23 @@ class View:
         frame: from units of the network's image to pixels of the original one.
         record: attention of each layer, of a batch of one.
         detections: of each decoder layer.
-        classes: their names.
+        classes: their names, if they are known.
     """
 
     image: np.ndarray
     frame: ImageFrame
     record: Record
     detections: Detections
-    classes: Sequence[str]
+    classes: Sequence[str] | None
 
     @classmethod
-    def of(cls, model: nn.Module, batch: dict, classes: Sequence[str]) -> "View":
+    def of(cls, model: nn.Module, batch: dict, classes: Sequence[str] | None = None) -> "View":
         """Run the model on one image.
 
         Args:
             model: `DeformableDETR` or mmdet's ``DETR``, in evaluation mode.
             batch: the image, see `read_image`.
-            classes: names of the classes.
+            classes: names of the classes, if they are known.
 
         Raises:
             InputError: the model is another one.
@@ -149,5 +149,6 @@ class View:
 
     def caption(self, layer: int, query: int) -> str:
         """Class and score that a decoder layer gives a query."""
-        label = self.detections.labels[layer, query]
-        return f"{self.classes[label]} {self.detections.scores[layer, query]:.2f}"
+        label = int(self.detections.labels[layer, query])
+        name = self.classes[label] if self.classes else f"class {label}"
+        return f"{name} {self.detections.scores[layer, query]:.2f}"

@@ -92,6 +92,8 @@ def test_queries_by_rank_and_point(view):
     assert cells == [0, 5, 1]
     assert view.query_of_rank("encoder", 2, 0.3, 1) == 16
     assert view.caption(0, 7) == "square 0.90"
+    view.classes = None
+    assert view.caption(0, 7) == "class 1 0.90"
 
 
 def test_scores_leave_the_background_out():

@@ -108,7 +108,7 @@ def _glow() -> Colormap:
     """Heat that lets the image through where there is little."""
     share = np.linspace(0, 1, 256)
     colours = matplotlib.colormaps["inferno"](0.25 + 0.75 * share)
-    colours[:, 3] = np.minimum(2.5 * share, 0.85)
+    colours[:, 3] = np.minimum(2.5 * share, 0.75)
     return ListedColormap(colours)
 
 

@@ -125,9 +125,12 @@ def _record_sampled(attention: ops.MSDeformAttn, record: list[Attention]) -> Ite
         inputs = inspect.signature(attention.forward).bind(*args, **kwargs).arguments
         shapes = inputs["spatial_shapes"]
         sizes = [h * w for h, w in shapes]
-        flat = inputs["key_padding_mask"].split(sizes, 1)
-        masks = [mask.unflatten(1, shape) for mask, shape in zip(flat, shapes, strict=True)]
         query, points = inputs["query"] + inputs["query_pos"], inputs["reference_points"]
+        padding = inputs.get("key_padding_mask")
+        if padding is None:
+            padding = query.new_zeros(len(query), sum(sizes), dtype=torch.bool)
+        flat = padding.split(sizes, 1)
+        masks = [mask.unflatten(1, shape) for mask, shape in zip(flat, shapes, strict=True)]
         if isinstance(attention, LevelwiseDeformAttn):
             by_level = zip(query.split(sizes, 1), points.split(sizes, 1), strict=True)
             parts = [

@@ -68,7 +68,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=["ops", "projects.deformable_detr", "projects.deformable_detr.task_modules"],
+    packages=[
+        "ops",
+        "projects.deformable_detr",
+        "projects.deformable_detr.inspection",
+        "projects.deformable_detr.task_modules",
+    ],
     install_requires=["torch"],
     extras_require={"detector": ["mmengine", "mmdet", "pycocotools", "scipy"]},
     ext_modules=[extension()],

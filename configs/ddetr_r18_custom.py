@@ -73,6 +73,7 @@ test_evaluator = val_evaluator
 max_epochs = 60
 optim_wrapper = dict(
     type="OptimWrapper",
+    constructor="GroupedOptimWrapperConstructor",
     optimizer=dict(type="AdamW", lr=7e-4, weight_decay=1e-4, fused=True),
     clip_grad=dict(max_norm=1.0, norm_type=2),
     paramwise_cfg=dict(custom_keys={"sampling_offsets": dict(lr_mult=0.1)}),

@@ -131,17 +131,24 @@ def candidates(cfg: Config, device: str) -> list[Candidate]:
     theirs = build_mmdets(cfg.model)
     theirs.load_state_dict(ours.state_dict())
     without_op = mock.patch.object(_library, "serves", return_value=False)
+    optim = cfg.optim_wrapper
     rows = [
-        ("ours", ours, nullcontext()),
-        ("ours, reference for the op", copy.deepcopy(ours), without_op),
-        ("mmdet's DeformableDETR", theirs, nullcontext()),
+        ("ours", ours, optim, nullcontext()),
+        ("ours, reference for the op", copy.deepcopy(ours), optim, without_op),
+        ("mmdet's DeformableDETR", theirs, mmdets_optim(optim), nullcontext()),
     ]
     return [
-        Candidate(
-            name, model.to(device).train(), build_optim_wrapper(model, cfg.optim_wrapper), how
-        )
-        for name, model, how in rows
+        Candidate(name, model.to(device).train(), build_optim_wrapper(model, how), context)
+        for name, model, how, context in rows
     ]
+
+
+def mmdets_optim(cfg: ConfigDict) -> ConfigDict:
+    """The same optimizer as mmdet's config has it: neither fused nor with parameters in groups."""
+    cfg = copy.deepcopy(cfg)
+    cfg.pop("constructor", None)
+    cfg.optimizer.pop("fused", None)
+    return cfg
 
 
 def build_mmdets(cfg: ConfigDict) -> nn.Module:

@@ -24,6 +24,7 @@ from . import (
     encoder,
     head,
     neck,
+    parameter_groups,
     positional_encoding,
     pretrained,
     proposals,

@@ -103,7 +103,7 @@ class LevelwiseDeformAttn(MSDeformAttn):
         reference_points: Tensor,
         spatial_shapes: Sequence[tuple[int, int]],
         level_start_index: Sequence[int],
-        key_padding_mask: Tensor,
+        key_padding_mask: Tensor | None = None,
     ) -> Tensor:
         """As `MSDeformAttn`, with a query a cell: ``query`` and ``value`` are (bs, num_value, embed_dims)."""
         outputs = []
@@ -117,7 +117,7 @@ class LevelwiseDeformAttn(MSDeformAttn):
                 reference_points[:, cells, level : level + 1],
                 [(h, w)],
                 [0],
-                key_padding_mask[:, cells],
+                None if key_padding_mask is None else key_padding_mask[:, cells],
             )
             outputs.append(output)
         return torch.cat(outputs, 1)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from .adaptation import is_class_branch
@@ -35,19 +36,13 @@ class ClassCheckHook(Hook):
                 makes no batch.
         """
         model = bare_model(runner)
-        num_classes = getattr(getattr(model, "bbox_head", None), "num_classes", None)
         datasets = [
             dataset for loop in _loops(runner) for dataset in _leaves(loop.dataloader.dataset)
         ]
         for dataset in datasets:
-            classes = _classes(getattr(dataset, "metainfo", {}))
-            if num_classes is not None and classes is not None and len(classes) != num_classes:
-                raise InputError(
-                    f"model.bbox_head.num_classes is {num_classes}, but the data set of "
-                    f"{getattr(dataset, 'ann_file', dataset)} has {len(classes)} classes: {classes}\n"
-                    f"Set model.bbox_head.num_classes={len(classes)}, or the data set's "
-                    "metainfo=dict(classes=(...))."
-                )
+            classes = class_names(getattr(dataset, "metainfo", {}))
+            source = f"the data set of {getattr(dataset, 'ann_file', dataset)}"
+            check_num_classes(model, classes, source)
         for loop in _loops(runner):
             _check_has_batches(loop.dataloader)
             self._warn_of_other_annotations(loop)
@@ -93,6 +88,21 @@ class ClassCheckHook(Hook):
             )
 
 
+def check_num_classes(model: nn.Module, classes: list[str] | None, source: object) -> None:
+    """Compare the head of ``model`` with the classes that ``source`` names; None if it names none.
+
+    Raises:
+        InputError: ``bbox_head.num_classes`` is another number.
+    """
+    num_classes = getattr(getattr(model, "bbox_head", None), "num_classes", None)
+    if None not in (num_classes, classes) and len(classes) != num_classes:
+        raise InputError(
+            f"model.bbox_head.num_classes is {num_classes}, but {source} has {len(classes)} classes: "
+            f"{classes}\n"
+            f"Set model.bbox_head.num_classes={len(classes)}, or the data set's metainfo=dict(classes=(...))."
+        )
+
+
 def class_difference(runner: Runner, checkpoint: dict) -> str:
     """Lines with the classes of ``checkpoint`` and of the run, "" if they are the same.
 
@@ -100,8 +110,8 @@ def class_difference(runner: Runner, checkpoint: dict) -> str:
     """
     loop = next(_loops(runner), None)
     meta = checkpoint.get("meta", {})
-    theirs = _classes(meta.get("dataset_meta") or meta)
-    ours = _classes(getattr(loop.dataloader.dataset, "metainfo", {})) if loop else None
+    theirs = class_names(meta.get("dataset_meta") or meta)
+    ours = class_names(getattr(loop.dataloader.dataset, "metainfo", {})) if loop else None
     if theirs is None or ours is None:
         weights = checkpoint.get("state_dict", checkpoint)
         theirs, ours = _rows(weights), _rows(bare_model(runner).state_dict())
@@ -137,7 +147,7 @@ def _leaves(dataset: object) -> Iterator[object]:
             yield from _leaves(part)
 
 
-def _classes(metainfo: dict) -> list[str] | None:
+def class_names(metainfo: dict) -> list[str] | None:
     """Return the classes in ``metainfo``; checkpoints of older versions write the key in capitals."""
     classes = metainfo.get("classes", metainfo.get("CLASSES"))
     return None if classes is None else list(classes)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet.evaluation import CocoMetric as _CocoMetric
+from mmengine.structures import InstanceData
 
 from .coco_file import CocoFile
 from .errors import NonFiniteError
@@ -35,11 +36,22 @@ class CocoMetric(_CocoMetric):
             NonFiniteError: A box or a score is NaN or infinite.
         """
         for sample in data_samples:
-            pred = sample["pred_instances"]
-            if not (pred["bboxes"].isfinite().all() and pred["scores"].isfinite().all()):
-                raise NonFiniteError(
-                    f"non-finite predictions of the last decoder layer for image "
-                    f"{sample.get('img_path', sample['img_id'])}: the weights hold NaN or infinity, or "
-                    "float16 has overflowed; test an earlier checkpoint, or in float32"
-                )
+            check_finite(sample["pred_instances"], sample.get("img_path", sample["img_id"]))
         super().process(data_batch, data_samples)
+
+
+def check_finite(predictions: InstanceData | dict, image: object) -> None:
+    """Refuse what is no prediction.
+
+    Args:
+        predictions: ``bboxes`` and ``scores``.
+        image: whose they are, for the message.
+
+    Raises:
+        NonFiniteError: A box or a score is NaN or infinite.
+    """
+    if not all(predictions[key].isfinite().all() for key in ("bboxes", "scores")):
+        raise NonFiniteError(
+            f"non-finite predictions of the last decoder layer for image {image}: the weights hold NaN or "
+            "infinity, or float16 has overflowed; test an earlier checkpoint, or in float32"
+        )

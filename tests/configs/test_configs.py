@@ -165,6 +165,9 @@ def test_ablation_is_the_papers(name, levels, points, strides):
 def test_config_of_the_paper_trains_as_mmdets_do(path):
     """All but the data set's paths: optimiser, schedule, batches and the pipelines of images."""
     ours = load(path)
+    # How fast the optimiser computes the same.
+    assert ours.optim_wrapper.pop("constructor") == "GroupedOptimWrapperConstructor"
+    assert ours.optim_wrapper.optimizer.pop("fused")
     theirs = Config.fromfile(THEIRS / "deformable_detr" / "deformable-detr_r50_16xb2-50e_coco.py")
     for key in ("optim_wrapper", "param_scheduler", "train_cfg", "val_cfg", "test_cfg"):
         assert ours[key] == theirs[key], key

@@ -48,3 +48,76 @@ def test_unknown_value_and_missing_log_are_named(log, tmp_path):
         analyze_logs.main(["plot_curve", str(tmp_path / "none.json")])
     with pytest.raises(InputError, match="2 curves, but there are 1"):
         analyze_logs.main(["plot_curve", str(log), "--legend", "a", "b"])
+
+
+@pytest.fixture
+def timed_log(log):
+    """Epochs of 3, 5 and 4 seconds an iteration, the first of each slower, and a slow validation."""
+    times = [(1, 7.0), (1, 3.0), (1, 3.0), (2, 8.0), (2, 4.0), (2, 6.0), (3, 4.0), (3, 4.0)]
+    entries = [dict(time=t, epoch=e, iter=i, step=i) for i, (e, t) in enumerate(times, 1)]
+    entries.insert(3, {"coco/bbox_mAP": 0.5, "time": 99.0, "data_time": 1.0, "step": 1})
+    log.write_text("\n".join(map(json.dumps, entries)))
+    return log
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            [],
+            [
+                "epoch 2, average time is 5.0000",
+                "epoch 1, average time is 3.0000",
+                "0.8165",
+                "4.0000",
+            ],
+        ),
+        (
+            ["--include-outliers"],
+            [
+                "epoch 2, average time is 6.0000",
+                "epoch 3, average time is 4.0000",
+                "0.8749",
+                "4.7778",
+            ],
+        ),
+    ],
+)
+def test_times_of_iterations(timed_log, capsys, options, expected):
+    """Means 3, 5, 4 have the standard deviation sqrt(2 / 3); 13/3, 6, 4 that of sqrt(62 / 81)."""
+    analyze_logs.main(["cal_train_time", str(timed_log), *options])
+    slowest, fastest, std, mean = expected
+    assert capsys.readouterr().out.splitlines() == [
+        f"-----Analyze train time of {timed_log}-----",
+        f"slowest {slowest} s/iter",
+        f"fastest {fastest} s/iter",
+        f"time std over epochs is {std}",
+        f"average iter time: {mean} s/iter",
+        "",
+    ]
+    assert analyze_logs.read_log(timed_log)["time"][2:4] == [(1, 3.0), (2, 8.0)]
+
+
+def test_logs_without_times_are_named(log, tmp_path):
+    with pytest.raises(InputError, match="no times of training iterations"):
+        analyze_logs.main(["cal_train_time", str(log)])
+    log.write_text('{"time": 1.0, "epoch": 1, "iter": 50, "step": 50}')
+    with pytest.raises(InputError, match="add --include-outliers"):
+        analyze_logs.main(["cal_train_time", str(log)])
+    log.write_text('{"mode": "train", "epoch": 1}')
+    with pytest.raises(InputError, match="line 1 is no entry of a vis_data/scalars.json"):
+        analyze_logs.main(["cal_train_time", str(log)])
+
+
+def test_curves_of_several_runs_have_names_of_their_own(log, tmp_path):
+    """Also where a resumed run has two logs in one folder, and where a log lies elsewhere."""
+    other = tmp_path / "run" / "later" / "vis_data" / "scalars.json"
+    other.parent.mkdir(parents=True)
+    for path in (other, tmp_path / "a.json"):
+        path.write_text(log.read_text())
+    out = tmp_path / "curve.svg"
+    paths = map(str, [log, other, tmp_path / "a.json"])
+    analyze_logs.main(["plot_curve", *paths, "--out", str(out)])
+    svg = out.read_text()
+    for name in (tmp_path / "run" / "time", tmp_path / "run" / "later", tmp_path / "a.json"):
+        assert f"bbox_mAP ({name})" in svg

@@ -180,7 +180,13 @@ def table(parameters: Counter[str], flops: Counter[str], name: str) -> str:
     rows.append(("total", *_figures(parameters.total(), flops.total())))
     if name in PUBLISHED:
         rows.append(("published", *map(str, PUBLISHED[name])))
-    return "\n".join(f"{stage:20}{left:>12}{right:>12}" for stage, left, right in rows)
+    lines = [f"{stage:20}{left:>12}{right:>12}" for stage, left, right in rows]
+    if name in PUBLISHED:
+        lines.append(
+            "published FLOPs are a mean over images of val2017, to compare with that of --ann-file; what "
+            "differs is explained in docs/model_zoo.md"
+        )
+    return "\n".join(lines)
 
 
 def _figures(parameters: float, flops: float) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 # Paper, section A.4, with the gradient clipping of the official code. 16 processes x 2 images = 32.
 optim_wrapper = dict(
     type="OptimWrapper",
+    constructor="GroupedOptimWrapperConstructor",
     optimizer=dict(type="AdamW", lr=2e-4, weight_decay=1e-4, fused=True),
     clip_grad=dict(max_norm=0.1, norm_type=2),
     paramwise_cfg=dict(

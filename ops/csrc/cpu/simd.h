@@ -185,26 +185,31 @@ MSDA_INLINE void prefetch(const T* memory, int64_t n) {
 #endif
 }
 
+#if MSDA_VECTOR_BYTES >= 32
+// Sums of a's numbers and of b's in turn, half as many of each as before.
+MSDA_INLINE __m256 fold(__m256 a, __m256 b) {
+  return _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+}
+#endif
+
 // Adds to each of four sums the numbers of its vector.
 template <typename T, int n>
 MSDA_INLINE void add_up(T* sums, const Vector<T, n> (&vectors)[4]) {
 #if MSDA_VECTOR_BYTES >= 32
   if constexpr (sizeof(T) == 4 && n >= 8) {
-    __m128 quarters[4];
+    __m256 eights[4];
     for (int i = 0; i < 4; ++i) {
-      __m256 eight;
 #if MSDA_VECTOR_BYTES >= 64
       if constexpr (n == 16) {
         __m256 halves[2];
         to_memory(halves, vectors[i]);
-        eight = _mm256_add_ps(halves[0], halves[1]);
+        eights[i] = _mm256_add_ps(halves[0], halves[1]);
       }
 #endif
-      if constexpr (n == 8) eight = bits_as<__m256>(vectors[i]);
-      quarters[i] = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+      if constexpr (n == 8) eights[i] = bits_as<__m256>(vectors[i]);
     }
-    const __m128 four = _mm_hadd_ps(_mm_hadd_ps(quarters[0], quarters[1]),
-                                    _mm_hadd_ps(quarters[2], quarters[3]));
+    const __m256 both = fold(fold(eights[0], eights[2]), fold(eights[1], eights[3]));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1));
     _mm_storeu_ps(sums, _mm_add_ps(_mm_loadu_ps(sums), four));
     return;
   }

@@ -1,0 +1,60 @@
+"""The original image beside the picture that the network sees: resized, flipped, padded."""
+
+from typing import NamedTuple
+
+import torch
+from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
+from torch import Tensor
+
+
+class ImageFrame(NamedTuple):
+    """Maps units of the network's image, [0, 1] without padding, to pixels of the original image.
+
+    Pixels are continuous: (0, 0) is the outer corner of the first pixel, (width, height) that of the last.
+
+    Args:
+        size: width and height of the original image, in pixels.
+        unit: what one unit of x and of y is, in pixels of the original image.
+        flipped: whether x and y are mirrored.
+    """
+
+    size: tuple[int, int]
+    unit: tuple[float, float]
+    flipped: tuple[bool, bool]
+
+    @classmethod
+    def of(cls, sample: DetDataSample) -> "ImageFrame":
+        """The frame of an image that a pipeline has resized, then flipped, then padded, each if at all.
+
+        Args:
+            sample: the metainfo holds ``ori_shape``, ``img_shape`` and, if the pipeline did such,
+                ``scale_factor`` (x, y), ``flip`` and ``flip_direction``.
+        """
+        meta = sample.metainfo
+        (h, w), (img_h, img_w) = meta["ori_shape"][:2], meta["img_shape"][:2]
+        scale_x, scale_y = meta.get("scale_factor", (1.0, 1.0))
+        direction = meta.get("flip_direction") if meta.get("flip") else None
+        flipped = direction in ("horizontal", "diagonal"), direction in ("vertical", "diagonal")
+        return cls((w, h), (img_w / scale_x, img_h / scale_y), flipped)
+
+    def to_pixels(self, points: Tensor) -> Tensor:
+        """Points (..., 2), x and y, from units to pixels of the original image."""
+        points = points * points.new_tensor(self.unit)
+        mirrored = points.new_tensor(self.size) - points
+        return torch.where(torch.tensor(self.flipped, device=points.device), mirrored, points)
+
+    def to_units(self, points: Tensor) -> Tensor:
+        """The way back of `to_pixels`."""
+        mirrored = points.new_tensor(self.size) - points
+        points = torch.where(torch.tensor(self.flipped, device=points.device), mirrored, points)
+        return points / points.new_tensor(self.unit)
+
+    def boxes_to_pixels(self, boxes: Tensor) -> Tensor:
+        """Boxes (..., 4), cx, cy, w, h in units, to x1, y1, x2, y2 in pixels of the original image."""
+        corners = self.to_pixels(bbox_cxcywh_to_xyxy(boxes).unflatten(-1, (2, 2)))
+        return torch.cat((corners.amin(-2), corners.amax(-2)), -1)
+
+    def contains(self, x: float, y: float) -> bool:
+        """Whether a pixel position lies in the original image."""
+        return 0 <= x <= self.size[0] and 0 <= y <= self.size[1]

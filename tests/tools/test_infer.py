@@ -1,0 +1,144 @@
+"""Images, folders and videos in; pictures and a COCO file out."""
+
+import json
+import pickle
+import runpy
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from projects.deformable_detr.registry import MODELS, SCOPE
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIG = REPO / "tests" / "tiny_ddetr.py"
+main = runpy.run_path(str(REPO / "tools" / "infer.py"))["main"]
+run_test = runpy.run_path(str(REPO / "tools" / "test.py"))["main"]
+
+pytestmark = pytest.mark.usefixtures("small_run")
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    """An untrained model's weights; its scores are about 0.01."""
+    model = MODELS.build(dict(Config.fromfile(CONFIG).model, _scope_=SCOPE))
+    model.init_weights()
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "epoch_1.pth")
+    return tmp_path / "epoch_1.pth"
+
+
+@pytest.fixture
+def infer(tmp_path, checkpoint):
+    """Runs the tool on the CPU and returns what it has written in its predictions.json, if anything."""
+
+    def infer(
+        *inputs: Path, config: Path = CONFIG, options: tuple = ("--score-thr", 0)
+    ) -> dict | None:
+        out = tmp_path / "out"
+        args = [*inputs, config, checkpoint, "--out-dir", out, "--device", "cpu", *options]
+        main(list(map(str, args)))
+        file = out / "predictions.json"
+        return json.loads(file.read_text()) if file.is_file() else None
+
+    return infer
+
+
+def test_finds_what_the_test_finds(tmp_path, shapes_root, checkpoint, infer, capsys):
+    """With the ids of the annotation file, the file holds the very detections of tools/test.py."""
+    pickled = tmp_path / "results.pkl"
+    names = [
+        "--cfg-options",
+        f"experiment_name={tmp_path.name}",
+        f"visualizer.name={tmp_path.name}",
+    ]
+    run_test(list(map(str, [CONFIG, checkpoint, "--out", pickled, "--work-dir", tmp_path, *names])))
+    ann_file = shapes_root / "annotations" / "val.json"
+    found = infer(
+        shapes_root / "val", options=("--score-thr", 0, "--ann-file", ann_file, "--batch-size", 3)
+    )
+
+    truth = json.loads(ann_file.read_text())
+    assert found["categories"] == [
+        {key: category[key] for key in ("id", "name")} for category in truth["categories"]
+    ]
+    sizes = {image["id"]: (image["file_name"], image["width"]) for image in truth["images"]}
+    assert {image["id"]: (image["file_name"], image["width"]) for image in found["images"]} == sizes
+    results = pickle.loads(pickled.read_bytes())
+    assert len(results) == 4 and len(found["annotations"]) == 4 * 10
+    for result in results:
+        mine = [ann for ann in found["annotations"] if ann["image_id"] == result["img_id"]]
+        expected = result["pred_instances"]
+        boxes = torch.tensor([ann["bbox"] for ann in mine])
+        boxes[:, 2:] += boxes[:, :2]
+        torch.testing.assert_close(boxes, expected["bboxes"], atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(torch.tensor([ann["score"] for ann in mine]), expected["scores"])
+        assert [ann["category_id"] - 1 for ann in mine] == expected["labels"].tolist()
+    assert len(list((tmp_path / "out" / "vis").glob("*.png"))) == 4
+    assert "40 detections in 4 images" in capsys.readouterr().out
+
+
+def test_a_video_becomes_a_video(tmp_path, shapes_root, infer):
+    picture = np.full((64, 64, 3), (40, 90, 160), np.uint8)
+    clip = tmp_path / "clip.mp4"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter_fourcc(*"mp4v"), 5, (64, 64))
+    for _ in range(3):
+        writer.write(picture)
+    writer.release()
+    found = infer(clip, shapes_root / "val", options=("--score-thr", 1, "--batch-size", 2))
+    assert [image.get("frame_id") for image in found["images"]] == [0, 1, 2] + 4 * [None]
+    assert [image["id"] for image in found["images"]] == [1, 2, 3, 4, 5, 6, 7]
+    assert found["annotations"] == []
+    drawn = cv2.VideoCapture(str(tmp_path / "out" / "vis" / "clip.mp4"))
+    assert (drawn.get(cv2.CAP_PROP_FRAME_COUNT), drawn.get(cv2.CAP_PROP_FPS)) == (3, 5)
+    assert (
+        np.abs(drawn.read()[1].astype(int) - picture).mean() < 5
+    )  # nothing is drawn; MPEG-4 loses a little
+
+
+def test_what_cannot_be_read_is_skipped_and_named(tmp_path, shapes_root, infer, capsys):
+    folder = tmp_path / "mixed"
+    shutil.copytree(shapes_root / "val", folder)
+    (folder / "000.png").write_bytes(b"")
+    (folder / "zzz.mp4").write_text("no video")
+    found = infer(folder, options=("--no-save-vis", "--print-result", "--score-thr", 0))
+    printed = capsys.readouterr()
+    assert len(found["images"]) == 4
+    assert "000.png is empty" in printed.err and "zzz.mp4 can't be opened" in printed.err
+    assert "2 files can't be read, or not to the end: 000.png, zzz.mp4" in printed.out
+    first = found["annotations"][0]
+    assert f"  {found['categories'][first['category_id'] - 1]['name']} {first['score']:.3f}  " in (
+        printed.out
+    )
+    assert not (tmp_path / "out" / "vis").exists()
+
+
+def test_classes_of_coco_have_its_ids(tmp_path, shapes_root, checkpoint, infer):
+    """80 classes, of which the last has the id 90."""
+    heir = tmp_path / "heir.py"
+    heir.write_text(
+        f"_base_ = '{CONFIG}'\n"
+        "model = dict(bbox_head=dict(num_classes=80))\n"
+        "test_dataloader = dict(dataset=dict(metainfo=None))\n"
+    )
+    model = MODELS.build(dict(Config.fromfile(heir).model, _scope_=SCOPE))
+    torch.save({"state_dict": model.state_dict()}, checkpoint)
+    found = infer(next((shapes_root / "val").glob("*.png")), config=heir)
+    assert len(found["categories"]) == 80
+    assert found["categories"][0] == dict(id=1, name="person")
+    assert found["categories"][-1] == dict(id=90, name="toothbrush")
+
+
+def test_mistakes_are_named(tmp_path, shapes_root, checkpoint, one_line_error):
+    def error(*args):
+        return one_line_error(main, *args, "--device", "cpu", "--out-dir", tmp_path / "out")
+
+    assert "none.jpg: there is no such image" in error(tmp_path / "none.jpg", CONFIG, checkpoint)
+    (tmp_path / "empty.png").write_bytes(b"")
+    assert "nothing could be read: empty.png" in error(tmp_path / "empty.png", CONFIG, checkpoint)
+    assert not (tmp_path / "out").exists()
+    options = ["--cfg-options", "model.num_queries=9"]
+    assert "of another model" in error(shapes_root / "val", CONFIG, checkpoint, *options)

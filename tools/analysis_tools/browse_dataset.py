@@ -1,0 +1,88 @@
+"""Draw what the training pipeline feeds the model: images after augmentation, true boxes with names.
+
+python tools/analysis_tools/browse_dataset.py CONFIG --output-dir work_dirs/browse --num 20
+"""
+
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import init_default_scope
+from mmengine.structures import BaseDataElement
+from tqdm import tqdm
+
+from projects.deformable_detr.class_check import class_names
+from projects.deformable_detr.drawing import build_visualizer, draw_sample
+from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
+from projects.deformable_detr.media import MediaWriter
+from projects.deformable_detr.registry import DATASETS, SCOPE
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draw as ``argv`` (by default the command line) says."""
+    parser = ArgumentParser(description="Draw what the training pipeline feeds the model.")
+    parser.add_argument("config", help="config file")
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        default="work_dirs/browse_dataset",
+        help="folder for the pictures",
+    )
+    parser.add_argument(
+        "--num", type=int, help="only so many images, the first ones of the data set"
+    )
+    parser.add_argument("--show", action="store_true", help="show them in a window too")
+    parser.add_argument(
+        "--not-show", dest="show", action="store_false", help="as in MMDetection; here the default"
+    )
+    parser.add_argument(
+        "--show-interval", type=float, default=2, help="seconds between shown ones (2)"
+    )
+    add_cfg_options(parser)
+    args = parser.parse_args(argv)
+
+    cfg = parse_config(args)
+    dataset = training_set(cfg)
+    visualizer = build_visualizer(cfg, class_names(dataset.metainfo))
+    num = len(dataset) if args.num is None else min(args.num, len(dataset))
+    with MediaWriter(args.output_dir) as pictures:
+        for index in tqdm(range(num), unit="image"):
+            image, sample = fed(dataset[index])
+            picture = draw_sample(visualizer, image, sample, draw_gt=True)
+            name = f"{index:06d}_{Path(sample.get('img_path', 'image.png')).name}"
+            pictures.write(name, picture)
+            if args.show:
+                visualizer.show(picture[..., ::-1], name, wait_time=args.show_interval)
+    print(f"{num} of {len(dataset)} images drawn in {args.output_dir}")
+
+
+def training_set(cfg: Config) -> BaseDataset:
+    """Build the data set of ``train_dataloader``.
+
+    Raises:
+        InputError: the config has none, or its data can't be read.
+    """
+    if not cfg.get("train_dataloader"):
+        raise InputError(
+            f"{cfg.filename}: it has no train_dataloader, whose dataset is to be drawn"
+        )
+    init_default_scope(cfg.get("default_scope") or SCOPE)
+    return DATASETS.build(cfg.train_dataloader.dataset)
+
+
+def fed(item: dict) -> tuple[np.ndarray, BaseDataElement]:
+    """An item of the data set as image (h, w, 3; BGR) and sample with boxes x1, y1, x2, y2 in its pixels."""
+    sample = item["data_samples"]
+    boxes = sample.gt_instances.bboxes
+    sample.gt_instances.bboxes = getattr(boxes, "tensor", boxes)
+    return item["inputs"].permute(1, 2, 0).numpy(), sample
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))

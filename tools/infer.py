@@ -1,0 +1,190 @@
+"""Detect objects in images and videos: pictures with boxes, and a JSON file of the results.
+
+python tools/infer.py IMAGE_OR_FOLDER_OR_VIDEO... CONFIG CHECKPOINT --out-dir outputs
+
+See docs/inference.md; in Python: projects/deformable_detr/inference.py.
+"""
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from mmengine.structures import BaseDataElement
+from torch import nn
+from tqdm import tqdm
+
+from projects.deformable_detr.coco_file import shorten
+from projects.deformable_detr.coco_results import CocoResults, ids_of
+from projects.deformable_detr.dataset import CocoDataset
+from projects.deformable_detr.drawing import build_visualizer, draw_sample
+from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.inference import inference_detector, init_detector, read_image
+from projects.deformable_detr.launcher import add_cfg_options, run_tool
+from projects.deformable_detr.media import MediaWriter, Video, find_media, is_video, short_names
+from tools.model_converters.classes import COCO_IDS
+
+
+class Frame(NamedTuple):
+    """An image, or a frame of a video, which has a number from 0 on and frames a second."""
+
+    name: str
+    image: np.ndarray  # (h, w, 3), BGR
+    number: int | None = None
+    fps: float | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.number is None else f"{self.name} frame {self.number}"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Detect as ``argv`` (by default the command line) says."""
+    args = parse_args(argv)
+    paths = find_media(args.inputs)
+    names = short_names(paths)
+    detector = init_detector(args.config, args.checkpoint, args.device, args.cfg_options)
+    classes = detector.dataset_meta["classes"]
+    image_ids, category_ids = None, default_ids(classes)
+    if args.ann_file:
+        ids, category_ids = ids_of(args.ann_file, paths, classes)
+        image_ids = dict(zip(names, ids, strict=True))
+    results = CocoResults(classes, category_ids, image_ids)
+    visualizer = build_visualizer(detector.cfg, classes)
+
+    unread: list[str] = []
+    bar = tqdm(total=sum(map(num_frames, paths)), unit="image", smoothing=0)
+    frames = read_frames(detector, zip(paths, names, strict=True), unread, bar)
+    try:
+        with MediaWriter(args.out_dir / "vis") as pictures, bar:
+            for frame, sample in detect(detector, frames, args):
+                found = results.add(frame.name, sample, frame.number)
+                if args.print_result:
+                    bar.write("\n".join([str(frame), *map(results.describe, found)]))
+                if not args.no_save_vis:
+                    picture = draw_sample(visualizer, frame.image, sample)
+                    pictures.write(frame.name, picture, frame.fps)
+                bar.update()
+    finally:
+        if results.images and not args.no_save_pred:
+            results.save(args.out_dir / "predictions.json")
+    report(results, unread, args)
+
+
+def parse_args(argv: list[str] | None) -> Namespace:
+    """Read the command line."""
+    parser = ArgumentParser(description="Detect objects in images and videos.")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        help="images, videos, folders of them, patterns such as 'data/**/*.jpg'",
+    )
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument(
+        "--out-dir", type=Path, default="outputs", help="folder for vis/ and predictions.json"
+    )
+    parser.add_argument("--device", help="cpu, cuda:0, ...; by default a GPU if there is one")
+    parser.add_argument(
+        "--score-thr",
+        "--pred-score-thr",
+        type=float,
+        default=0.3,
+        help="detections of a lower score are neither drawn nor written (0.3); 0 keeps all",
+    )
+    parser.add_argument("--batch-size", type=_positive, default=1, help="images at once (1)")
+    parser.add_argument(
+        "--ann-file",
+        type=Path,
+        help="COCO file whose image and category ids the results are to have",
+    )
+    parser.add_argument("--no-save-vis", action="store_true", help="write no pictures")
+    parser.add_argument("--no-save-pred", action="store_true", help="write no predictions.json")
+    parser.add_argument("--print-result", action="store_true", help="print what is found")
+    add_cfg_options(parser)
+    return parser.parse_args(argv)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) == 0:
+        raise ArgumentTypeError(f"{text!r} is no positive integer")
+    return int(text)
+
+
+def default_ids(classes: list[str]) -> list[int]:
+    """COCO's category ids for COCO's classes, else 1, 2, ..."""
+    if tuple(classes) == CocoDataset.METAINFO["classes"]:
+        return list(COCO_IDS)
+    return list(range(1, len(classes) + 1))
+
+
+def num_frames(path: Path) -> int:
+    """How many images a file holds, as far as it tells."""
+    try:
+        return Video(path).num_frames if is_video(path) else 1
+    except InputError:
+        return 1
+
+
+def read_frames(
+    detector: nn.Module, files: Iterable[tuple[Path, str]], unread: list[str], bar: tqdm
+) -> Iterator[Frame]:
+    """Yield the images of all files, and name those that can't be read.
+
+    Args:
+        detector: its test pipeline says how images are read.
+        files: path and name of each.
+        unread: gets the names of the files that can't be read, or not to their end.
+        bar: gets past those.
+    """
+    for path, name in files:
+        try:
+            if is_video(path):
+                video = Video(path)
+                for number, image in enumerate(video):
+                    yield Frame(name, image, number, video.fps)
+            else:
+                yield Frame(name, read_image(detector, path))
+        except InputError as error:
+            bar.write(f"warning: {error}", file=sys.stderr)
+            bar.update()
+            unread.append(name)
+
+
+def detect(
+    detector: nn.Module, frames: Iterator[Frame], args: Namespace
+) -> Iterator[tuple[Frame, BaseDataElement]]:
+    """Yield each frame with what is found in it; no more than a batch is held in memory."""
+    while batch := list(islice(frames, args.batch_size)):
+        images = [frame.image for frame in batch]
+        for frame, sample in zip(
+            batch, inference_detector(detector, images, args.batch_size), strict=True
+        ):
+            found = sample.pred_instances
+            sample.pred_instances = found[found.scores >= args.score_thr]
+            yield frame, sample
+
+
+def report(results: CocoResults, unread: list[str], args: Namespace) -> None:
+    """Say what was done.
+
+    Raises:
+        InputError: not a single image could be read.
+    """
+    if not results.images:
+        raise InputError(f"nothing could be read: {shorten(unread)}")
+    print(f"{len(results.annotations)} detections in {len(results.images)} images")
+    if unread:
+        print(f"skipped, {len(unread)} files can't be read, or not to the end: {shorten(unread)}")
+    if not args.no_save_vis:
+        print(f"pictures: {args.out_dir / 'vis'}")
+    if not args.no_save_pred:
+        print(f"results: {args.out_dir / 'predictions.json'}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))

@@ -8,7 +8,7 @@ from torch import nn
 
 from .coco_file import shorten
 
-CLASS_BRANCH = ".cls_branches."
+_CLASS_BRANCHES = (".cls_branches.", ".fc_cls.")  # the latter is DETR's
 _QUERIES = "query_embedding.weight"
 _CAUSES = {
     "classes": "other classes: the class branches stay as they were initialised",
@@ -17,6 +17,11 @@ _CAUSES = {
 }
 
 _Shape = tuple[int, ...]
+
+
+def is_class_branch(key: str) -> bool:
+    """Whether a parameter of this name has a row for each class."""
+    return any(branch in key for branch in _CLASS_BRANCHES)
 
 
 class Misfit(NamedTuple):
@@ -33,7 +38,7 @@ class Misfit(NamedTuple):
     def cause(self) -> str:
         """What differs from the file: "classes", "queries", or else "model"."""
         if self.in_file and self.in_file[1:] == self.here[1:]:
-            if CLASS_BRANCH in self.key:
+            if is_class_branch(self.key):
                 return "classes"
             if self.key == _QUERIES:
                 return "queries"
@@ -89,7 +94,7 @@ def adapt(weights: dict, model: nn.Module, class_difference: str = "") -> str:
     left += [
         Misfit(key, tuple(value.shape), tuple(value.shape))
         for key, value in own.items()
-        if class_difference and CLASS_BRANCH in key and key not in {misfit.key for misfit in left}
+        if class_difference and is_class_branch(key) and key not in {misfit.key for misfit in left}
     ]
     strange = unknown(weights, model)
     taken = {key.removeprefix("module."): value for key, value in weights.items()}

@@ -10,7 +10,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from .adaptation import CLASS_BRANCH
+from .adaptation import is_class_branch
 from .errors import InputError
 from .registry import HOOKS
 from .run_state import bare_model, must_fit_whole
@@ -158,5 +158,5 @@ def _rows(state_dict: dict) -> dict[str, int]:
     return {
         key.removeprefix("module."): len(value)
         for key, value in state_dict.items()
-        if CLASS_BRANCH in key
+        if is_class_branch(key)
     }

@@ -25,10 +25,11 @@ class DeformableDETR(BaseDetector):
         backbone: config of the backbone.
         neck: config of the neck; gives ``num_feature_levels`` levels of the transformer's width.
         encoder: config of the encoder.
-        decoder: config of the decoder.
+        decoder: config of the decoder; None predicts from every cell of the encoder (`CellProposals`).
         positional_encoding: config of the positional encoding; gives the transformer's width.
         bbox_head: config of the head.
-        num_queries: object queries an image, the most objects that can be found in it.
+        num_queries: object queries an image, the most objects that can be found in it; without a decoder
+            every cell is one.
         num_feature_levels: number of feature levels.
         with_box_refine: each decoder layer refines the boxes of the one before.
         as_two_stage: the encoder proposes the first boxes; includes the refinement.
@@ -43,7 +44,7 @@ class DeformableDETR(BaseDetector):
         backbone: dict,
         neck: dict,
         encoder: dict,
-        decoder: dict,
+        decoder: dict | None,
         positional_encoding: dict,
         bbox_head: dict,
         num_queries: int = 300,
@@ -56,7 +57,7 @@ class DeformableDETR(BaseDetector):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
-        self.num_queries = num_queries
+        self.num_queries = num_queries if decoder else None
         self.with_box_refine = with_box_refine
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
@@ -66,25 +67,28 @@ class DeformableDETR(BaseDetector):
         self.encoder = MODELS.build(
             encoder, default_args=dict(type="DeformableDetrTransformerEncoder")
         )
-        self.decoder = MODELS.build(
-            decoder, default_args=dict(type="DeformableDetrTransformerDecoder")
-        )
+        self.decoder = None
+        if decoder is not None:
+            self.decoder = MODELS.build(
+                decoder, default_args=dict(type="DeformableDetrTransformerDecoder")
+            )
         embed_dims = self.encoder.embed_dims
         self.level_embed = nn.Parameter(torch.empty(num_feature_levels, embed_dims))
-        self.queries = MODELS.build(
-            dict(
-                type="TwoStageProposals" if as_two_stage else "LearnedQueries",
-                num_queries=num_queries,
-                embed_dims=embed_dims,
-            )
-        )
-        num_layers = len(self.decoder.layers)
+        if decoder is None:
+            queries = dict(type="CellProposals")
+        elif as_two_stage:
+            queries = dict(type="TwoStageProposals", num_queries=num_queries)
+        else:
+            queries = dict(type="LearnedQueries", num_queries=num_queries)
+        self.queries = MODELS.build(dict(queries, embed_dims=embed_dims))
+        encoder_predicts = as_two_stage or decoder is None
+        num_layers = 0 if decoder is None else len(self.decoder.layers)
         self.bbox_head = MODELS.build(
             dict(
                 bbox_head,
                 share_pred_layer=not with_box_refine,
-                num_pred_layer=num_layers + 1 if as_two_stage else num_layers,
-                as_two_stage=as_two_stage,
+                num_pred_layer=num_layers + 1 if encoder_predicts else num_layers,
+                as_two_stage=encoder_predicts,
                 train_cfg=train_cfg,
                 test_cfg=test_cfg,
             )
@@ -102,7 +106,7 @@ class DeformableDETR(BaseDetector):
         """
         widths = {
             "encoder": self.encoder.embed_dims,
-            "decoder": self.decoder.embed_dims,
+            "decoder": (self.decoder or self.encoder).embed_dims,
             "2 * positional_encoding.num_feats": 2 * self.positional_encoding.num_feats,
             "bbox_head.embed_dims": self.bbox_head.cls_branches[0].in_features,
         }
@@ -132,7 +136,7 @@ class DeformableDETR(BaseDetector):
     def init_weights(self) -> None:
         """Xavier for the transformer, then what each part says of itself (paper, section A.4)."""
         super().init_weights()
-        for stack in (self.encoder, self.decoder):
+        for stack in filter(None, (self.encoder, self.decoder)):
             for parameter in stack.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
@@ -155,7 +159,7 @@ class DeformableDETR(BaseDetector):
         Returns:
             ``hidden_states`` (num_layers, bs, num_queries, embed_dims), ``references`` (a list of
             (bs, num_queries, 2 or 4), one a layer), ``enc_outputs_class`` and ``enc_outputs_coord``
-            (None unless two-stage; see `Queries`).
+            (None unless two-stage; see `Queries`). Without a decoder there is one layer, of cells.
         """
         feats = self.extract_feat(batch_inputs)
         masks = padding_masks(
@@ -176,14 +180,17 @@ class DeformableDETR(BaseDetector):
         queries = self.queries(
             memory, masks, self.bbox_head.cls_branches[-1], self.bbox_head.reg_branches[-1]
         )
-        hidden_states, references = self.decoder(
-            query=queries.query,
-            query_pos=queries.query_pos,
-            reference_points=queries.reference_points,
-            value=memory,
-            reg_branches=self.bbox_head.reg_branches if self.with_box_refine else None,
-            **levels,
-        )
+        if self.decoder is None:
+            hidden_states, references = queries.query[None], [queries.reference_points]
+        else:
+            hidden_states, references = self.decoder(
+                query=queries.query,
+                query_pos=queries.query_pos,
+                reference_points=queries.reference_points,
+                value=memory,
+                reg_branches=self.bbox_head.reg_branches if self.with_box_refine else None,
+                **levels,
+            )
         return dict(
             hidden_states=hidden_states,
             references=references,

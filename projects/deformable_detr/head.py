@@ -32,7 +32,7 @@ class DeformableDETRHead(BaseModule):
         loss_iou: loss of boxes in pixels.
         share_pred_layer: all layers share their branches (set by the detector).
         num_pred_layer: number of branches, with the encoder's own, which is the last (set by the detector).
-        as_two_stage: the encoder predicts too (set by the detector).
+        as_two_stage: the encoder predicts, so that every reference is a box (set by the detector).
         train_cfg: holds the ``assigner``.
         test_cfg: holds ``max_per_img``, the number of detections kept.
         init_cfg: mmengine's initialisation.
@@ -145,7 +145,7 @@ class DeformableDETRHead(BaseModule):
         names = [f"decoder layer {i}" for i in range(last + 1)]
         groups = [Predictions(names, cls_scores, bbox_preds, targets)]
         prefixes = [{last: "", **{i: f"d{i}." for i in range(last)}}]
-        if self.as_two_stage:
+        if enc_outputs_class is not None:
             encoder = enc_outputs_class[None], enc_outputs_coord[None]
             groups.append(Predictions(["encoder"], *encoder, targets.as_objects()))
             prefixes.append({0: "enc_"})

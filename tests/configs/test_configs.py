@@ -18,6 +18,7 @@ from projects.deformable_detr.registry import HOOKS, METRICS, MODELS
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 OURS = "projects.deformable_detr"
+THEIRS = Path(mmdet.__file__).parent / ".mim" / "configs"
 
 
 def load(path: Path) -> Config:
@@ -60,10 +61,14 @@ def built(request) -> tuple[Config, nn.Module]:
 
 def test_config_builds_and_optimises_every_parameter_that_learns(built):
     cfg, model = built
-    for part in (model, *(getattr(model, name) for name in ("encoder", "decoder", "queries"))):
-        assert type(part).__module__.startswith(OURS)
-    assert type(model.neck).__module__.startswith(OURS) or cfg.model.neck.type == "FPN"
-    assert type(model.bbox_head.assigner).__module__.startswith(OURS)
+    if cfg.model.type == "mmdet.DETR":
+        for part in model.modules():
+            assert type(part).__module__.startswith(("mmdet", "mmcv", "mmengine", "torch"))
+    else:
+        parts = [model, model.encoder, model.queries, *filter(None, [model.decoder])]
+        assert all(type(part).__module__.startswith(OURS) for part in parts)
+        assert type(model.neck).__module__.startswith(OURS) or cfg.model.neck.type == "FPN"
+        assert type(model.bbox_head.assigner).__module__.startswith(OURS)
     assert any(base.__module__.startswith("mmdet") for base in type(model.backbone).mro())
 
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
@@ -90,8 +95,12 @@ def test_config_predicts(built):
         (predicted,) = model(image, [sample], mode="predict")
         classes, boxes = model(image, [sample], mode="tensor")
     assert predicted.pred_instances.bboxes.shape == (cfg.model.test_cfg.max_per_img, 4)
-    size = (cfg.model.decoder.num_layers, 1, cfg.model.num_queries)
-    assert classes.shape == (*size, cfg.model.bbox_head.num_classes)
+    num_cells = sum(h * w for h, w in [(16, 20), (8, 10), (4, 5), (2, 3)])
+    size = (1, 1, num_cells)
+    if cfg.model.decoder:
+        size = (cfg.model.decoder.num_layers, 1, cfg.model.num_queries)
+    background = cfg.model.type == "mmdet.DETR"
+    assert classes.shape == (*size, cfg.model.bbox_head.num_classes + background)
     assert boxes.shape == (*size, 4)
     assert classes.isfinite().all() and boxes.isfinite().all()
 
@@ -159,10 +168,21 @@ def test_config_of_the_paper_trains_as_mmdets_do(path):
     # How fast the optimiser computes the same.
     assert ours.optim_wrapper.pop("constructor") == "GroupedOptimWrapperConstructor"
     assert ours.optim_wrapper.optimizer.pop("fused")
-    folder = Path(mmdet.__file__).parent / ".mim" / "configs" / "deformable_detr"
-    theirs = Config.fromfile(folder / "deformable-detr_r50_16xb2-50e_coco.py")
+    theirs = Config.fromfile(THEIRS / "deformable_detr" / "deformable-detr_r50_16xb2-50e_coco.py")
     for key in ("optim_wrapper", "param_scheduler", "train_cfg", "val_cfg", "test_cfg"):
         assert ours[key] == theirs[key], key
     assert ours.auto_scale_lr.base_batch_size == theirs.auto_scale_lr.base_batch_size
     assert ours.train_dataloader.batch_size == theirs.train_dataloader.batch_size
     assert ours.train_dataloader.dataset.pipeline == theirs.train_dataloader.dataset.pipeline
+
+
+def test_detr_is_mmdets():
+    ours = load_named("detr_r50_150e")
+    theirs = Config.fromfile(THEIRS / "detr" / "detr_r50_8xb2-150e_coco.py")
+    for key in ("optim_wrapper", "param_scheduler", "train_cfg", "val_cfg", "test_cfg"):
+        assert ours[key] == theirs[key], key
+    assert ours.auto_scale_lr.base_batch_size == theirs.auto_scale_lr.base_batch_size
+    assert ours.train_dataloader.batch_size == theirs.train_dataloader.batch_size
+    for loader in ("train_dataloader", "test_dataloader"):
+        assert ours[loader].dataset.pipeline == theirs[loader].dataset.pipeline
+    assert ours.model == {**theirs.model, "_scope_": "mmdet", "type": "mmdet.DETR"}

@@ -131,6 +131,17 @@ def test_a_start_renews_what_other_classes_and_queries_ask_for(report, prefix, s
         assert not report
 
 
+def test_a_start_renews_the_class_branch_of_detr(report):
+    """mmdet's DETR calls it ``fc_cls``, and has one class more in it."""
+    models = [Detector(), Detector()]
+    for model, rows in zip(models, (4, 3), strict=True):
+        model.bbox_head.fc_cls = nn.Linear(4, rows)
+    before = copy.deepcopy(models[1].bbox_head.fc_cls.weight)
+    after = load_into(models[1], {"state_dict": models[0].state_dict()})
+    assert torch.equal(after.bbox_head.fc_cls.weight, before)
+    assert any("other classes" in line for line in report)
+
+
 def test_a_start_tells_what_another_model_leaves(report):
     weights = Detector().state_dict() | {"neck.weight": torch.ones(2)}
     del weights["encoder.bias"]

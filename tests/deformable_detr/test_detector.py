@@ -18,6 +18,7 @@ VARIANTS = {
     "base": dict(with_box_refine=False, as_two_stage=False),
     "refine": dict(with_box_refine=True, as_two_stage=False),
     "two_stage": dict(with_box_refine=True, as_two_stage=True),
+    "encoder_only": dict(decoder=None),
 }
 
 
@@ -64,7 +65,7 @@ def test_every_parameter_learns_and_nothing_is_lost(variant, num_objects):
     assert [k for k, p in model.named_parameters() if p.grad is None] == []
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["base", "refine", "two_stage"])
 def test_sizes_come_from_the_config(variant):
     attn = dict(embed_dims=36, num_heads=3, num_levels=2, num_points=5)
     ffn = dict(embed_dims=36, feedforward_channels=20)
@@ -153,6 +154,51 @@ def test_fewer_predictions_than_max_per_img_are_all_kept():
     with torch.no_grad():
         (first, _) = model.predict(*batch([1, 1]))
     assert len(first.pred_instances) == 14
+
+
+def test_without_a_decoder_the_first_of_two_stages_predicts():
+    """Same weights, same predictions; where all objects are of the first class, same losses."""
+    two_stage, alone = build("two_stage"), build("encoder_only")
+    for branches in (two_stage.bbox_head.cls_branches, two_stage.bbox_head.reg_branches):
+        for parameter in branches[-1].parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+    weights = two_stage.state_dict()
+    last = len(two_stage.bbox_head.cls_branches) - 1
+    for key in list(weights):
+        if f"_branches.{last}." in key:
+            weights[key.replace(f"_branches.{last}.", "_branches.0.")] = weights[key]
+    alone.load_state_dict({key: weights[key] for key in alone.state_dict()})
+
+    inputs, samples = batch([3, 2])
+    for sample in samples:
+        sample.gt_instances.labels[:] = 0
+    two_stage.train(), alone.train()
+    first_stage = two_stage.forward_transformer(inputs, samples)
+    (classes,), (boxes,) = alone._forward(inputs, samples)
+    torch.testing.assert_close(classes, first_stage["enc_outputs_class"])
+    # Beyond the sigmoid's reach are the cells that propose nothing.
+    torch.testing.assert_close(boxes, first_stage["enc_outputs_coord"], atol=1e-4, rtol=1e-4)
+    losses = two_stage.loss(inputs, samples)
+    for name, loss in alone.loss(inputs, samples).items():
+        torch.testing.assert_close(loss, losses[f"enc_{name}"], msg=name)
+
+
+def test_without_a_decoder_classes_are_learnt():
+    """Two-stage knows objects only: its first stage has the same loss whatever their classes are."""
+    model = build("encoder_only").eval()
+    inputs, samples = batch([3, 0])
+    with torch.no_grad():
+        model.bbox_head.cls_branches[0].weight.zero_()
+        model.bbox_head.cls_branches[0].bias.copy_(torch.tensor([-4.0, -4.0, 4.0]))
+        losses = {}
+        for label in (0, 2):
+            samples[0].gt_instances.labels[:] = label
+            losses[label] = model.loss(inputs, samples)
+        (predicted, _) = model.predict(inputs, samples)
+    assert losses[2]["loss_cls"] < losses[0]["loss_cls"] - 1
+    assert set(losses[2]) == {"loss_cls", "loss_bbox", "loss_iou"}
+    assert (predicted.pred_instances.labels[:50] == 2).all()
+    assert len(predicted.pred_instances) == 100
 
 
 def test_state_dict_survives_a_round_trip_and_keeps_flat_names():

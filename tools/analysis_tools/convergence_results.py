@@ -1,0 +1,156 @@
+"""What a convergence study has measured: curves, a table, a picture."""
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+
+from tools.analysis_tools.analyze_logs import read_log
+
+BASELINE = "detr"
+METRICS = {"AP": "bbox_mAP", "AP_S": "bbox_mAP_s"}
+
+
+@dataclass
+class Run:
+    """One training.
+
+    Attributes:
+        row: name of the variant; `BASELINE` is what the others are compared with.
+        seed: of weights, shuffling and augmentation.
+        curves: for each of `METRICS` its value after each epoch, in [0, 1].
+        seconds_per_epoch: of training, validation apart, at the pace of the fastest line of the log: other
+            work on the machine can only make it slower.
+        memory_mb: the most that the GPU had allocated; without one, the largest resident set of the process.
+    """
+
+    row: str
+    seed: int
+    curves: dict[str, list[float]]
+    seconds_per_epoch: float
+    memory_mb: float
+
+
+def read_run(row: str, seed: int, folder: Path, max_rss_mb: float) -> Run:
+    """Read the logs of a run, of which there are several if it was interrupted."""
+    by_epoch: dict[str, dict[float, float]] = {name: {} for name in METRICS}
+    times, memory, iterations_per_epoch = [], [], 0.0
+    for path in sorted(folder.glob("*/vis_data/scalars.json")):
+        log = read_log(path)
+        for name, key in METRICS.items():
+            by_epoch[name].update(log.get(key, []))
+        if "iter" in log:
+            epoch, iteration = log["iter"][-1]
+            iterations_per_epoch = iteration / epoch
+        times += [seconds for _, seconds in log.get("time", [])]
+        memory += [megabytes for _, megabytes in log.get("memory", [])]
+    curves = {
+        name: [values[epoch] for epoch in sorted(values)] for name, values in by_epoch.items()
+    }
+    return Run(
+        row, seed, curves, min(times) * iterations_per_epoch, max(memory, default=max_rss_mb)
+    )
+
+
+def summarise(runs: list[Run]) -> dict[str, dict[str, float | None]]:
+    """One line of the table for each row, means over its seeds.
+
+    Returns:
+        By row: ``AP`` and ``AP_S`` after the last epoch, ``AP_spread`` (largest minus smallest of the seeds),
+        ``epochs`` (the first after which the mean AP is at least the last of DETR's; None if there is none,
+        and where DETR has learnt nothing, so that there is nothing to reach), ``epochs_to_half`` (the same
+        with half of the best row's last AP as the goal), ``seconds_per_epoch``, ``memory_mb``.
+    """
+    curves = {row: mean_curve(runs, row, "AP") for row in rows(runs)}
+    detrs_last = curves.get(BASELINE, [0.0])[-1]
+    half_of_best = max(curve[-1] for curve in curves.values()) / 2
+    table = {}
+    for row in curves:
+        of_row = [run for run in runs if run.row == row]
+        final = [run.curves["AP"][-1] for run in of_row]
+        table[row] = dict(
+            AP=curves[row][-1],
+            AP_spread=max(final) - min(final),
+            AP_S=mean_curve(runs, row, "AP_S")[-1],
+            epochs=epochs_to(detrs_last, curves[row]),
+            epochs_to_half=epochs_to(half_of_best, curves[row]),
+            seconds_per_epoch=mean(run.seconds_per_epoch for run in of_row),
+            memory_mb=max(run.memory_mb for run in of_row),
+        )
+    return table
+
+
+def epochs_to(goal: float, curve: list[float]) -> int | None:
+    """After how many epochs ``curve`` is at least ``goal``; None for never, and for a goal of nothing."""
+    return next((epoch for epoch, ap in enumerate(curve, 1) if ap >= goal > 0), None)
+
+
+def rows(runs: list[Run]) -> list[str]:
+    """The rows, each once, in the order of their first runs."""
+    return list(dict.fromkeys(run.row for run in runs))
+
+
+def mean_curve(runs: list[Run], row: str, metric: str) -> list[float]:
+    """Mean over the seeds, by epoch."""
+    curves = [run.curves[metric] for run in runs if run.row == row]
+    return [mean(values) for values in zip(*curves, strict=True)]
+
+
+def write_results(out: Path, runs: list[Run]) -> None:
+    """Write table, curves and picture, and print the table."""
+    table = summarise(runs)
+    results = dict(table=table, runs=[asdict(run) for run in runs])
+    (out / "results.json").write_text(json.dumps(results, indent=1))
+    with (out / "curves.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row", "seed", "epoch", *METRICS])
+        for run in runs:
+            for epoch, values in enumerate(zip(*run.curves.values(), strict=True), 1):
+                writer.writerow([run.row, run.seed, epoch, *values])
+    text = markdown(table)
+    (out / "table.md").write_text(text)
+    plot(runs, out / "convergence.png")
+    print(f"{text}\nsaved in {out}: convergence.png, table.md, results.json, curves.csv")
+
+
+def markdown(table: dict[str, dict[str, float | None]]) -> str:
+    """The table of `summarise` for people."""
+    lines = [
+        "| row | epochs to DETR's AP | to half of the best | AP | spread | AP_S | s an epoch | memory, MB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row, cells in table.items():
+        lines.append(
+            f"| {row.replace('_', ' ')} | {cells['epochs'] or '–'} | {cells['epochs_to_half'] or '–'} | "
+            f"{cells['AP']:.3f} | "
+            f"{cells['AP_spread']:.3f} | {cells['AP_S']:.3f} | {cells['seconds_per_epoch']:.1f} | "
+            f"{cells['memory_mb']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def plot(runs: list[Run], path: Path) -> None:
+    """Draw each metric over the epoch: the mean of the seeds as a line, every seed in a pale one."""
+    figure, axes = plt.subplots(1, len(METRICS), figsize=(10, 4), layout="constrained", sharey=True)
+    for ax, metric in zip(axes, METRICS, strict=True):
+        for row in rows(runs):
+            curve = mean_curve(runs, row, metric)
+            epochs = range(1, len(curve) + 1)
+            (line,) = ax.plot(epochs, curve, label=row.replace("_", " "))
+            for run in runs:
+                if run.row == row:
+                    ax.plot(
+                        epochs, run.curves[metric], color=line.get_color(), alpha=0.3, linewidth=1
+                    )
+        ax.set(xlabel="epoch", ylabel=metric)
+        ax.grid(alpha=0.3)
+    axes[0].legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

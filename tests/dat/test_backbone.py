@@ -124,7 +124,9 @@ def test_official_checkpoint_loads(tmp_path, key):
 def test_file_that_is_not_official_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "ours.pth")
     model = DAT(**TINY, init_cfg=dict(type="Pretrained", checkpoint=f"dat://{tmp_path}/ours.pth"))
-    with pytest.raises(InputError, match=r"ours\.pth: has no weights under 'model'.*without 'dat://'"):
+    with pytest.raises(
+        InputError, match=r"ours\.pth: has no weights under 'model'.*without 'dat://'"
+    ):
         model.init_weights()
 
 

@@ -3,7 +3,7 @@
 import math
 from functools import partial
 
-import torch
+import numpy as np
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -99,7 +99,7 @@ class DAT(BaseModule):
         self.out_indices = out_indices
         self.frozen_stages = frozen_stages
         drops = dict(attn_drop_rate=attn_drop_rate, drop_rate=drop_rate)
-        rates = iter(torch.linspace(0, drop_path_rate, len("".join(stages)), device="cpu").tolist())
+        rates = iter(np.linspace(0, drop_path_rate, len("".join(stages))).tolist())
 
         self.patch_proj = patch_embedding(embed_dims, patch_size, conv_patches)
         self.stages, self.norms, self.down_projs = (nn.ModuleList() for _ in range(3))

@@ -70,6 +70,7 @@ setup(
     python_requires=">=3.10",
     packages=[
         "ops",
+        "projects.dat",
         "projects.deformable_detr",
         "projects.deformable_detr.inspection",
         "projects.deformable_detr.task_modules",

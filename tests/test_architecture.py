@@ -48,6 +48,20 @@ def test_imports_go_one_way(name):
     assert imported(PROJECT / f"{name}.py") & (ours | THIRD_PARTY) <= ALLOWED[name]
 
 
+def test_dat_needs_little_and_nothing_needs_dat():
+    """Only the registry, the errors and the reader of checkpoints."""
+    for path in (REPO / "projects" / "dat").glob("*.py"):
+        assert not imported(path) & (THIRD_PARTY - {"mmcv", "mmengine"}), path
+        lines = [
+            line for line in path.read_text().splitlines() if "projects.deformable_detr" in line
+        ]
+        needed = {line.split()[1].rpartition(".")[2] for line in lines if line.startswith("from ")}
+        assert needed <= {"registry", "errors", "checkpoint"}, path
+    for folder in ("projects/deformable_detr", "ops"):
+        for path in (REPO / folder).rglob("*.py"):
+            assert "projects.dat" not in path.read_text(), path
+
+
 @pytest.mark.parametrize("path", sorted((REPO / "ops").glob("*.py")), ids=lambda path: path.name)
 def test_op_needs_torch_alone(path):
     assert not imported(path) & (THIRD_PARTY - {"ops"} | {"numpy", "projects"})

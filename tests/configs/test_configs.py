@@ -19,6 +19,8 @@ from projects.deformable_detr.registry import HOOKS, METRICS, MODELS
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 OURS = "projects.deformable_detr"
 THEIRS = Path(mmdet.__file__).parent / ".mim" / "configs"
+# The others are mmdet's detectors on a backbone of ours.
+DETRS = [path for path in CONFIGS if path.stem.startswith(("ddetr", "detr"))]
 
 
 def load(path: Path) -> Config:
@@ -53,7 +55,7 @@ def test_config_names_what_exists(path):
     assert METRICS.get(cfg.val_evaluator.type)
 
 
-@pytest.fixture(scope="module", params=CONFIGS, ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=DETRS, ids=lambda path: path.stem)
 def built(request) -> tuple[Config, nn.Module]:
     cfg = load(request.param)
     return cfg, build(cfg)
@@ -69,8 +71,12 @@ def test_config_builds_and_optimises_every_parameter_that_learns(built):
         assert all(type(part).__module__.startswith(OURS) for part in parts)
         assert type(model.neck).__module__.startswith(OURS) or cfg.model.neck.type == "FPN"
         assert type(model.bbox_head.assigner).__module__.startswith(OURS)
-    assert any(base.__module__.startswith("mmdet") for base in type(model.backbone).mro())
+    backbone = {base.__module__.partition(".models")[0] for base in type(model.backbone).mro()}
+    assert ("projects.dat.backbone" if "_dat_" in cfg.filename else "mmdet") in backbone
+    assert_all_are_optimised(cfg, model)
 
+
+def assert_all_are_optimised(cfg: Config, model: nn.Module) -> None:
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     optimised = {id(p) for group in wrapper.param_groups for p in group["params"]}
     assert optimised >= {id(p) for p in model.parameters() if p.requires_grad}
@@ -103,6 +109,37 @@ def test_config_predicts(built):
     assert classes.shape == (*size, cfg.model.bbox_head.num_classes + background)
     assert boxes.shape == (*size, 4)
     assert classes.isfinite().all() and boxes.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "strides"),
+    [
+        ("retinanet_dat_t_1x", 38, [8, 16, 32, 64, 128]),
+        ("mask_rcnn_dat_t_1x", 48, [4, 8, 16, 32, 64]),
+    ],
+)
+def test_mmdets_detector_runs_on_dat(name, millions, strides):
+    """Up to the ops of a full mmcv. Parameters: DAT, tables 3 and 4."""
+    cfg = load_named(name)
+    model = build(cfg)
+    assert int(sum(p.numel() for p in model.parameters()) / 1e6 + 0.5) == millions
+    assert type(model).__module__.startswith("mmdet")
+    assert type(model.backbone).__module__ == "projects.dat.backbone"
+    assert_all_are_optimised(cfg, model)
+    feats = model.extract_feat(torch.zeros(1, 3, 128, 256, device="meta"))
+    assert [feat.shape for feat in feats] == [
+        (1, 256, 128 // stride, 256 // stride) for stride in strides
+    ]
+
+
+def test_dat_decays_no_norm_and_no_table():
+    cfg = load_named("retinanet_dat_t_1x")
+    model = build(cfg)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    decay = {id(p): g["weight_decay"] for g in wrapper.param_groups for p in g["params"]}
+    for name, parameter in model.backbone.named_parameters():
+        exempt = "norm" in name or "table" in name
+        assert decay[id(parameter)] == (0.0 if exempt else 0.05), name
 
 
 def test_learning_rates_are_the_papers():

@@ -1,0 +1,153 @@
+"""Deformable attention of DAT: all queries share keys and values sampled where the image says."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .norm import ChannelNorm
+from .position_bias import cell_centres, fixed_bias, relative_bias, resize_table
+
+POSITION_BIASES = (None, "relative", "fixed", "conv")
+
+
+class DeformableAttention(nn.Module):
+    """Multi-head attention to points that a small network moves off a regular grid (paper, section 3.2).
+
+    The arithmetic is that of the code which the paper's checkpoints were trained with: cells are at their
+    centres, ``grid_sample`` aligns corners.
+
+    Args:
+        channels: channels of input and output.
+        num_heads: number of heads, a multiple of ``num_groups``.
+        num_groups: groups of channels, each of which moves the grid in its own way.
+        map_size: side, in cells, of the map that position bias tables are made for.
+        stride: cells from one point of the grid to the next.
+        kernel_size: of the offset network's depthwise convolution, odd.
+        offset_range_factor: the farthest that a point moves, in halves of the grid's spacing; None lets it
+            move all over the map.
+        position_bias: ``"relative"`` samples a table of displacements, ``"fixed"`` has a number for each pair
+            of query and point, ``"conv"`` adds a depthwise convolution of the queries to the output; or
+            None.
+        with_offset: False leaves the points on the grid.
+        attn_drop_rate: dropout of the attention weights.
+        drop_rate: dropout of the output.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_heads: int,
+        num_groups: int,
+        map_size: int,
+        stride: int = 1,
+        kernel_size: int = 3,
+        offset_range_factor: float | None = 2,
+        position_bias: str | None = "relative",
+        with_offset: bool = True,
+        attn_drop_rate: float = 0.0,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.num_groups = num_groups
+        self.map_size = map_size
+        self.offset_range_factor = offset_range_factor
+        self.position_bias = position_bias
+        self.with_offset = with_offset
+        self.attn_drop_rate = attn_drop_rate
+        width = channels // num_groups
+        self.conv_offset = nn.Sequential(
+            nn.Conv2d(width, width, kernel_size, stride, kernel_size // 2, groups=width),
+            ChannelNorm(width),
+            nn.GELU(),
+            nn.Conv2d(width, 2, 1, bias=False),
+        ).requires_grad_(with_offset)
+        self.proj_q, self.proj_k, self.proj_v, self.proj_out = (
+            nn.Conv2d(channels, channels, 1) for _ in range(4)
+        )
+        self.proj_drop = nn.Dropout(drop_rate)
+        self.rpe_table = self._table(channels, math.ceil(map_size / stride))
+
+    def _table(self, channels: int, point_side: int) -> nn.Module | nn.Parameter | None:
+        if self.position_bias is None:
+            return None
+        if self.position_bias == "conv":
+            return nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        if self.position_bias == "fixed":
+            size = (self.map_size**2, point_side**2)
+        else:
+            size = (2 * self.map_size - 1,) * 2
+        return nn.Parameter(nn.init.trunc_normal_(torch.empty(self.num_heads, *size), std=0.01))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(bs, channels, h, w) to the same shape."""
+        bs, channels, height, width = x.shape
+        query = self.proj_q(x)
+        points = self.points(query, dtype=x.dtype)
+        sampled = F.grid_sample(
+            x.reshape(bs * self.num_groups, -1, height, width),
+            points.flatten(0, 1),
+            align_corners=True,
+        ).reshape(bs, channels, *points.shape[2:4])
+        q, k, v = (
+            self._by_head(part) for part in (query, self.proj_k(sampled), self.proj_v(sampled))
+        )
+        bias = self._bias(points, (height, width))
+        out = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=None if bias is None else bias.to(q.dtype),
+            dropout_p=self.attn_drop_rate if self.training else 0.0,
+        )
+        out = out.transpose(2, 3).reshape(x.shape)
+        if self.position_bias == "conv":
+            out = out + self.rpe_table(query)
+        return self.proj_drop(self.proj_out(out))
+
+    def points(self, query: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Where keys and values are sampled.
+
+        Args:
+            query: (bs, channels, h, w), of ``proj_q``.
+            dtype: of the result, by default that of ``query``. Half precision cannot tell cells apart.
+
+        Returns:
+            (bs, num_groups, h of the grid, w of the grid, 2): x, y, where [-1, 1] is the map.
+        """
+        offset = self.conv_offset(
+            query.reshape(-1, query.shape[1] // self.num_groups, *query.shape[2:])
+        )
+        offset = offset.to(dtype or query.dtype).movedim(1, -1).flip(-1)  # the network says y, x
+        height, width = offset.shape[1:3]
+        points = cell_centres(height, width, like=offset)
+        if not self.with_offset:
+            points = points.expand_as(offset)
+        elif self.offset_range_factor is None:
+            points = (points + offset).tanh()
+        else:
+            reach = self.offset_range_factor / offset.new_tensor([width, height])
+            points = points + offset.tanh() * reach
+        return points.unflatten(0, (-1, self.num_groups))
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        """(bs, channels, h, w) to (bs, num_heads, h * w, head_dims)."""
+        return x.flatten(2).unflatten(1, (self.num_heads, -1)).transpose(2, 3)
+
+    def _bias(self, points: Tensor, size: tuple[int, int]) -> Tensor | None:
+        """Bias of the attention logits, broadcast to (bs, num_heads, h * w, number of points)."""
+        if self.position_bias == "relative":
+            queries = cell_centres(*size, like=points).flatten(0, 1)
+            return relative_bias(self.rpe_table, queries, points.flatten(2, 3))
+        if self.position_bias == "fixed":
+            return fixed_bias(self.rpe_table, self.map_size, size, tuple(points.shape[2:4]))[None]
+        return None
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        """Resize the relative bias of another pretraining size."""
+        table = state_dict.get(key := f"{prefix}rpe_table")
+        if self.position_bias == "relative" and table is not None:
+            state_dict[key] = resize_table(table, self.rpe_table.shape[-1])
+        super()._load_from_state_dict(state_dict, prefix, *args)

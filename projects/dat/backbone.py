@@ -1,0 +1,203 @@
+"""The backbone DAT."""
+
+import math
+from functools import partial
+
+import numpy as np
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.registry import MODELS
+
+from .attention import POSITION_BIASES, DeformableAttention
+from .mlp import MLP, ConvMLP
+from .norm import ChannelNorm
+from .patches import downsampling, patch_embedding
+from .stage import Stage
+from .window import ShiftedWindowAttention, WindowAttention
+
+
+@MODELS.register_module()
+class DAT(BaseModule):
+    """Vision Transformer with Deformable Attention (Xia et al., CVPR 2022); by default DAT-T.
+
+    Names of parameters are those of the official code, whose ImageNet checkpoints load with
+    ``init_cfg=dict(type="Pretrained", checkpoint="dat://file.pth")``. What is set for each stage is a
+    sequence of as many values as there are stages; each stage has twice the channels of the one before.
+
+    Args:
+        embed_dims: channels of the first stage.
+        stages: blocks of each stage: a letter is the attention of one, L in windows, S in shifted windows,
+            D deformable.
+        num_heads: heads of each stage.
+        num_groups: groups of channels that have sampling points of their own, for each stage.
+        strides: cells from one sampling point to the next, for each stage.
+        kernel_sizes: of each stage's offset network, odd.
+        offset_range_factors: farthest that a sampling point moves, see `DeformableAttention`.
+        position_biases: of deformable attention, each None, ``"relative"``, ``"fixed"`` or ``"conv"``.
+        with_offsets: False leaves a stage's sampling points on their grid.
+        window_size: side of a window in cells.
+        mlp_ratio: hidden channels of an MLP by its input's.
+        with_conv_mlp: whether a stage's MLPs have a depthwise convolution.
+        layer_scales: initial factor on each residual branch, or None, for each stage.
+        patch_size: side in pixels of the patches that the first stage's cells are.
+        conv_patches: overlapping convolutions between the stages, see `patch_embedding`.
+        pretrain_img_size: side in pixels of the images that the tables of position biases are made for;
+            other images are no less welcome.
+        drop_rate, attn_drop_rate: dropout of features and of attention weights.
+        drop_path_rate: how often the last residual branch is left out; less often, linearly, before.
+        out_indices: the stages to return, from 0; each is normalised.
+        frozen_stages: how many stages do not learn, with what leads up to them and out of them; -1: none,
+            0: the patch embedding alone.
+        with_cp: recompute each block in the backward pass, which saves memory and costs time.
+        init_cfg: see ``BaseModule``.
+
+    Raises:
+        InputError: settings contradict each other; the message names them.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int = 96,
+        stages: tuple[str, ...] = ("LS", "LS", "LDLDLD", "LD"),
+        num_heads: tuple[int, ...] = (3, 6, 12, 24),
+        num_groups: tuple[int, ...] = (1, 1, 3, 6),
+        strides: tuple[int, ...] = (1, 1, 1, 1),
+        kernel_sizes: tuple[int, ...] = (9, 7, 5, 3),
+        offset_range_factors: tuple[float | None, ...] = (2, 2, 2, 2),
+        position_biases: tuple[str | None, ...] = ("relative",) * 4,
+        with_offsets: tuple[bool, ...] = (True,) * 4,
+        window_size: int = 7,
+        mlp_ratio: int = 4,
+        with_conv_mlp: tuple[bool, ...] = (False,) * 4,
+        layer_scales: tuple[float | None, ...] = (None,) * 4,
+        patch_size: int = 4,
+        conv_patches: bool = False,
+        pretrain_img_size: int = 224,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        out_indices: tuple[int, ...] = (0, 1, 2, 3),
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        per_stage = dict(
+            num_heads=num_heads,
+            num_groups=num_groups,
+            strides=strides,
+            kernel_sizes=kernel_sizes,
+            offset_range_factors=offset_range_factors,
+            position_biases=position_biases,
+            with_offsets=with_offsets,
+            with_conv_mlp=with_conv_mlp,
+            layer_scales=layer_scales,
+        )
+        _check(embed_dims, stages, per_stage, out_indices)
+        self.out_indices = out_indices
+        self.frozen_stages = frozen_stages
+        drops = dict(attn_drop_rate=attn_drop_rate, drop_rate=drop_rate)
+        rates = iter(np.linspace(0, drop_path_rate, len("".join(stages))).tolist())
+
+        self.patch_proj = patch_embedding(embed_dims, patch_size, conv_patches)
+        self.stages, self.norms, self.down_projs = (nn.ModuleList() for _ in range(3))
+        for i, blocks in enumerate(stages):
+            channels = embed_dims * 2**i
+            heads = dict(channels=channels, num_heads=num_heads[i])
+            make_attention = dict(
+                L=partial(WindowAttention, **heads, window_size=window_size, **drops),
+                S=partial(ShiftedWindowAttention, **heads, window_size=window_size, **drops),
+                D=partial(
+                    DeformableAttention,
+                    **heads,
+                    num_groups=num_groups[i],
+                    map_size=math.ceil(pretrain_img_size / (patch_size * 2**i)),
+                    stride=strides[i],
+                    kernel_size=kernel_sizes[i],
+                    offset_range_factor=offset_range_factors[i],
+                    position_bias=position_biases[i],
+                    with_offset=with_offsets[i],
+                    **drops,
+                ),
+            )
+            stage = Stage(
+                channels,
+                [make_attention[block]() for block in blocks],
+                partial(ConvMLP if with_conv_mlp[i] else MLP, channels, mlp_ratio, drop_rate),
+                [next(rates) for _ in blocks],
+                layer_scales[i],
+                with_cp,
+            )
+            self.stages.append(stage)
+            self.norms.append(ChannelNorm(channels) if i in out_indices else nn.Identity())
+            if i + 1 < len(stages):
+                self.down_projs.append(downsampling(channels, conv_patches))
+        self._freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images (bs, 3, h, w) to the maps of ``out_indices``.
+
+        Map i is (bs, embed_dims * 2^i, h / s, w / s) rounded up, where s is ``patch_size * 2^i``.
+        """
+        x = self.patch_proj(x)
+        outs = []
+        for i, stage in enumerate(self.stages):
+            if i > 0:
+                x = self.down_projs[i - 1](x)
+            x = stage(x)
+            if i in self.out_indices:
+                outs.append(self.norms[i](x).contiguous())
+        return tuple(outs)
+
+    def train(self, mode: bool = True) -> "DAT":
+        """Set the mode, but for frozen stages, which stay in evaluation mode."""
+        super().train(mode)
+        for part in self._frozen():
+            part.eval()
+        return self
+
+    def _frozen(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        parts = (self.stages, self.norms, self.down_projs)
+        return [self.patch_proj, *(part for all_ in parts for part in all_[: self.frozen_stages])]
+
+    def _freeze(self) -> None:
+        for part in self._frozen():
+            part.eval().requires_grad_(False)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        """Leave out the official code's classifier."""
+        for key in [key for key in state_dict if key.startswith(f"{prefix}cls_")]:
+            del state_dict[key]
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _check(embed_dims: int, stages: tuple, per_stage: dict, out_indices: tuple) -> None:
+    for name, values in per_stage.items():
+        if len(values) != len(stages):
+            raise InputError(
+                f"DAT: {name} has {len(values)} values for {len(stages)} stages; give each stage one"
+            )
+    if unknown := set("".join(stages)) - set("LSD"):
+        raise InputError(
+            f"DAT: stages={tuple(stages)} has the blocks {sorted(unknown)}; there are L (windows), "
+            "S (shifted windows) and D (deformable)"
+        )
+    if unknown := set(per_stage["position_biases"]) - set(POSITION_BIASES):
+        raise InputError(f"DAT: position_biases has {unknown}; each is one of {POSITION_BIASES}")
+    if not set(out_indices) <= set(range(len(stages))):
+        raise InputError(
+            f"DAT: out_indices={out_indices}, but the stages are 0 to {len(stages) - 1}"
+        )
+    for i, (heads, groups) in enumerate(
+        zip(per_stage["num_heads"], per_stage["num_groups"], strict=True)
+    ):
+        channels = embed_dims * 2**i
+        if channels % heads or heads % groups:
+            raise InputError(
+                f"DAT: stage {i} has {channels} channels, num_heads={heads} and num_groups={groups}; heads "
+                "must divide channels, and groups heads"
+            )

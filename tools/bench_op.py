@@ -23,64 +23,9 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import ops
+from tools.op_cases import CASES, Case
 
-LEVELS = {
-    "800x1333": ((100, 167), (50, 84), (25, 42), (13, 21)),
-    "640x640": ((80, 80), (40, 40), (20, 20)),
-}
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
-
-
-@dataclass(frozen=True)
-class Case:
-    """Sizes; without ``num_queries``, there is one for each pixel, as in an encoder."""
-
-    levels: str = "800x1333"
-    bs: int = 1
-    num_queries: int | None = None
-    num_heads: int = 8
-    head_dims: int = 32
-    num_points: int = 4
-
-    def inputs(self, device: str, num_queries: int | None = None) -> dict[str, Tensor]:
-        """All that any candidate takes. No sample is within a tenth of a pixel of a knot."""
-        shapes = torch.tensor(LEVELS[self.levels])
-        areas = shapes.prod(-1)
-        if self.num_queries is None:
-            centres = [
-                torch.cartesian_prod((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w)
-                for h, w in shapes.tolist()
-            ]
-            points = torch.cat(centres).flip(-1)[:num_queries].expand(self.bs, -1, -1)
-        else:
-            points = torch.rand(self.bs, min(self.num_queries, num_queries or 10**9), 2)
-        points = points[:, :, None].expand(-1, -1, len(shapes), -1).contiguous()
-        sizes = (*points.shape[:2], self.num_heads, len(shapes), self.num_points)
-        width_height = shapes.flip(-1)[:, None]
-        centre = points[:, :, None, :, None] * width_height
-        pixels = (centre + 2 * torch.randn(*sizes, 2)).floor() + 0.1 + 0.8 * torch.rand(*sizes, 2)
-        logits = torch.randn(sizes)
-        inputs = {
-            "value": torch.randn(self.bs, int(areas.sum()), self.num_heads, self.head_dims),
-            "points": points,
-            "offsets": pixels + 0.5 - centre,
-            "logits": logits,
-            "locations": (pixels + 0.5) / width_height,
-            "weights": logits.flatten(3).softmax(-1).view(sizes),
-        }
-        inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
-        return inputs | {"shapes": shapes, "starts": areas.cumsum(0) - areas}
-
-
-CASES = {
-    "encoder": Case(),
-    "encoder, batch 2": Case(bs=2),
-    "decoder": Case(num_queries=300),
-    "decoder, batch 8": Case(num_queries=300, bs=8),
-    "RT-DETR decoder": Case("640x640", num_queries=300),
-    "RT-DETR encoder": Case("640x640"),
-    "33 channels": Case("640x640", num_queries=900, head_dims=33),
-}
 
 
 @dataclass(frozen=True)
@@ -176,9 +121,21 @@ def peak_megabytes(run: Callable[[], object], device: str) -> float:
     return max(held, default=0) / 2**20
 
 
+def bytes_per_second(device: str, size: int = 2**28) -> float:
+    """What the device's memory reads and writes, by copies of ``size`` bytes."""
+    source = torch.empty(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    times = [milliseconds(lambda: target.copy_(source), device) for _ in range(9)]
+    return 2e3 * size / min(times)
+
+
 def bench(case: Case, found: dict[str, Candidate], device: str, rounds: int) -> dict[str, dict]:
-    """For each candidate its error, peak memory, and milliseconds forward and with backward."""
+    """For each candidate its error, peak memory, and milliseconds forward and with backward.
+
+    ``floor`` is the time in which the memory moves forward's inputs and output once.
+    """
     small, inputs = case.inputs(device, num_queries=100), case.inputs(device)
+    speed = bytes_per_second(device)
     runs: dict[str, dict[str, Callable]] = {}
     rows: dict[str, dict] = {}
     for name, candidate in found.items():
@@ -197,7 +154,9 @@ def bench(case: Case, found: dict[str, Candidate], device: str, rounds: int) -> 
 
         runs[name] = {"forward": forward, "both": both}
         forward()
+        moved = sum(t.numel() * t.element_size() for t in [*tensors, function(*tensors).detach()])
         rows[name] = {"error": error, "peak_megabytes": peak_megabytes(both, device)}
+        rows[name]["floor"] = 1e3 * moved / speed
     for what in ("forward", "both"):
         times = {name: [] for name in found}
         for _ in range(rounds):
@@ -211,9 +170,13 @@ def bench(case: Case, found: dict[str, Candidate], device: str, rounds: int) -> 
 
 def table(case: str, rows: dict[str, dict]) -> str:
     """Markdown: milliseconds, in brackets how many times those of our unfused op in float32."""
-    lines = [f"| {case} | forward | forward and backward | peak MB | error |", "| --- " * 5 + "|"]
+    lines = [
+        f"| {case} | forward | of it floor | forward and backward | peak MB | error |",
+        "| --- " * 6 + "|",
+    ]
     for name, row in rows.items():
         cells = [f"{row[k]:.2f} ({row[k] / rows['unfused'][k]:.2f}x)" for k in ("forward", "both")]
+        cells.insert(1, f"{row['floor'] / row['forward']:.0%}")
         cells += [f"{row['peak_megabytes']:.0f}", f"{row['error']:.0e}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -40,7 +40,6 @@ class CheckpointCheckHook(Hook):
         weights = checkpoint.get("state_dict", checkpoint)
         model = bare_model(runner)
         whole = must_fit_whole(runner)
-        check_fits(path, weights, model, whole)
         missing = {"meta", "message_hub", "optimizer"} - set(checkpoint)
         if runner._resume and missing:
             raise InputError(
@@ -48,6 +47,7 @@ class CheckpointCheckHook(Hook):
                 f"{', '.join(sorted(missing))}. To start from its weights alone, leave --resume out and "
                 f"set --cfg-options load_from={path}"
             )
+        check_fits(path, weights, model, whole)
         if not whole and (report := adapt(weights, model, class_difference(runner, checkpoint))):
             print_log(f"{path}: {report}", logger="current", level=logging.WARNING)
 

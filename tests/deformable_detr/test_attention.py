@@ -14,7 +14,9 @@ from projects.deformable_detr.attention import (
 
 def test_multihead_attention_is_mmcvs():
     ours = MultiheadAttention(24, 3).double()
-    theirs = MMCVMultiheadAttention(24, 3, batch_first=True).double()
+    # mmcv keeps the dropout of the last module built as the default of the next.
+    none = dict(type="Dropout", drop_prob=0.0)
+    theirs = MMCVMultiheadAttention(24, 3, batch_first=True, dropout_layer=none).double()
     theirs.load_state_dict(ours.state_dict(), strict=True)
     query, pos = torch.randn(2, 2, 5, 24, dtype=torch.float64)
     torch.testing.assert_close(ours(query, pos), theirs(query, query_pos=pos, key_pos=pos))

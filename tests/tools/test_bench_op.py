@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tools import op_cases
+
 REPO = Path(__file__).resolve().parents[2]
 
 
@@ -17,7 +19,7 @@ def bench_op(monkeypatch):
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "bench_op", module)
     spec.loader.exec_module(module)
-    monkeypatch.setitem(module.LEVELS, "tiny", ((6, 5), (3, 2)))
+    monkeypatch.setitem(op_cases.LEVELS, "tiny", ((6, 5), (3, 2)))
     monkeypatch.setitem(
         module.CASES, "tiny", module.Case("tiny", bs=2, num_heads=2, head_dims=3, num_points=2)
     )

@@ -54,8 +54,8 @@ def test_where_detr_has_learnt_nothing_there_is_nothing_to_reach(baseline):
 def test_an_interrupted_run_has_several_logs(tmp_path):
     """The second epoch in the second; two iterations an epoch."""
     parts = {
-        "1": [dict(epoch=1, iter=2, time=0.5), {"step": 1, "coco/bbox_mAP": 0.1}],
-        "2": [dict(epoch=2, iter=4, time=1.5), {"step": 2, "coco/bbox_mAP": 0.2}],
+        "1": [dict(epoch=1, iter=2, step=2, time=0.5), {"step": 1, "coco/bbox_mAP": 0.1}],
+        "2": [dict(epoch=2, iter=4, step=4, time=1.5), {"step": 2, "coco/bbox_mAP": 0.2}],
     }
     for start, lines in parts.items():
         log = tmp_path / start / "vis_data" / "scalars.json"

@@ -125,6 +125,7 @@ def test_classes_of_coco_have_its_ids(tmp_path, shapes_root, checkpoint, infer):
         "test_dataloader = dict(dataset=dict(metainfo=None))\n"
     )
     model = MODELS.build(dict(Config.fromfile(heir).model, _scope_=SCOPE))
+    model.init_weights()
     torch.save({"state_dict": model.state_dict()}, checkpoint)
     found = infer(next((shapes_root / "val").glob("*.png")), config=heir)
     assert len(found["categories"]) == 80

@@ -183,8 +183,8 @@ def table(parameters: Counter[str], flops: Counter[str], name: str) -> str:
     lines = [f"{stage:20}{left:>12}{right:>12}" for stage, left, right in rows]
     if name in PUBLISHED:
         lines.append(
-            "published FLOPs are a mean over images of val2017, to compare with that of --ann-file; what "
-            "differs is explained in docs/model_zoo.md"
+            "note: published FLOPs are a mean over images of val2017, to compare with that of --ann-file; "
+            "what differs is explained in docs/model_zoo.md"
         )
     return "\n".join(lines)
 

@@ -43,12 +43,16 @@ def provide_missing_ops() -> None:
         sys.modules[_EXTENSION] = module
 
 
-def callers_of_missing_ops(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Name and module of each part of ``model`` that calls a compiled op of mmcv which is not installed."""
-    if not isinstance(sys.modules.get(_EXTENSION), _MissingOps):
-        return []
+def callers_of_ops(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Name and module of each part of ``model`` that calls a compiled op of mmcv."""
     return [
         (name, module)
         for name, module in model.named_modules()
         if type(module).__module__.startswith("mmcv.ops.")
     ]
+
+
+def callers_of_missing_ops(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Those of `callers_of_ops`, if the ops are not installed."""
+    is_missing = isinstance(sys.modules.get(_EXTENSION), _MissingOps)
+    return callers_of_ops(model) if is_missing else []

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from projects.deformable_detr.launcher import run_tool
+from projects.deformable_detr.registry import MODELS, SCOPE
+
+CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 
 
 @pytest.fixture
@@ -22,6 +26,15 @@ def small_run(shapes_root, monkeypatch):
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    """Weights of the untrained model of tests/tiny_ddetr.py; its scores are about 0.01."""
+    model = MODELS.build(dict(Config.fromfile(CONFIG).model, _scope_=SCOPE))
+    model.init_weights()
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "epoch_1.pth")
+    return tmp_path / "epoch_1.pth"
 
 
 @pytest.fixture

@@ -23,15 +23,6 @@ pytestmark = pytest.mark.usefixtures("small_run")
 
 
 @pytest.fixture
-def checkpoint(tmp_path) -> Path:
-    """An untrained model's weights; its scores are about 0.01."""
-    model = MODELS.build(dict(Config.fromfile(CONFIG).model, _scope_=SCOPE))
-    model.init_weights()
-    torch.save({"state_dict": model.state_dict()}, tmp_path / "epoch_1.pth")
-    return tmp_path / "epoch_1.pth"
-
-
-@pytest.fixture
 def infer(tmp_path, checkpoint):
     """Runs the tool on the CPU and returns what it has written in its predictions.json, if anything."""
 

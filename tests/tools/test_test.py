@@ -3,10 +3,6 @@ import runpy
 from pathlib import Path
 
 import pytest
-import torch
-from mmengine.config import Config
-
-from projects.deformable_detr.registry import MODELS, SCOPE
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "tests" / "tiny_ddetr.py"
@@ -14,15 +10,6 @@ main = runpy.run_path(str(REPO / "tools" / "test.py"))["main"]
 
 
 pytestmark = pytest.mark.usefixtures("small_run")
-
-
-@pytest.fixture
-def checkpoint(tmp_path) -> Path:
-    """An untrained model's weights."""
-    model = MODELS.build(dict(Config.fromfile(CONFIG).model, _scope_=SCOPE))
-    model.init_weights()
-    torch.save({"state_dict": model.state_dict()}, tmp_path / "epoch_1.pth")
-    return tmp_path / "epoch_1.pth"
 
 
 def test_prints_the_table_and_saves_predictions_and_pictures(tmp_path, checkpoint, capfd):

@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
+from projects.deformable_detr.mmcv_ops import callers_of_ops
 from projects.deformable_detr.registry import MODELS
 
 # Parameters in millions and FLOPs in 10^9: the official code's README.
@@ -66,12 +67,11 @@ def main(argv: list[str] | None = None) -> None:
         images = f"{args.shape[0]} x {args.shape[-1]}"
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model).eval()
-    for name, module in model.named_modules():
-        if type(module).__module__.startswith("mmcv.ops."):
-            raise InputError(
-                f"{name} is a {type(module).__name__}, whose compiled op cannot be counted; to count a "
-                "plain convolution in its place add --cfg-options model.backbone.dcn=None"
-            )
+    for name, module in callers_of_ops(model):
+        raise InputError(
+            f"{name} is a {type(module).__name__}, whose compiled op cannot be counted; to count a "
+            "plain convolution in its place add --cfg-options model.backbone.dcn=None"
+        )
     print(f"{args.config}, {images}")
     print(table(count_parameters(model), count_mean(model, shapes), Path(args.config).stem))
 

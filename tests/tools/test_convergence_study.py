@@ -12,7 +12,8 @@ from tools.analysis_tools.convergence_study import CONFIGS, main
 
 
 def run(row: str, seed: int, ap: list[float], memory: float = 100.0) -> Run:
-    return Run(row, seed, dict(AP=ap, AP_S=[x / 2 for x in ap]), 3.0 + seed, memory)
+    epochs = [10 * (i + 1) if row == "detr_long" else i + 1 for i in range(len(ap))]
+    return Run(row, seed, epochs, dict(AP=ap, AP_S=[x / 2 for x in ap]), 3.0 + seed, memory)
 
 
 def test_epochs_are_counted_until_the_mean_reaches_detrs_last():
@@ -42,6 +43,17 @@ def test_epochs_are_counted_until_the_mean_reaches_detrs_last():
     assert table["refine"]["epochs_to_half"] == 3
     assert "| detr | 3 | – | 0.200 | 0.200 | 0.100 | 3.5 | 120 |" in markdown(table)
     assert "| two stage | – | – |" in markdown(table)
+
+
+def test_the_long_detr_is_the_goal_where_there_is_one():
+    table = summarise(
+        [
+            run("detr", 0, [0.0, 0.1]),
+            run("detr_long", 0, [0.1, 0.3]),
+            run("refine", 0, [0.2, 0.4]),
+        ]
+    )
+    assert [cells["epochs"] for cells in table.values()] == [None, 20, 2]
 
 
 @pytest.mark.parametrize("baseline", [[run("detr", 0, [0.0, 0.0])], []])
@@ -107,5 +119,7 @@ def test_commands_can_be_looked_at(tmp_path, capsys):
     main(["--dry-run", "--out", str(tmp_path / "study"), "--epochs", "7"])
     commands = capsys.readouterr().out.splitlines()
     assert len(commands) == 2 * len(CONFIGS)
-    assert all("train_cfg.max_epochs=7" in command for command in commands)
+    long = [command for command in commands if "train_cfg.max_epochs=70" in command]
+    assert len(long) == 2 and all("detr_long" in command for command in long)
+    assert all("train_cfg.max_epochs=7 " in command for command in commands if command not in long)
     assert "randomness.seed=1" in commands[-1] and not (tmp_path / "study").exists()

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 
 from tools.analysis_tools.analyze_logs import read_log
 
-BASELINE = "detr"
+BASELINES = ("detr_long", "detr")  # the first that a study has is what the others are compared with
 METRICS = {"AP": "bbox_mAP", "AP_S": "bbox_mAP_s"}
 
 
@@ -23,9 +23,10 @@ class Run:
     """One training.
 
     Attributes:
-        row: name of the variant; `BASELINE` is what the others are compared with.
+        row: name of the variant.
         seed: of weights, shuffling and augmentation.
-        curves: for each of `METRICS` its value after each epoch, in [0, 1].
+        epochs: those after which it was validated, rising.
+        curves: for each of `METRICS` its value after each of ``epochs``, in [0, 1].
         seconds_per_epoch: of training, validation apart, at the pace of the fastest line of the log: other
             work on the machine can only make it slower.
         memory_mb: the most that the GPU had allocated; without one, the largest resident set of the process.
@@ -33,6 +34,7 @@ class Run:
 
     row: str
     seed: int
+    epochs: list[int]
     curves: dict[str, list[float]]
     seconds_per_epoch: float
     memory_mb: float
@@ -51,12 +53,10 @@ def read_run(row: str, seed: int, folder: Path, max_rss_mb: float) -> Run:
             iterations_per_epoch = iteration / epoch
         times += [seconds for _, seconds in log.get("time", [])]
         memory += [megabytes for _, megabytes in log.get("memory", [])]
-    curves = {
-        name: [values[epoch] for epoch in sorted(values)] for name, values in by_epoch.items()
-    }
-    return Run(
-        row, seed, curves, min(times) * iterations_per_epoch, max(memory, default=max_rss_mb)
-    )
+    epochs = sorted(by_epoch["AP"])
+    curves = {name: [values[epoch] for epoch in epochs] for name, values in by_epoch.items()}
+    seconds_per_epoch = min(times) * iterations_per_epoch
+    return Run(row, seed, epochs, curves, seconds_per_epoch, max(memory, default=max_rss_mb))
 
 
 def summarise(runs: list[Run]) -> dict[str, dict[str, float | None]]:
@@ -64,32 +64,33 @@ def summarise(runs: list[Run]) -> dict[str, dict[str, float | None]]:
 
     Returns:
         By row: ``AP`` and ``AP_S`` after the last epoch, ``AP_spread`` (largest minus smallest of the seeds),
-        ``epochs`` (the first after which the mean AP is at least the last of DETR's; None if there is none,
-        and where DETR has learnt nothing, so that there is nothing to reach), ``epochs_to_half`` (the same
-        with half of the best row's last AP as the goal), ``seconds_per_epoch``, ``memory_mb``.
+        ``epochs`` (the first after which the mean AP is at least the last of `BASELINES`'s; None if there is
+        none, and where DETR has learnt nothing, so that there is nothing to reach), ``epochs_to_half`` (the
+        same with half of the best row's last AP as the goal), ``seconds_per_epoch``, ``memory_mb``.
     """
     curves = {row: mean_curve(runs, row, "AP") for row in rows(runs)}
-    detrs_last = curves.get(BASELINE, [0.0])[-1]
+    detrs_last = next((curves[row][-1] for row in BASELINES if row in curves), 0.0)
     half_of_best = max(curve[-1] for curve in curves.values()) / 2
     table = {}
     for row in curves:
         of_row = [run for run in runs if run.row == row]
         final = [run.curves["AP"][-1] for run in of_row]
+        curve = dict(zip(of_row[0].epochs, curves[row], strict=True))
         table[row] = dict(
             AP=curves[row][-1],
             AP_spread=max(final) - min(final),
             AP_S=mean_curve(runs, row, "AP_S")[-1],
-            epochs=epochs_to(detrs_last, curves[row]),
-            epochs_to_half=epochs_to(half_of_best, curves[row]),
+            epochs=epochs_to(detrs_last, curve),
+            epochs_to_half=epochs_to(half_of_best, curve),
             seconds_per_epoch=mean(run.seconds_per_epoch for run in of_row),
             memory_mb=max(run.memory_mb for run in of_row),
         )
     return table
 
 
-def epochs_to(goal: float, curve: list[float]) -> int | None:
-    """After how many epochs ``curve`` is at least ``goal``; None for never, and for a goal of nothing."""
-    return next((epoch for epoch, ap in enumerate(curve, 1) if ap >= goal > 0), None)
+def epochs_to(goal: float, curve: dict[int, float]) -> int | None:
+    """After which epoch ``curve`` is at least ``goal``; None for never, and for a goal of nothing."""
+    return next((epoch for epoch, ap in curve.items() if ap >= goal > 0), None)
 
 
 def rows(runs: list[Run]) -> list[str]:
@@ -98,7 +99,7 @@ def rows(runs: list[Run]) -> list[str]:
 
 
 def mean_curve(runs: list[Run], row: str, metric: str) -> list[float]:
-    """Mean over the seeds, by epoch."""
+    """Mean over the seeds, after each of the row's epochs."""
     curves = [run.curves[metric] for run in runs if run.row == row]
     return [mean(values) for values in zip(*curves, strict=True)]
 
@@ -112,8 +113,8 @@ def write_results(out: Path, runs: list[Run]) -> None:
         writer = csv.writer(file)
         writer.writerow(["row", "seed", "epoch", *METRICS])
         for run in runs:
-            for epoch, values in enumerate(zip(*run.curves.values(), strict=True), 1):
-                writer.writerow([run.row, run.seed, epoch, *values])
+            for values in zip(run.epochs, *run.curves.values(), strict=True):
+                writer.writerow([run.row, run.seed, *values])
     text = markdown(table)
     (out / "table.md").write_text(text)
     plot(runs, out / "convergence.png")
@@ -141,15 +142,15 @@ def plot(runs: list[Run], path: Path) -> None:
     figure, axes = plt.subplots(1, len(METRICS), figsize=(10, 4), layout="constrained", sharey=True)
     for ax, metric in zip(axes, METRICS, strict=True):
         for row in rows(runs):
+            of_row = [run for run in runs if run.row == row]
             curve = mean_curve(runs, row, metric)
-            epochs = range(1, len(curve) + 1)
-            (line,) = ax.plot(epochs, curve, label=row.replace("_", " "))
-            for run in runs:
-                if run.row == row:
-                    ax.plot(
-                        epochs, run.curves[metric], color=line.get_color(), alpha=0.3, linewidth=1
-                    )
-        ax.set(xlabel="epoch", ylabel=metric)
+            (line,) = ax.plot(of_row[0].epochs, curve, label=row.replace("_", " "))
+            pale = dict(color=line.get_color(), alpha=0.3, linewidth=1)
+            for run in of_row:
+                ax.plot(run.epochs, run.curves[metric], **pale)
+        # One row may be trained ten times as long as the others.
+        ax.set(xlabel="epoch", ylabel=metric, xscale="log")
+        ax.xaxis.set_major_formatter("{x:g}")
         ax.grid(alpha=0.3)
     axes[0].legend()
     figure.savefig(path, dpi=120)

@@ -20,17 +20,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.launcher import run_tool
-from tools.analysis_tools.convergence_results import BASELINE, Run, read_run, write_results
+from tools.analysis_tools.convergence_results import Run, read_run, write_results
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIGS = {
-    BASELINE: "detr_r18_shapes",
+    "detr": "detr_r18_shapes",
+    "detr_long": "detr_r18_shapes",
     "single_scale": "ddetr_r18_shapes_single_scale",
     "multi_scale": "ddetr_r18_shapes_multi_scale",
     "refine": "ddetr_r18_shapes_refine",
     "two_stage": "ddetr_r18_shapes",
     "encoder_only": "ddetr_r18_shapes_encoder_only",
 }
+
+TIMES_AS_LONG = {"detr_long": 10}  # as the paper trains DETR for 500 epochs and the others for 50
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -45,7 +48,9 @@ def main(argv: list[str] | None = None) -> None:
         help=f"which of {', '.join(CONFIGS)}",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="a run for each")
-    parser.add_argument("--epochs", type=int, default=16, help="length of the schedule")
+    parser.add_argument(
+        "--epochs", type=int, default=16, help="of a row; DETR's long one has ten times as many"
+    )
     parser.add_argument("--data-root", default="data/shapes/", help="of tools/draw_shapes.py")
     parser.add_argument("--train-images", type=int, help="train on the first ones alone")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/convergence"), help="folder")
@@ -64,12 +69,12 @@ def main(argv: list[str] | None = None) -> None:
     wanted = [(row, seed) for seed in args.seeds for row in args.rows]
     if args.dry_run:
         for row, seed in wanted:
-            print(shlex.join(map(str, train_command(args.out, row, seed, options))))
+            print(shlex.join(map(str, train_command(args.out, row, seed, args.epochs, options))))
         return
-    claim_folder(args.out, options)
+    claim_folder(args.out, [f"--epochs={args.epochs}", *options])
 
     def run(row_and_seed: tuple[str, int]) -> Run:
-        return train(args.out, *row_and_seed, options, one_thread=args.jobs > 1)
+        return train(args.out, *row_and_seed, args.epochs, options, one_thread=args.jobs > 1)
 
     runs = []
     with ThreadPool(args.jobs) as pool:
@@ -89,9 +94,6 @@ def study_options(args: Namespace) -> list[str]:
     """The ``--cfg-options`` that all runs of a study share."""
     options = [
         f"data_root={args.data_root}",
-        f"train_cfg.max_epochs={args.epochs}",
-        "train_cfg.val_interval=1",
-        f"param_scheduler.1.T_max={args.epochs}",
         "default_hooks.logger.ignore_last=False",
         "default_hooks.checkpoint.max_keep_ckpts=1",
         "default_hooks.checkpoint.save_best=None",
@@ -117,12 +119,21 @@ def claim_folder(out: Path, options: list[str]) -> None:
     note.write_text(json.dumps(options))
 
 
-def train_command(out: Path, row: str, seed: int, options: list[str]) -> list[str | Path]:
+def train_command(
+    out: Path, row: str, seed: int, epochs: int, options: list[str]
+) -> list[str | Path]:
     """How tools/train.py is called; with ``--resume``, so that an interrupted run goes on."""
     config = REPO / "configs" / f"{CONFIGS[row]}.py"
-    command = [sys.executable, REPO / "tools" / "train.py", config, "--resume"]
-    command += ["--work-dir", run_folder(out, row, seed)]
-    return [*command, "--cfg-options", f"randomness.seed={seed}", *options]
+    times = TIMES_AS_LONG.get(row, 1)
+    return [
+        *(sys.executable, REPO / "tools" / "train.py", config, "--resume"),
+        *("--work-dir", run_folder(out, row, seed)),
+        *("--cfg-options", f"randomness.seed={seed}"),
+        f"train_cfg.max_epochs={times * epochs}",
+        f"train_cfg.val_interval={times}",
+        f"param_scheduler.1.T_max={times * epochs}",
+        *options,
+    ]
 
 
 def run_folder(out: Path, row: str, seed: int) -> Path:
@@ -130,7 +141,7 @@ def run_folder(out: Path, row: str, seed: int) -> Path:
     return out / f"{row}_seed{seed}"
 
 
-def train(out: Path, row: str, seed: int, options: list[str], one_thread: bool) -> Run:
+def train(out: Path, row: str, seed: int, epochs: int, options: list[str], one_thread: bool) -> Run:
     """Train one run unless it has finished, and read its logs.
 
     Raises:
@@ -143,7 +154,7 @@ def train(out: Path, row: str, seed: int, options: list[str], one_thread: bool) 
         env = {**os.environ, "OMP_NUM_THREADS": "1"} if one_thread else None
         printed = folder / "train.log"
         with printed.open("a") as log:
-            command = train_command(out, row, seed, options)
+            command = train_command(out, row, seed, epochs, options)
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -1,7 +1,10 @@
 """The backbone's names, sizes and settings."""
 
 import runpy
+import sys
+from collections import OrderedDict
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -10,7 +13,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from projects.dat.backbone import DAT
+from projects.dat.pretrained import load_official
 from projects.dat.stage import LayerScale
+from projects.deformable_detr.checkpoint import read_torch_file
 from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.registry import MODELS
 
@@ -120,6 +125,26 @@ def test_official_checkpoint_loads(tmp_path, key):
     assert all(name.startswith("norms.") for name in result.missing_keys)
 
 
+def test_training_state_of_the_official_code_is_read_without_yacs(tmp_path, monkeypatch):
+    """Its save_checkpoint writes a frozen ``CfgNode`` beside the weights: a dict with attributes."""
+    node = type("CfgNode", (dict,), dict(__module__="yacs.config"))
+    config = node(MODEL=node(NAME="dat_tiny"), DROP=[0.1, (2, 3)])
+    config.__dict__.update(__immutable__=True, __deprecated_keys__={"OLD"})
+    weights = {"patch_proj.0.bias": torch.randn(8)}
+    path = tmp_path / "dat.pth"
+    with monkeypatch.context() as patch:
+        modules = {"yacs": ModuleType("yacs"), "yacs.config": ModuleType("yacs.config")}
+        modules["yacs.config"].CfgNode = node
+        for name, module in modules.items():
+            patch.setitem(sys.modules, name, module)
+        torch.save({"model": weights, "config": config, "epoch": 299}, path)
+    loaded = load_official(f"dat://{path}")
+    assert loaded.keys() == {"state_dict"}
+    assert torch.equal(loaded["state_dict"]["patch_proj.0.bias"], weights["patch_proj.0.bias"])
+    settings = read_torch_file(path)["config"]
+    assert settings == config and type(settings) is OrderedDict
+
+
 def test_file_that_is_not_official_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "ours.pth")
     model = DAT(**TINY, init_cfg=dict(type="Pretrained", checkpoint=f"dat://{tmp_path}/ours.pth"))
@@ -137,7 +162,7 @@ def test_file_that_is_not_official_is_refused(tmp_path):
 def test_sizes_are_the_papers(kwargs, millions, flops):
     """Paper, table 2, at 224 x 224, with the classifier in the parameters: 29, 50 and 88 M.
 
-    28.3 M is what the paper rounds up, as that of Swin gives 29 M for Swin-T, which has 28.3 M too.
+    The names and shapes of DAT-T are the official code's, so 28.3 M is what the paper gives as 29.
     """
     formulas = runpy.run_path(str(REPO / "tools/analysis_tools/get_flops.py"))["op_formulas"]()
     counter = FlopCounterMode(display=False, custom_mapping=formulas)

@@ -13,7 +13,9 @@ from .norm import ChannelNorm
 from .position_bias import cell_centres, fixed_bias, relative_bias, resize_table
 
 POSITION_BIASES = (None, "relative", "fixed", "conv")
-MAX_BIAS_ELEMENTS = 2**26  # 256 MiB in float32; images of 224 pixels stay below it in batches of 145
+MAX_BIAS_ELEMENTS = (
+    2**26
+)  # 256 MiB in float32; images of 224 pixels stay below it in batches of 145
 
 
 class SharedPoints(NamedTuple):
@@ -215,5 +217,5 @@ class DeformableAttention(nn.Module):
 
 
 def _in_cells(points: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where ``grid_sample`` takes x, y in [-1, 1] from, in cells: its corners are the outer cells' middles."""
+    """Where ``grid_sample`` finds x, y in [-1, 1], in cells: its corners are the middles of corner cells."""
     return (points + 1) / 2 * (points.new_tensor(size).flip(0) - 1) + 0.5

@@ -205,9 +205,13 @@ def test_frozen_stages_neither_learn_nor_drop(frozen_stages):
         assert stage.training == stage.drop_path[0].training == (i >= frozen_stages)
 
 
-def test_checkpointing_changes_no_gradient():
+@pytest.mark.parametrize("max_bias_elements", [None, 8])
+def test_checkpointing_changes_no_gradient(max_bias_elements):
     settings = dict(TINY, layer_scales=(0.5,) * 4, with_conv_mlp=(True, False, True, False))
-    plain, saving = DAT(**settings), DAT(**settings, with_cp=True)
+    plain, saving = (
+        DAT(**settings),
+        DAT(**settings, with_cp=True, max_bias_elements=max_bias_elements),
+    )
     saving.load_state_dict(plain.state_dict(), strict=True)
     image = torch.randn(1, 3, 40, 56)
     for model in (plain, saving):
@@ -255,6 +259,14 @@ def test_mixed_precision_keeps_points_exact():
 def test_contradictions_are_named(kwargs, message):
     with pytest.raises(InputError, match=message):
         DAT(**kwargs)
+
+
+def test_deformable_blocks_are_named_in_order():
+    model = DAT(**dict(TINY, stages=("LS", "D", "LDSD", "D"), patch_size=2, conv_patches=True))
+    names, attentions, cells = zip(*model.deformable_blocks(), strict=True)
+    assert names == ("stage 1, block 0", "stage 2, block 1", "stage 2, block 3", "stage 3, block 0")
+    assert attentions[2] is model.stages[2].attns[3]
+    assert cells == (4, 8, 8, 16)
 
 
 def test_registered_name_is_found():

@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     model = build_model(cfg)
     classes = None
     if args.initial:
-        args.stage = args.stage or "encoder"
+        args.stage, args.show = args.stage or "encoder", args.show or "points"
     else:
         meta = load_weights(model, args.checkpoint)
         classes = class_names(meta.get("dataset_meta") or meta)

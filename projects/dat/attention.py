@@ -13,9 +13,7 @@ from .norm import ChannelNorm
 from .position_bias import cell_centres, fixed_bias, relative_bias, resize_table
 
 POSITION_BIASES = (None, "relative", "fixed", "conv")
-MAX_BIAS_ELEMENTS = (
-    2**26
-)  # 256 MiB in float32; images of 224 pixels stay below it in batches of 145
+MAX_BIAS_ELEMENTS = 2**26  # 256 MiB in float32, as much as 145 images of 224 pixels need
 
 
 class SharedPoints(NamedTuple):

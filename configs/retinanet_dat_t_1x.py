@@ -1,4 +1,4 @@
-# mmdet's RetinaNet on DAT-T (Xia et al., CVPR 2022, table 3), trained as Swin Transformer is there:
+# mmdet's RetinaNet on DAT-T (Xia et al., CVPR 2022), trained as Swin Transformer is there:
 # 12 epochs, 8 processes x 2 images. Its NMS needs the full mmcv, see docs/model_zoo.md; for the weights of
 # the backbone see ddetr_dat_t_50e.py.
 _base_ = [

@@ -1,15 +1,36 @@
 """Deformable attention of DAT: all queries share keys and values sampled where the image says."""
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .norm import ChannelNorm
 from .position_bias import cell_centres, fixed_bias, relative_bias, resize_table
 
 POSITION_BIASES = (None, "relative", "fixed", "conv")
+MAX_BIAS_ELEMENTS = 2**26  # 256 MiB in float32, as much as 145 images of 224 pixels need
+
+
+class SharedPoints(NamedTuple):
+    """Where deformable attention samples, and how much some of the cells attend to each point.
+
+    A place is x, y in cells of the map: (0, 0) is its outer corner, (0.5, 0.5) the middle of the first cell.
+
+    Args:
+        grid: (num_points, 2), the regular grid that the points are moved from.
+        points: (bs, num_groups, num_points, 2).
+        weights: (bs, num_heads, number of cells, num_points), 1 in sum over the points; as many heads in a
+            row share a group's points as there are heads for each group.
+    """
+
+    grid: Tensor
+    points: Tensor
+    weights: Tensor
 
 
 class DeformableAttention(nn.Module):
@@ -33,6 +54,8 @@ class DeformableAttention(nn.Module):
         with_offset: False leaves the points on the grid.
         attn_drop_rate: dropout of the attention weights.
         drop_rate: dropout of the output.
+        max_bias_elements: the relative bias is made for no more pairs of query and point at once, and made
+            again in the backward pass; None: for all at once.
     """
 
     def __init__(
@@ -48,8 +71,10 @@ class DeformableAttention(nn.Module):
         with_offset: bool = True,
         attn_drop_rate: float = 0.0,
         drop_rate: float = 0.0,
+        max_bias_elements: int | None = MAX_BIAS_ELEMENTS,
     ) -> None:
         super().__init__()
+        self.max_bias_elements = max_bias_elements
         self.num_heads = num_heads
         self.num_groups = num_groups
         self.map_size = map_size
@@ -83,29 +108,66 @@ class DeformableAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(bs, channels, h, w) to the same shape."""
-        bs, channels, height, width = x.shape
         query = self.proj_q(x)
         points = self.points(query, dtype=x.dtype)
-        sampled = F.grid_sample(
-            x.reshape(bs * self.num_groups, -1, height, width),
-            points.flatten(0, 1),
-            align_corners=True,
-        ).reshape(bs, channels, *points.shape[2:4])
-        q, k, v = (
-            self._by_head(part) for part in (query, self.proj_k(sampled), self.proj_v(sampled))
-        )
-        bias = self._bias(points, (height, width))
-        out = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=None if bias is None else bias.to(q.dtype),
-            dropout_p=self.attn_drop_rate if self.training else 0.0,
-        )
+        out = self._attend(*self._project(x, query, points), points, tuple(x.shape[2:]))
         out = out.transpose(2, 3).reshape(x.shape)
         if self.position_bias == "conv":
             out = out + self.rpe_table(query)
         return self.proj_drop(self.proj_out(out))
+
+    @torch.no_grad()
+    def points_and_weights(self, x: Tensor, cells: Sequence[int]) -> SharedPoints:
+        """What `forward` samples and attends to, for inspection.
+
+        Args:
+            x: (bs, channels, h, w), as `forward` takes it.
+            cells: those that attend, numbered row by row.
+        """
+        query = self.proj_q(x)
+        points = self.points(query, dtype=x.dtype)
+        size = tuple(x.shape[2:])
+        q, k, _ = self._project(x, query, points)
+        logits = q[:, :, cells] @ k.transpose(2, 3) / q.shape[-1] ** 0.5
+        bias = self._bias(points, size, cells)
+        weights = (logits if bias is None else logits + bias).softmax(-1)
+        grid = cell_centres(*points.shape[2:4], like=points)
+        return SharedPoints(
+            _in_cells(grid, size).flatten(0, 1), _in_cells(points, size).flatten(2, 3), weights
+        )
+
+    def _project(self, x: Tensor, query: Tensor, points: Tensor) -> Sequence[Tensor]:
+        """Queries, keys and values, (bs, num_heads, number, head_dims)."""
+        sampled = F.grid_sample(
+            x.reshape(len(x) * self.num_groups, -1, *x.shape[2:]),
+            points.flatten(0, 1),
+            align_corners=True,
+        ).reshape(*x.shape[:2], *points.shape[2:4])
+        parts = (query, self.proj_k(sampled), self.proj_v(sampled))
+        return [part.flatten(2).unflatten(1, (self.num_heads, -1)).mT for part in parts]
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, points: Tensor, size: tuple) -> Tensor:
+        """The attention's output, shaped like ``q``; a part of the queries at a time if they are many."""
+
+        def attend(part: slice) -> Tensor:
+            bias = self._bias(points, size, part)
+            return F.scaled_dot_product_attention(
+                q[:, :, part],
+                k,
+                v,
+                attn_mask=None if bias is None else bias.to(q.dtype),
+                dropout_p=self.attn_drop_rate if self.training else 0.0,
+            )
+
+        step = q.shape[2]
+        if self.position_bias == "relative" and self.max_bias_elements:
+            step = max(1, self.max_bias_elements // k.shape[:3].numel())
+        parts = [slice(start, start + step) for start in range(0, q.shape[2], step)]
+        if len(parts) == 1:
+            return attend(parts[0])
+        if torch.is_grad_enabled():
+            return torch.cat([checkpoint(attend, part, use_reentrant=False) for part in parts], 2)
+        return torch.cat([attend(part) for part in parts], 2)
 
     def points(self, query: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Where keys and values are sampled.
@@ -132,17 +194,16 @@ class DeformableAttention(nn.Module):
             points = points + offset.tanh() * reach
         return points.unflatten(0, (-1, self.num_groups))
 
-    def _by_head(self, x: Tensor) -> Tensor:
-        """(bs, channels, h, w) to (bs, num_heads, h * w, head_dims)."""
-        return x.flatten(2).unflatten(1, (self.num_heads, -1)).transpose(2, 3)
-
-    def _bias(self, points: Tensor, size: tuple[int, int]) -> Tensor | None:
-        """Bias of the attention logits, broadcast to (bs, num_heads, h * w, number of points)."""
+    def _bias(
+        self, points: Tensor, size: tuple[int, int], cells: Sequence[int] | slice
+    ) -> Tensor | None:
+        """Bias of the logits, broadcast to (bs, num_heads, number of ``cells``, number of points)."""
         if self.position_bias == "relative":
-            queries = cell_centres(*size, like=points).flatten(0, 1)
+            queries = cell_centres(*size, like=points).flatten(0, 1)[cells]
             return relative_bias(self.rpe_table, queries, points.flatten(2, 3))
         if self.position_bias == "fixed":
-            return fixed_bias(self.rpe_table, self.map_size, size, tuple(points.shape[2:4]))[None]
+            bias = fixed_bias(self.rpe_table, self.map_size, size, tuple(points.shape[2:4]))
+            return bias[None, :, cells]
         return None
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
@@ -151,3 +212,8 @@ class DeformableAttention(nn.Module):
         if self.position_bias == "relative" and table is not None:
             state_dict[key] = resize_table(table, self.rpe_table.shape[-1])
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _in_cells(points: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where ``grid_sample`` finds x, y in [-1, 1], in cells: its corners are the middles of corner cells."""
+    return (points + 1) / 2 * (points.new_tensor(size).flip(0) - 1) + 0.5

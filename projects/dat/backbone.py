@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.registry import MODELS
 
-from .attention import POSITION_BIASES, DeformableAttention
+from .attention import MAX_BIAS_ELEMENTS, POSITION_BIASES, DeformableAttention
 from .mlp import MLP, ConvMLP
 from .norm import ChannelNorm
 from .patches import downsampling, patch_embedding
@@ -45,6 +45,7 @@ class DAT(BaseModule):
         conv_patches: overlapping convolutions between the stages, see `patch_embedding`.
         pretrain_img_size: side in pixels of the images that the tables of position biases are made for;
             other images are no less welcome.
+        max_bias_elements: bounds the memory of relative biases, see `DeformableAttention`.
         drop_rate, attn_drop_rate: dropout of features and of attention weights.
         drop_path_rate: how often the last residual branch is left out; less often, linearly, before.
         out_indices: the stages to return, from 0; each is normalised.
@@ -75,6 +76,7 @@ class DAT(BaseModule):
         patch_size: int = 4,
         conv_patches: bool = False,
         pretrain_img_size: int = 224,
+        max_bias_elements: int | None = MAX_BIAS_ELEMENTS,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -96,6 +98,7 @@ class DAT(BaseModule):
             layer_scales=layer_scales,
         )
         _check(embed_dims, stages, per_stage, out_indices)
+        self.patch_size = patch_size
         self.out_indices = out_indices
         self.frozen_stages = frozen_stages
         drops = dict(attn_drop_rate=attn_drop_rate, drop_rate=drop_rate)
@@ -119,6 +122,7 @@ class DAT(BaseModule):
                     offset_range_factor=offset_range_factors[i],
                     position_bias=position_biases[i],
                     with_offset=with_offsets[i],
+                    max_bias_elements=max_bias_elements,
                     **drops,
                 ),
             )
@@ -150,6 +154,15 @@ class DAT(BaseModule):
             if i in self.out_indices:
                 outs.append(self.norms[i](x).contiguous())
         return tuple(outs)
+
+    def deformable_blocks(self) -> list[tuple[str, DeformableAttention, int]]:
+        """Name of each block that is deformable, its attention, and the side of its cells in pixels."""
+        return [
+            (f"stage {i}, block {block}", attention, self.patch_size * 2**i)
+            for i, stage in enumerate(self.stages)
+            for block, attention in enumerate(stage.attns)
+            if isinstance(attention, DeformableAttention)
+        ]
 
     def train(self, mode: bool = True) -> "DAT":
         """Set the mode, but for frozen stages, which stay in evaluation mode."""

@@ -8,6 +8,7 @@ import argparse
 import pickle
 import re
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,11 +33,19 @@ def _statistic(owner: object, name: str) -> Callable:
     return getattr(HistoryBuffer, name)
 
 
+class _Settings:
+    """Stands in for yacs' ``CfgNode``, a dict of settings: becomes a plain dict, and yacs is not needed."""
+
+    def __new__(cls) -> OrderedDict:  # of a plain dict torch.load can't restore the attributes
+        return OrderedDict()
+
+
 def _allowed_globals() -> list:
-    """What mmengine's log history is made of, and what the official code keeps its arguments in."""
+    """What mmengine's log history is made of, and what official codes keep their arguments in."""
     rebuild = {"_reconstruct": np.empty(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
     return [
         argparse.Namespace,
+        (_Settings, "yacs.config.CfgNode"),
         HistoryBuffer,
         (_statistic, "builtins.getattr"),
         np.ndarray,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .attention import MSDeformAttn
 from .errors import InputError
 from .geometry import get_valid_ratios, padding_masks
-from .mmcv_ops import HOW_TO_GET_OPS, callers_of_missing_ops
+from .mmcv_ops import missing_ops
 from .registry import MODELS
 
 
@@ -125,13 +125,8 @@ class DeformableDETR(BaseDetector):
         Raises:
             InputError: one does; the message names it and says what to install.
         """
-        callers = callers_of_missing_ops(self)
-        if callers:
-            name, module = callers[0]
-            raise InputError(
-                f"model.{name} is a {type(module).__name__}, which needs a compiled op of mmcv "
-                f"(and so do {len(callers) - 1} more parts). {HOW_TO_GET_OPS}"
-            )
+        if reason := missing_ops(self):
+            raise InputError(reason)
 
     def init_weights(self) -> None:
         """Xavier for the transformer, then what each part says of itself (paper, section A.4)."""

@@ -25,6 +25,7 @@ from .class_check import check_num_classes, class_names
 from .coco_metric import check_finite
 from .errors import InputError
 from .launcher import parse_config
+from .mmcv_ops import missing_ops
 from .registry import DATASETS, MODELS, SCOPE, TRANSFORMS
 
 Image = str | Path | np.ndarray
@@ -49,12 +50,15 @@ def init_detector(
         it names none; ``cfg`` and ``test_pipeline`` are what `inference_detector` reads.
 
     Raises:
-        InputError: config or checkpoint can't be read, they do not fit, or there is no such device.
+        InputError: config or checkpoint can't be read, they do not fit, there is no such device, or the
+            detector needs an op of mmcv that is not installed.
     """
     device = _device(device)
     cfg = parse_config(Namespace(config=str(config), cfg_options=cfg_options or {}))
     init_default_scope(cfg.get("default_scope") or SCOPE)
     detector = MODELS.build(cfg.model)
+    if reason := missing_ops(detector):
+        raise InputError(f"{config}: {reason}")
     detector.cfg, detector.test_pipeline = cfg, _test_pipeline(cfg)
 
     contents = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")

@@ -14,6 +14,8 @@ from mmengine.runner import Runner
 
 from .config_check import check_config
 from .errors import InputError
+from .mmcv_ops import missing_ops
+from .run_state import bare_model
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
@@ -152,14 +154,20 @@ def build_runner(cfg: Config, local_rank: int = 0) -> Runner:
     """Build the Runner, after joining the other processes where a launcher has started several.
 
     Raises:
-        InputError: The launcher is not the one that has started this process, or it needs GPUs.
+        InputError: The launcher is not the one that has started this process, or it needs GPUs; or the model
+            needs an op of mmcv that is not installed.
     """
     os.environ.setdefault("LOCAL_RANK", str(local_rank))
     if cfg.launcher == "pytorch" and "RANK" not in os.environ:
         raise InputError("--launcher pytorch wants torchrun: start it with tools/dist_train.sh")
     if cfg.launcher != "none" and not torch.cuda.is_available():
         _join_on_cpu(cfg)
-    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    if "runner_type" in cfg:
+        return RUNNERS.build(cfg)
+    runner = Runner.from_cfg(cfg)
+    if reason := missing_ops(bare_model(runner)):
+        raise InputError(f"{cfg.filename}: {reason}")
+    return runner
 
 
 def _join_on_cpu(cfg: Config) -> None:

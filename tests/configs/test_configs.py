@@ -119,7 +119,7 @@ def test_config_predicts(built):
     ],
 )
 def test_mmdets_detector_runs_on_dat(name, millions, strides):
-    """Up to the ops of a full mmcv. Parameters: DAT, tables 3 and 4."""
+    """Up to the ops of a full mmcv; the number of parameters says that nothing is missing."""
     cfg = load_named(name)
     model = build(cfg)
     assert int(sum(p.numel() for p in model.parameters()) / 1e6 + 0.5) == millions

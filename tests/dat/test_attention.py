@@ -141,6 +141,56 @@ def test_is_attention_to_sampled_points(kwargs, size):
 
 
 @pytest.mark.parametrize("position_bias", [None, "relative", "fixed", "conv"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_points_and_weights_are_those_of_the_output(position_bias, stride):
+    """What a cell sees, put together from the points and weights alone, is what forward makes of it."""
+    attention = build(position_bias=position_bias, stride=stride)
+    x = torch.randn(2, 8, 3, 5, dtype=torch.double)
+    cells = [0, 7, 14]
+    grid, points, weights = attention.points_and_weights(x, cells)
+    assert grid.shape == points.shape[2:] and weights.shape == (2, 4, 3, len(grid))
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4, 3, dtype=torch.double))
+    sampled = torch.stack(
+        [
+            torch.stack([bilinear(part, y - 0.5, x - 0.5) for x, y in places.tolist()], -1)
+            for image, groups in zip(x, points, strict=True)
+            for part, places in zip(image.split(4), groups, strict=True)
+        ]
+    ).view(2, 8, len(grid), 1)
+    values = attention.proj_v(sampled).view(2, 4, 2, -1)  # of each head
+    mixed = torch.einsum("bhqp,bhcp->bhcq", weights, values).reshape(2, 8, 3, 1)
+    if position_bias == "conv":
+        mixed = mixed + attention.rpe_table(attention.proj_q(x)).flatten(2)[:, :, cells, None]
+    expected = attention(x).flatten(2)[:, :, cells]
+    torch.testing.assert_close(attention.proj_out(mixed)[..., 0], expected)
+
+
+def test_grid_is_where_points_are_that_do_not_move():
+    x = torch.randn(1, 8, 3, 5, dtype=torch.double)
+    grid, points, _ = build(with_offset=False).points_and_weights(x, [])
+    assert torch.equal(points, grid.expand_as(points))
+    # Cell centres as grid_sample stretches them, whose -1 and 1 are the centres of the outer cells.
+    assert grid[:5, 0].tolist() == pytest.approx([0.9, 1.7, 2.5, 3.3, 4.1])
+    assert grid[::5, 1].tolist() == pytest.approx([5 / 6, 1.5, 13 / 6])
+
+
+@pytest.mark.parametrize("max_bias_elements", [1, 2 * 4 * 15 * 4, 2 * 4 * 15 * 15, None])
+def test_parts_of_the_queries_give_what_all_give(max_bias_elements):
+    """One query at a time, four, all: outputs and gradients are the same."""
+    whole, parts = build(), build(max_bias_elements=max_bias_elements)
+    x = torch.randn(2, 8, 3, 5, dtype=torch.double)
+    results = []
+    for attention in (whole, parts):
+        inputs = x.clone().requires_grad_()
+        out = attention(inputs)
+        out.square().sum().backward()
+        results.append((out, inputs.grad, *(p.grad for p in attention.parameters())))
+    torch.testing.assert_close(results[1], results[0])
+    with torch.no_grad():
+        torch.testing.assert_close(parts(x), whole(x))
+
+
+@pytest.mark.parametrize("position_bias", [None, "relative", "fixed", "conv"])
 def test_gradients_are_those_of_finite_differences(position_bias):
     attention = build(position_bias=position_bias, stride=2, num_heads=2)
     x = torch.randn(1, 8, 4, 3, dtype=torch.double, requires_grad=True)

@@ -1,7 +1,10 @@
 """The backbone's names, sizes and settings."""
 
 import runpy
+import sys
+from collections import OrderedDict
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -10,7 +13,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from projects.dat.backbone import DAT
+from projects.dat.pretrained import load_official
 from projects.dat.stage import LayerScale
+from projects.deformable_detr.checkpoint import read_torch_file
 from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.registry import MODELS
 
@@ -120,6 +125,26 @@ def test_official_checkpoint_loads(tmp_path, key):
     assert all(name.startswith("norms.") for name in result.missing_keys)
 
 
+def test_training_state_of_the_official_code_is_read_without_yacs(tmp_path, monkeypatch):
+    """Its save_checkpoint writes a frozen ``CfgNode`` beside the weights: a dict with attributes."""
+    node = type("CfgNode", (dict,), dict(__module__="yacs.config"))
+    config = node(MODEL=node(NAME="dat_tiny"), DROP=[0.1, (2, 3)])
+    config.__dict__.update(__immutable__=True, __deprecated_keys__={"OLD"})
+    weights = {"patch_proj.0.bias": torch.randn(8)}
+    path = tmp_path / "dat.pth"
+    with monkeypatch.context() as patch:
+        modules = {"yacs": ModuleType("yacs"), "yacs.config": ModuleType("yacs.config")}
+        modules["yacs.config"].CfgNode = node
+        for name, module in modules.items():
+            patch.setitem(sys.modules, name, module)
+        torch.save({"model": weights, "config": config, "epoch": 299}, path)
+    loaded = load_official(f"dat://{path}")
+    assert loaded.keys() == {"state_dict"}
+    assert torch.equal(loaded["state_dict"]["patch_proj.0.bias"], weights["patch_proj.0.bias"])
+    settings = read_torch_file(path)["config"]
+    assert settings == config and type(settings) is OrderedDict
+
+
 def test_file_that_is_not_official_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "ours.pth")
     model = DAT(**TINY, init_cfg=dict(type="Pretrained", checkpoint=f"dat://{tmp_path}/ours.pth"))
@@ -137,7 +162,7 @@ def test_file_that_is_not_official_is_refused(tmp_path):
 def test_sizes_are_the_papers(kwargs, millions, flops):
     """Paper, table 2, at 224 x 224, with the classifier in the parameters: 29, 50 and 88 M.
 
-    28.3 M is what the paper rounds up, as that of Swin gives 29 M for Swin-T, which has 28.3 M too.
+    The names and shapes of DAT-T are the official code's, so 28.3 M is what the paper gives as 29.
     """
     formulas = runpy.run_path(str(REPO / "tools/analysis_tools/get_flops.py"))["op_formulas"]()
     counter = FlopCounterMode(display=False, custom_mapping=formulas)
@@ -180,9 +205,13 @@ def test_frozen_stages_neither_learn_nor_drop(frozen_stages):
         assert stage.training == stage.drop_path[0].training == (i >= frozen_stages)
 
 
-def test_checkpointing_changes_no_gradient():
+@pytest.mark.parametrize("max_bias_elements", [None, 8])
+def test_checkpointing_changes_no_gradient(max_bias_elements):
     settings = dict(TINY, layer_scales=(0.5,) * 4, with_conv_mlp=(True, False, True, False))
-    plain, saving = DAT(**settings), DAT(**settings, with_cp=True)
+    plain, saving = (
+        DAT(**settings),
+        DAT(**settings, with_cp=True, max_bias_elements=max_bias_elements),
+    )
     saving.load_state_dict(plain.state_dict(), strict=True)
     image = torch.randn(1, 3, 40, 56)
     for model in (plain, saving):
@@ -230,6 +259,14 @@ def test_mixed_precision_keeps_points_exact():
 def test_contradictions_are_named(kwargs, message):
     with pytest.raises(InputError, match=message):
         DAT(**kwargs)
+
+
+def test_deformable_blocks_are_named_in_order():
+    model = DAT(**dict(TINY, stages=("LS", "D", "LDSD", "D"), patch_size=2, conv_patches=True))
+    names, attentions, cells = zip(*model.deformable_blocks(), strict=True)
+    assert names == ("stage 1, block 0", "stage 2, block 1", "stage 2, block 3", "stage 3, block 0")
+    assert attentions[2] is model.stages[2].attns[3]
+    assert cells == (4, 8, 8, 16)
 
 
 def test_registered_name_is_found():

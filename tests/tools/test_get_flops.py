@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ops import MSDeformAttn, _library
+from projects.dat.attention import DeformableAttention
 
 REPO = Path(__file__).resolve().parents[2]
 TOOLS = REPO / "tools" / "analysis_tools"
@@ -33,6 +34,32 @@ class OneStage(nn.Module):
         assert mode == "tensor" and samples[0].batch_input_shape == tuple(image.shape[-2:])
         x = self.conv(image * self.scale[:, None, None])
         return self.linear(x.permute(0, 2, 3, 1)), torch.ones(3, 3) @ torch.ones(3, 4)
+
+
+class Deformed(nn.Module):
+    """A detector that is nothing but DAT's deformable attention."""
+
+    def __init__(self, max_bias_elements: int | None):
+        super().__init__()
+        self.attention = DeformableAttention(
+            3, 3, 3, 4, kernel_size=5, max_bias_elements=max_bias_elements
+        )
+
+    def forward(self, image, samples: list[DetDataSample], mode: str):
+        return self.attention(image)
+
+
+@pytest.mark.parametrize("max_bias_elements", [None, 100])
+def test_deformable_attention_of_dat_is_counted_whole(max_bias_elements):
+    """Also where it is worked out a part of the queries at a time."""
+    cells, channels, heads, groups = 5 * 7, 3, 3, 3
+    projections = 4 * channels**2 * cells
+    offsets = channels * 5 * 5 * cells + groups * 2 * (channels // groups) * cells
+    sampling = 5 * channels * cells
+    bias = 5 * heads * cells**2
+    products = 2 * channels * cells**2
+    counted = get_flops["count_flops"](Deformed(max_bias_elements), (5, 7))
+    assert counted["attention"] == projections + offsets + sampling + bias + products
 
 
 def test_counts_are_those_by_hand():

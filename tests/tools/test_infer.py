@@ -72,6 +72,22 @@ def test_finds_what_the_test_finds(tmp_path, shapes_root, checkpoint, infer, cap
     assert "40 detections in 4 images" in capsys.readouterr().out
 
 
+def test_detr_detects_too(tmp_path, shapes_root):
+    """mmdet's DETR, whose head gives one class a query."""
+    config = CONFIG.with_name("tiny_detr.py")
+    model = MODELS.build(dict(Config.fromfile(config).model, _scope_=SCOPE))
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "detr.pth")
+    args = [shapes_root / "val", config, tmp_path / "detr.pth", "--out-dir", tmp_path / "out"]
+    main([*map(str, args), "--device=cpu", "--score-thr=0", "--batch-size=3"])
+    found = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert len(found["images"]) == 4 and len(found["annotations"]) == 4 * 10
+    for annotation in found["annotations"]:
+        x, y, w, h = annotation["bbox"]
+        assert 0 <= x <= x + w <= 64 + 1e-3 and 0 <= y <= y + h <= 64 + 1e-3
+        assert 0 <= annotation["score"] <= 1 and annotation["category_id"] in (1, 2, 3)
+    assert len(list((tmp_path / "out" / "vis").glob("*.png"))) == 4
+
+
 def test_a_video_becomes_a_video(tmp_path, shapes_root, infer):
     picture = np.full((64, 64, 3), (40, 90, 160), np.uint8)
     clip = tmp_path / "clip.mp4"

@@ -69,8 +69,8 @@ def main(argv: list[str] | None = None) -> None:
     model = MODELS.build(cfg.model).eval()
     for name, module in callers_of_ops(model):
         raise InputError(
-            f"{name} is a {type(module).__name__}, whose compiled op cannot be counted; to count a "
-            "plain convolution in its place add --cfg-options model.backbone.dcn=None"
+            f"{name} is a {type(module).__name__}, whose compiled op cannot be counted; where it is a "
+            "convolution of the backbone, --cfg-options model.backbone.dcn=None counts a plain one instead"
         )
     print(f"{args.config}, {images}")
     print(table(count_parameters(model), count_mean(model, shapes), Path(args.config).stem))

@@ -1,11 +1,14 @@
 """Show where the attention of DETR or Deformable DETR looks: sampling points, maps, and their sum.
 
+Of the backbone DAT: the points that its deformable attention moves, and what a cell gives to each of them.
+
 python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg --out points.png
 python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg --stage encoder --point 320 200
 python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg --show total --out heat.svg
+python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg --stage backbone --show offsets
 
 A query is named by its number, by the rank of its detection (by default 1, the best) or by a point in pixels
-of the image: in the decoder the detection whose centre is nearest, in the encoder the nearest cell.
+of the image: in the decoder the detection whose centre is nearest, elsewhere the nearest cell.
 """
 
 import sys
@@ -18,6 +21,11 @@ import torch
 from matplotlib.figure import Figure
 
 from projects.deformable_detr.class_check import class_names
+from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.inspection.backbone_pictures import (
+    picture_offsets,
+    picture_shared_points,
+)
 from projects.deformable_detr.inspection.figure import check_suffix, save
 from projects.deformable_detr.inspection.loading import build_model, load_weights, read_image
 from projects.deformable_detr.inspection.pictures import (
@@ -43,11 +51,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument(
         "--show",
-        choices=["points", "map", "total"],
-        help="sampling points of a query (default of Deformable DETR), its map over the image (default of "
-        "DETR), or the sum of all layers, heads and detections",
+        choices=["points", "map", "total", "offsets"],
+        help="sampling points of a query (default of deformable attention), its map over the image (default "
+        "of DETR), the sum of all layers, heads and detections, or how the backbone moves its points",
     )
-    parser.add_argument("--stage", choices=["encoder", "decoder"], default="decoder")
+    parser.add_argument(
+        "--stage",
+        choices=["encoder", "decoder", "backbone"],
+        help="by default the decoder, or the encoder of a model without one",
+    )
     parser.add_argument("--layer", help="a number from 0, last (default) or all: a sheet")
     parser.add_argument("--head", type=int, help="show this head alone, from 0")
     chosen = parser.add_mutually_exclusive_group()
@@ -63,8 +75,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--initial",
         action="store_true",
-        help="sampling points of the encoder as it is initialised, around the middle of the image unless "
-        "--query or --point says where; colours tell the heads",
+        help="the model as it is initialised, around the middle of the image unless --query or --point says "
+        "where: the encoder's points, colours tell the heads; with --stage backbone the backbone's",
     )
     add_cfg_options(parser)
     args = parser.parse_args(argv)
@@ -72,18 +84,39 @@ def main(argv: list[str] | None = None) -> None:
     check_suffix(args.out)
     cfg = parse_config(args)
     model = build_model(cfg)
+    classes = None
     if args.initial:
-        args.stage, args.show, classes = "encoder", "points", None
+        args.stage, args.show = args.stage or "encoder", args.show or "points"
     else:
         meta = load_weights(model, args.checkpoint)
         classes = class_names(meta.get("dataset_meta") or meta)
     view = View.of(model, read_image(cfg, args.image), classes)
-    save(picture(view, args), args.out)
+    args.stage = args.stage or ("decoder" if view.record.decoder else "encoder")
+    check_options(args)
+    drawn = picture_of_backbone if args.stage == "backbone" else picture
+    save(drawn(view, args), args.out)
     print(f"saved {args.out}")
 
 
+def check_options(args: Namespace) -> None:
+    """Options that make no sense together.
+
+    Raises:
+        InputError: there are such.
+    """
+    shown = {"backbone": ("points", "offsets")}.get(args.stage, ("points", "map", "total"))
+    if args.show and args.show not in shown:
+        raise InputError(f"--show {args.show}: of the {args.stage} there is {', '.join(shown)}")
+    if args.stage == "backbone" and args.query is not None:
+        raise InputError(
+            "--query: the backbone's maps differ in size; name a place with --point X Y"
+        )
+    if args.initial and (args.stage == "decoder" or args.show in ("map", "total")):
+        raise InputError("--initial shows the points of the encoder, or those of --stage backbone")
+
+
 def picture(view: View, args: Namespace) -> Figure:
-    """The picture that the arguments ask for."""
+    """The picture of encoder or decoder that the arguments ask for."""
     show = args.show or ("points" if view.has_points(args.stage) else "map")
     layers = view.layers(args.stage, args.layer or ("all" if show == "total" else "last"))
     heads = view.heads(args.stage, args.head)
@@ -96,14 +129,35 @@ def picture(view: View, args: Namespace) -> Figure:
     return picture_points(view, args.stage, layers, query, heads, by_head=args.initial)
 
 
+def picture_of_backbone(view: View, args: Namespace) -> Figure:
+    """The picture of the backbone that the arguments ask for."""
+    if args.show == "offsets":
+        return picture_offsets(view, view.layers("backbone", args.layer or "all"))
+    layers = view.layers("backbone", args.layer or "last")
+    if args.point or args.initial:
+        point = find_point(view, args)
+    else:
+        point = view.centre_of_rank(args.detection, args.score_thr)
+    print("backbone, at {:.0f} {:.0f}".format(*point.tolist()))
+    return picture_shared_points(view, layers, point, args.head)
+
+
 def find_query(view: View, args: Namespace) -> int:
     """The query that the arguments name."""
     if args.query is not None:
         return view.query_of_index(args.stage, args.query)
     if args.point or args.initial:
-        point = torch.tensor(args.point or view.frame.size) / (1 if args.point else 2)
-        return view.query_of_point(args.stage, point, args.score_thr, args.level)
+        return view.query_of_point(args.stage, find_point(view, args), args.score_thr, args.level)
     return view.query_of_rank(args.stage, args.detection, args.score_thr, args.level)
+
+
+def find_point(view: View, args: Namespace) -> torch.Tensor:
+    """The point that the arguments name, (2,), or the middle of the image."""
+    if not args.point:
+        return torch.tensor(view.frame.size) / 2
+    point = torch.tensor(args.point)
+    view.check_inside(point)
+    return point
 
 
 if __name__ == "__main__":

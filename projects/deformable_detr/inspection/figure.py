@@ -5,8 +5,10 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import torch
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -44,15 +46,15 @@ def new_sheet(image: np.ndarray, titles: Sequence[str]) -> tuple[Figure, list[Ax
 
 
 def draw_points(
-    ax: Axes, points: Tensor, colours: Tensor, levels: Tensor, cmap: Colormap, norm: Normalize
+    ax: Axes, points: Tensor, colours: Tensor, sizes: Tensor, cmap: Colormap, norm: Normalize
 ) -> Artist:
-    """Sampling points, the highest colour on top; the coarser its level, the larger the point.
+    """Sampling points, the highest colour on top.
 
     Args:
         ax: the panel.
         points: (n, 2).
         colours: (n,), what ``norm`` takes.
-        levels: (n,), from 0, the finest.
+        sizes: (n,), areas.
         cmap: the colours.
         norm: of the colours.
     """
@@ -62,7 +64,7 @@ def draw_points(
         x,
         y,
         c=colours[order].numpy(),
-        s=_point_size(levels[order].numpy()),
+        s=sizes[order].numpy(),
         cmap=cmap,
         norm=norm,
         edgecolors="black",
@@ -71,8 +73,18 @@ def draw_points(
     )
 
 
-def _point_size(level: np.ndarray | int) -> np.ndarray | int:
+def point_size(level: Tensor | int) -> Tensor | int:
+    """Area of a point on a level, from 0, the finest: the coarser, the larger."""
     return 26 + 14 * level
+
+
+def draw_moves(ax: Axes, grid: Tensor, points: Tensor, colour: str) -> None:
+    """Points (n, 2) and, in grey, where they are moved from."""
+    ax.add_collection(
+        LineCollection(torch.stack((grid, points), 1).numpy(), colors=colour, linewidths=1)
+    )
+    for (x, y), face, size in ((grid.numpy().T, "0.75", 9), (points.numpy().T, colour, 20)):
+        ax.scatter(x, y, s=size, color=face, edgecolors="black", linewidths=0.4, zorder=3)
 
 
 def draw_heat(ax: Axes, heat: Tensor, frame: ImageFrame, norm: Normalize) -> Artist:
@@ -143,7 +155,7 @@ def finish(
     if num_levels > 1:
         style = dict(marker="o", linestyle="", color="0.75", markeredgecolor="black")
         handles = [
-            Line2D([], [], markersize=_point_size(level) ** 0.5, label=f"level {level}", **style)
+            Line2D([], [], markersize=point_size(level) ** 0.5, label=f"level {level}", **style)
             for level in range(num_levels)
         ]
         figure.legend(

@@ -11,6 +11,8 @@ from torch import Tensor
 class ImageFrame(NamedTuple):
     """Maps units of the network's image, [0, 1] without padding, to pixels of the original image.
 
+    `of_input` has pixels of the network's image as units instead.
+
     Pixels are continuous: (0, 0) is the outer corner of the first pixel, (width, height) that of the last.
 
     Args:
@@ -37,6 +39,12 @@ class ImageFrame(NamedTuple):
         direction = meta.get("flip_direction") if meta.get("flip") else None
         flipped = direction in ("horizontal", "diagonal"), direction in ("vertical", "diagonal")
         return cls((w, h), (img_w / scale_x, img_h / scale_y), flipped)
+
+    @classmethod
+    def of_input(cls, sample: DetDataSample) -> "ImageFrame":
+        """As `of`, but a unit is a pixel of the network's input."""
+        frame, (h, w) = cls.of(sample), sample.img_shape[:2]
+        return frame._replace(unit=(frame.unit[0] / w, frame.unit[1] / h))
 
     def to_pixels(self, points: Tensor) -> Tensor:
         """Points (..., 2), x and y, from units to pixels of the original image."""

@@ -16,6 +16,7 @@ from .figure import (
     finish,
     head_colours,
     new_sheet,
+    point_size,
     weight_colours,
 )
 from .heat import attention_map
@@ -51,7 +52,7 @@ def picture_points(
         raise InputError("--show points: DETR's attention has no sampling points; say --show map")
     weights = torch.stack([attention.weights[0, query, heads] for attention in attentions])
     used = weights > 0
-    levels = torch.arange(weights.shape[2])[:, None].expand_as(weights)
+    sizes = point_size(torch.arange(weights.shape[2]))[:, None].expand_as(weights)
     if by_head:
         label, ticks = "head", heads
         colours = torch.tensor(heads)[:, None, None].expand_as(weights)
@@ -65,7 +66,7 @@ def picture_points(
     for i, (ax, layer) in enumerate(zip(axes, layers, strict=True)):
         points = view.frame.to_pixels(attentions[i].locations[0, query, heads])
         chosen = used[i]
-        artist = draw_points(ax, points[chosen], colours[i][chosen], levels[i][chosen], cmap, norm)
+        artist = draw_points(ax, points[chosen], colours[i][chosen], sizes[i][chosen], cmap, norm)
         _draw_query(view, ax, stage, layer, query)
     return finish(figure, artist, label, weights.shape[2], ticks)
 

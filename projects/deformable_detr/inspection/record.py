@@ -14,6 +14,7 @@ import ops
 from ..attention import LevelwiseDeformAttn
 from ..errors import InputError
 from ..geometry import encoder_reference_points, get_valid_ratios
+from .backbone import BackboneAttention, record_backbone
 
 _ATTENTION_OF = {"encoder": "self_attn", "decoder": "cross_attn"}
 
@@ -38,6 +39,11 @@ class SampledAttention:
     locations: Tensor
     reference_points: Tensor
 
+    @property
+    def num_heads(self) -> int:
+        """How many heads there are."""
+        return self.weights.shape[2]
+
 
 @dataclass
 class DenseAttention:
@@ -51,16 +57,25 @@ class DenseAttention:
     masks: list[Tensor]
     weights: Tensor
 
+    @property
+    def num_heads(self) -> int:
+        """How many heads there are."""
+        return self.weights.shape[2]
+
 
 Attention = SampledAttention | DenseAttention
 
 
 @dataclass
 class Record:
-    """The attention of each layer: the encoder's self-attention, the decoder's cross-attention."""
+    """The attention of each layer: the encoder's self-attention, the decoder's cross-attention.
+
+    And that of the backbone's blocks, where those are deformable.
+    """
 
     encoder: list[Attention] = field(default_factory=list)
     decoder: list[Attention] = field(default_factory=list)
+    backbone: list[BackboneAttention] = field(default_factory=list)
 
 
 @contextmanager
@@ -78,6 +93,7 @@ def record_attention(model: nn.Module) -> Iterator[Record]:
     if isinstance(encoding := getattr(model, "positional_encoding", None), nn.Module):
         hook = encoding.register_forward_hook(lambda *call: shape.append(call[-1].shape[-2:]))
         handles.append(hook)
+    handles += record_backbone(model, record.backbone)
     for stage in _ATTENTION_OF:
         for attention in find_attentions(model, stage):
             if isinstance(attention, ops.MSDeformAttn):

@@ -21,6 +21,7 @@ class View:
     Args:
         image: the original image, (h, w, 3), RGB, uint8.
         frame: from units of the network's image to pixels of the original one.
+        input_frame: from pixels of the network's input to pixels of the original image.
         record: attention of each layer, of a batch of one.
         detections: of each decoder layer.
         classes: their names, if they are known.
@@ -28,6 +29,7 @@ class View:
 
     image: np.ndarray
     frame: ImageFrame
+    input_frame: ImageFrame
     record: Record
     detections: Detections
     classes: Sequence[str] | None
@@ -46,11 +48,11 @@ class View:
         """
         with record_attention(model) as record:
             (sample,), cls_scores, bbox_preds = predict(model, batch)
-        frame = ImageFrame.of(sample)
+        frame, input_frame = ImageFrame.of(sample), ImageFrame.of_input(sample)
         use_sigmoid = model.bbox_head.loss_cls.use_sigmoid
         detections = Detections.of_outputs(cls_scores, bbox_preds, use_sigmoid, frame)
         image = ImageOps.exif_transpose(Image.open(sample.img_path)).convert("RGB")
-        return cls(np.asarray(image), frame, record, detections, classes)
+        return cls(np.asarray(image), frame, input_frame, record, detections, classes)
 
     def layers(self, stage: str, layer: str) -> list[int]:
         """The layers that a user names: "all", "last" or a number from 0.
@@ -60,7 +62,8 @@ class View:
         """
         number = len(getattr(self.record, stage))
         if not number:
-            raise InputError(f"--stage {stage}: the model has no {stage}")
+            lacks = "deformable attention in its backbone" if stage == "backbone" else stage
+            raise InputError(f"--stage {stage}: the model has no {lacks}")
         if layer == "all":
             return list(range(number))
         if layer == "last":
@@ -71,17 +74,18 @@ class View:
             )
         return [int(layer)]
 
-    def heads(self, stage: str, head: int | None) -> list[int]:
-        """All heads, or the one that a user names.
+    def heads(self, stage: str, head: int | None, layer: int = 0) -> list[int]:
+        """All heads of a layer, or the one that a user names.
 
         Raises:
             InputError: there is no such head.
         """
-        number = getattr(self.record, stage)[0].weights.shape[2]
+        number = getattr(self.record, stage)[layer].num_heads
         if head is None:
             return list(range(number))
         if not 0 <= head < number:
-            raise InputError(f"--head {head}: the {stage} has the heads 0 to {number - 1}")
+            where = f" in layer {layer}" if stage == "backbone" else ""
+            raise InputError(f"--head {head}: the {stage} has the heads 0 to {number - 1}{where}")
         return [head]
 
     def has_points(self, stage: str) -> bool:
@@ -108,10 +112,9 @@ class View:
         Raises:
             InputError: there are fewer detections, or no such level.
         """
-        query = at_rank(self.detections.ranked(score_thr), rank)
         if stage == "decoder":
-            return query
-        return self._nearest_cell(self.detections.centres()[query], level)
+            return at_rank(self.detections.ranked(score_thr), rank)
+        return self._nearest_cell(self.centre_of_rank(rank, score_thr), level)
 
     def query_of_point(self, stage: str, point: Tensor, score_thr: float, level: int) -> int:
         """The cell, or the query whose detected box has its centre, nearest to a point.
@@ -125,15 +128,31 @@ class View:
         Raises:
             InputError: the point lies outside the image, nothing is detected, or there is no such level.
         """
-        if not self.frame.contains(*point.tolist()):
-            w, h = self.frame.size
-            x, y = point.tolist()
-            raise InputError(f"--point {x:g} {y:g} lies outside the image, which is {w} x {h}")
+        self.check_inside(point)
         if stage == "encoder":
             return self._nearest_cell(point, level)
         queries = self.detections.ranked(score_thr)
         distances = (self.detections.centres()[queries] - point).norm(dim=-1)
         return int(queries[distances.argmin()])
+
+    def check_inside(self, point: Tensor) -> None:
+        """A point that a user names, (2,), x and y in pixels, lies in the original image.
+
+        Raises:
+            InputError: it does not.
+        """
+        if not self.frame.contains(*point.tolist()):
+            w, h = self.frame.size
+            x, y = point.tolist()
+            raise InputError(f"--point {x:g} {y:g} lies outside the image, which is {w} x {h}")
+
+    def centre_of_rank(self, rank: int, score_thr: float) -> Tensor:
+        """The centre of a detection's box, (2,), in pixels of the original image; the best is 1.
+
+        Raises:
+            InputError: there are fewer detections.
+        """
+        return self.detections.centres()[at_rank(self.detections.ranked(score_thr), rank)]
 
     def _nearest_cell(self, point: Tensor, level: int) -> int:
         masks = self.record.encoder[0].masks

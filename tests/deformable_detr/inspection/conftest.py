@@ -16,17 +16,18 @@ VARIANTS = {
     "base": {},
     "refine": dict(with_box_refine=True),
     "two_stage": dict(with_box_refine=True, as_two_stage=True),
+    "encoder_only": dict(decoder=None),
     "levelwise": {"encoder.layer_cfg.self_attn_cfg": dict(type="LevelwiseDeformAttn")},
 }
 
 
 @pytest.fixture
 def build() -> Callable[..., tuple[Config, nn.Module]]:
-    """Config and model of tests/tiny_detr.py ("detr") or of a variant of tests/tiny_ddetr.py."""
+    """Config and model of tests/tiny_detr.py ("detr"), tiny_dat.py or a variant of tiny_ddetr.py."""
 
     def build(variant: str, side: int = 64) -> tuple[Config, nn.Module]:
-        name = "tiny_detr.py" if variant == "detr" else "tiny_ddetr.py"
-        cfg = Config.fromfile(TESTS / name)
+        name = variant if variant in ("detr", "dat") else "ddetr"
+        cfg = Config.fromfile(TESTS / f"tiny_{name}.py")
         if variant == "levelwise":
             attention = cfg.model.encoder.layer_cfg.self_attn_cfg
             attention.pop("num_levels")

@@ -2,9 +2,9 @@
 
     python tools/check_dataset.py CONFIG
 
-reads the annotation files that CONFIG names and opens every image, prints a report, and writes ``report.json``
-(every finding with all its ids) and ``statistics.png``. The exit status is 0 if a training can start, 1 if
-something would stop it or silently spoil it; the last line says so. Warnings do not count.
+reads the annotation files that CONFIG names and opens every image, prints a report, and writes
+``report.json`` (every finding with all its ids) and ``statistics.png``. The exit status is 0 if a training
+can start, 1 if something would stop it or silently spoil it; the last line says so. Warnings do not count.
 """
 
 import json

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from mmcv.image import rescale_size
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 from ..errors import InputError
@@ -72,12 +73,14 @@ class Source:
         Raises:
             InputError: a training would raise it.
         """
-        logging.disable(logging.WARNING)
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel(logging.ERROR)
         try:
             with redirect_stdout(io.StringIO()):
                 DATASETS.build({**self.cfg, "pipeline": []})
         finally:
-            logging.disable(logging.NOTSET)
+            logger.setLevel(level)
 
 
 def _is_loader(step: dict) -> bool:

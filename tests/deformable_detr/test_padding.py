@@ -149,7 +149,7 @@ def test_padding_reaches_near_cells_through_convolutions_and_all_through_the_nec
 
 
 def test_valid_cells_are_those_of_the_image_alone_where_the_strides_divide_the_batch():
-    """A level of stride s has ceil(side / s) valid cells; in a batch that s does not divide, it may differ."""
+    """A level of stride s has ceil(side / s) of them; where s does not divide the batch, maybe one more."""
     shapes = [(h, w) for h in range(20, 130, 7) for w in range(20, 130, 11)]
     strides = (8, 16, 32, 64)
 

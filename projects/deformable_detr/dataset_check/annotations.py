@@ -74,8 +74,8 @@ def _broken(section: str, key: str, names: list[str], scored: bool) -> Finding:
     return Finding(f"{section}_{key}", message, names, remedy, is_error=not only_for_the_metric)
 
 
-def objects(coco: dict, taken: Container) -> Iterator[tuple[dict, dict, str | None]]:
-    """Yield the annotations that a data set would look at, with their images and faults (see `box_fault`).
+def objects(coco: dict, taken: Container) -> Iterator[tuple[dict, dict]]:
+    """Yield the annotations that a data set would look at, with their images.
 
     Args:
         coco: the file, of whole entries.
@@ -85,14 +85,12 @@ def objects(coco: dict, taken: Container) -> Iterator[tuple[dict, dict, str | No
     for ann in coco["annotations"]:
         image = images.get(ann["image_id"])
         if image is not None and ann["category_id"] in taken and not ann.get("ignore", False):
-            yield ann, image, box_fault(ann, image["width"], image["height"])
+            yield ann, image
 
 
 def boxes_and_sizes(coco: dict, taken: Container) -> tuple[np.ndarray, np.ndarray]:
     """All boxes as they are in the file, (n, 4), and width and height of their images, (n, 2)."""
-    rows = [
-        (*ann["bbox"], image["width"], image["height"]) for ann, image, _ in objects(coco, taken)
-    ]
+    rows = [(*ann["bbox"], image["width"], image["height"]) for ann, image in objects(coco, taken)]
     table = np.array(rows, float).reshape(-1, 6)
     return table[:, :4], table[:, 4:]
 
@@ -128,7 +126,8 @@ def check_boxes(coco: dict, taken: Container) -> list[Finding]:
     faulty, leaving, num_good = defaultdict(list), [], 0
     boxes, sizes = boxes_and_sizes(coco, taken)
     out = reaches_out(boxes, sizes)
-    for (ann, image, fault), is_out in zip(objects(coco, taken), out, strict=True):
+    for (ann, image), is_out in zip(objects(coco, taken), out, strict=True):
+        fault = box_fault(ann, image["width"], image["height"])
         name = f"annotation {ann['id']} in {image['file_name']}"
         if fault is not None:
             faulty[fault].append(name)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .annotations import objects
+from .boxes import box_fault
 from .classes import labels_by_category
 from .finding import Finding
 
@@ -48,10 +49,12 @@ class Statistics:
         labels = labels_by_category(coco, classes)
         index = {image["id"]: i for i, image in enumerate(coco["images"])}
         rows, num_crowds = [], 0
-        for ann, image, fault in objects(coco, labels):
-            if fault is None and ann.get("iscrowd"):
+        for ann, image in objects(coco, labels):
+            if box_fault(ann, image["width"], image["height"]):
+                continue
+            if ann.get("iscrowd"):
                 num_crowds += 1
-            elif fault is None:
+            else:
                 width, height = ann["bbox"][2:]
                 label = labels[ann["category_id"]]
                 rows.append((index[image["id"]], label, width, height, ann["area"]))

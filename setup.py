@@ -72,6 +72,7 @@ setup(
         "ops",
         "projects.dat",
         "projects.deformable_detr",
+        "projects.deformable_detr.dataset_check",
         "projects.deformable_detr.inspection",
         "projects.deformable_detr.task_modules",
     ],

@@ -9,6 +9,7 @@ default_hooks = dict(
     epoch_seed=dict(type="EpochSeedHook"),
     checkpoint_check=dict(type="CheckpointCheckHook"),
     class_check=dict(type="ClassCheckHook"),
+    dataset_report=dict(type="DatasetReportHook"),
     visualization=dict(type="DetVisualizationHook"),
 )
 custom_hooks = []

@@ -19,6 +19,7 @@ from . import (
     class_check,
     coco_metric,
     dataset,
+    dataset_report,
     decoder,
     detector,
     encoder,

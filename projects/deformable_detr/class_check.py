@@ -37,13 +37,15 @@ class ClassCheckHook(Hook):
         """
         model = bare_model(runner)
         datasets = [
-            dataset for loop in _loops(runner) for dataset in _leaves(loop.dataloader.dataset)
+            dataset
+            for loop in built_loops(runner)
+            for dataset in leaf_datasets(loop.dataloader.dataset)
         ]
         for dataset in datasets:
             classes = class_names(getattr(dataset, "metainfo", {}))
             source = f"the data set of {getattr(dataset, 'ann_file', dataset)}"
             check_num_classes(model, classes, source)
-        for loop in _loops(runner):
+        for loop in built_loops(runner):
             _check_has_batches(loop.dataloader)
             self._warn_of_other_annotations(loop)
         self._warn_of_too_few_queries(datasets, getattr(model, "num_queries", None))
@@ -108,7 +110,7 @@ def class_difference(runner: Runner, checkpoint: dict) -> str:
 
     A checkpoint that names no classes is judged by the shapes of its class branches.
     """
-    loop = next(_loops(runner), None)
+    loop = next(built_loops(runner), None)
     meta = checkpoint.get("meta", {})
     theirs = class_names(meta.get("dataset_meta") or meta)
     ours = class_names(getattr(loop.dataloader.dataset, "metainfo", {})) if loop else None
@@ -130,21 +132,21 @@ def _check_has_batches(loader: DataLoader) -> None:
         )
 
 
-def _loops(runner: Runner) -> Iterator[BaseLoop]:
+def built_loops(runner: Runner) -> Iterator[BaseLoop]:
     """Yield the loops that this run has built, the one that trains first."""
     for loop in (runner._train_loop, runner._test_loop, runner._val_loop):
         if isinstance(loop, BaseLoop):
             yield loop
 
 
-def _leaves(dataset: object) -> Iterator[object]:
+def leaf_datasets(dataset: object) -> Iterator[object]:
     """Yield the data sets inside wrappers such as ``ConcatDataset`` and ``RepeatDataset``."""
     inner = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
     if inner == [None]:
         yield dataset
     else:
         for part in inner:
-            yield from _leaves(part)
+            yield from leaf_datasets(part)
 
 
 def class_names(metainfo: dict) -> list[str] | None:

@@ -1,7 +1,10 @@
 """A COCO annotation file, checked while it is read."""
 
-from json import JSONDecodeError
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from mmdet.datasets.api_wrappers import COCO
 
@@ -11,12 +14,13 @@ _FORMAT = "The format: https://cocodataset.org/#format-data (object detection)."
 _SHOWN = 5  # how many entries a message names before it says "and N more"
 _ID = (int, str)
 _NUMBER = (int, float)
-_FIELDS = {
+FIELDS = {
     "images": {"id": _ID, "file_name": str, "width": _NUMBER, "height": _NUMBER},
     "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": list, "area": _NUMBER},
     "categories": {"id": _ID, "name": str},
 }
-_REMEDIES = {
+METRIC_FIELDS = {"iscrowd": int}  # what the COCO metric wants in an annotation too
+REMEDIES = {
     "area": " (width * height of its box serves)",
     "iscrowd": " (0 unless its box holds a crowd)",
 }
@@ -37,39 +41,20 @@ class CocoFile(COCO):
     def __init__(self, path: str, scored: bool = False) -> None:
         self.path = path
         self.scored = scored
-        try:
+        with _named_errors(path):
             super().__init__(path)
-        except FileNotFoundError as error:
-            raise InputError(f"annotation file {path} does not exist; {_nearby(path)}") from error
-        except JSONDecodeError as error:
-            where = f"line {error.lineno}, column {error.colno}"
-            raise InputError(
-                f"annotation file {path} is not JSON: {error.msg} at {where}. "
-                "Is it whole, and the right file?"
-            ) from error
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"annotation file {path} is no text; if it is compressed, unpack it first"
-            ) from error
-        except OSError as error:
-            raise InputError(f"annotation file {path} cannot be read: {error}") from error
-        except AssertionError as error:
-            raise InputError(
-                f"annotation file {path} is not COCO: it must hold one JSON object with "
-                f"{', '.join(_FIELDS)}. {_FORMAT}"
-            ) from error
 
     def createIndex(self) -> None:
         """Check every entry, then build the index (the parent's constructor calls this)."""
         optional = {"annotations"} if self.scored else set()
-        missing = [name for name in _FIELDS if name not in self.dataset and name not in optional]
+        missing = [name for name in FIELDS if name not in self.dataset and name not in optional]
         if missing:
             found = ", ".join(self.dataset) or "nothing"
             raise InputError(
                 f"annotation file {self.path} is not COCO: no {', '.join(missing)} (it holds {found}). "
                 f"{_FORMAT}"
             )
-        for section in _FIELDS:
+        for section in FIELDS:
             faults = self._faults(section, self.dataset.get(section, []))
             if faults:
                 raise InputError(
@@ -80,19 +65,18 @@ class CocoFile(COCO):
     def _faults(self, section: str, entries: object) -> list[str]:
         if not isinstance(entries, list):
             return [f"{section!r} is no list but {type(entries).__name__}"]
-        fields = _FIELDS[section]
+        fields = FIELDS[section]
         if section == "annotations" and self.scored:
-            fields = {**fields, "iscrowd": int}
+            fields = {**fields, **METRIC_FIELDS}
         faults, seen = [], set()
         for index, entry in enumerate(entries):
-            fault = _fault(entry, fields)
+            fault = entry_fault(entry, fields)
             if fault is None and entry["id"] in seen:
-                fault = "repeats an id"
+                fault = EntryFault("id", "repeats an id")
             if fault is None:
                 seen.add(entry["id"])
             else:
-                key = entry.get("id") if isinstance(entry, dict) else None
-                faults.append(f"{section}[{index}] (id {key}) {fault}")
+                faults.append(f"{entry_name(section, index, entry)} {fault.text}")
         return faults
 
 
@@ -102,18 +86,70 @@ def shorten(items: list[str]) -> str:
     return ", ".join(items[:_SHOWN]) + more
 
 
-def _fault(entry: object, fields: dict) -> str | None:
+def read_json(path: str) -> dict:
+    """Parse an annotation file, whatever it holds.
+
+    Raises:
+        InputError: The file is missing or is not a JSON object.
+    """
+    with _named_errors(path), open(path) as file:
+        content = json.load(file)
+        assert isinstance(content, dict)
+    return content
+
+
+@contextmanager
+def _named_errors(path: str) -> Iterator[None]:
+    """Turn what reading ``path`` raises into an `InputError`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"annotation file {path} does not exist; {_nearby(path)}") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InputError(
+            f"annotation file {path} is not JSON: {error.msg} at {where}. "
+            "Is it whole, and the right file?"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"annotation file {path} is no text; if it is compressed, unpack it first"
+        ) from error
+    except OSError as error:
+        raise InputError(f"annotation file {path} cannot be read: {error}") from error
+    except AssertionError as error:
+        raise InputError(
+            f"annotation file {path} is not COCO: it must hold one JSON object with "
+            f"{', '.join(FIELDS)}. {_FORMAT}"
+        ) from error
+
+
+class EntryFault(NamedTuple):
+    """What is wrong with an entry of an annotation file."""
+
+    key: str  # "" if the entry is no object
+    text: str
+    is_missing: bool = False
+
+
+def entry_fault(entry: object, fields: dict) -> EntryFault | None:
+    """Compare an entry with ``fields``, types by key; None if it has all of them, and any box 4 numbers."""
     if not isinstance(entry, dict):
-        return f"is no object but {entry!r:.80}"
+        return EntryFault("", f"is no object but {entry!r:.80}")
     for key, types in fields.items():
         if key not in entry:
-            return f"has no {key!r}{_REMEDIES.get(key, '')}"
+            return EntryFault(key, f"has no {key!r}{REMEDIES.get(key, '')}", is_missing=True)
         if not isinstance(entry[key], types):
-            return f"has {key} {entry[key]!r:.80}"
+            return EntryFault(key, f"has {key} {entry[key]!r:.80}")
     box = entry.get("bbox") if "bbox" in fields else None
     if box is not None and not (len(box) == 4 and all(isinstance(side, _NUMBER) for side in box)):
-        return f"has bbox {box!r:.80} instead of [x, y, width, height]"
+        return EntryFault("bbox", f"has bbox {box!r:.80} instead of [x, y, width, height]")
     return None
+
+
+def entry_name(section: str, index: int, entry: object) -> str:
+    """Where an entry is in its file."""
+    return f"{section}[{index}] (id {entry.get('id') if isinstance(entry, dict) else None})"
 
 
 def _nearby(path: str) -> str:

@@ -2,13 +2,18 @@
 
 import logging
 from collections import defaultdict
-from math import isfinite
+from collections.abc import Sequence
 
 import cv2
 from mmdet.datasets import CocoDataset as _CocoDataset
 from mmengine.logging import print_log
 
 from .coco_file import CocoFile, shorten
+from .dataset_check.boxes import box_fault
+from .dataset_check.classes import both_lists, compare_names
+from .dataset_check.finding import Finding
+from .dataset_check.images import missing_files
+from .dataset_check.overview import overview
 from .errors import InputError
 from .registry import DATASETS
 
@@ -24,6 +29,9 @@ class CocoDataset(_CocoDataset):
 
     Attributes:
         max_instances (tuple[int, str]): The most objects (crowds left out) in one image, and its path.
+        summary (list[str]): Lines about the classes and the sizes of the objects in the file.
+        suspicions (list[Finding]): What the file as a whole looks like, and may be meant so.
+        missing_images (list[str]): Paths of the images that do not exist.
 
     Raises:
         InputError: The annotation file is missing or not COCO, its categories do not match the classes,
@@ -31,6 +39,9 @@ class CocoDataset(_CocoDataset):
     """
 
     max_instances: tuple[int, str] = (0, "")
+    summary: Sequence[str] = ()
+    suspicions: Sequence[Finding] = ()
+    missing_images: Sequence[str] = ()
 
     def load_data_list(self) -> list[dict]:
         """Read the annotation file once; see mmdet's method for what an item holds."""
@@ -49,8 +60,10 @@ class CocoDataset(_CocoDataset):
     def COCOAPI(self, path: str) -> CocoFile:
         """Read ``path``; mmdet's ``load_data_list`` calls what has this name."""
         coco = CocoFile(path, scored=self.test_mode)
-        self._check_classes([category["name"] for category in coco.dataset["categories"]])
-        for ann in coco.dataset.get("annotations", []):
+        content = {"annotations": [], **coco.dataset}
+        self._check_classes([category["name"] for category in content["categories"]])
+        self.summary, self.suspicions = overview(content, self._metainfo["classes"])
+        for ann in content["annotations"]:
             for key, known in ("image_id", coco.imgs), ("category_id", coco.cats):
                 if ann[key] not in known:
                     fault = f"whose {key} the file does not hold"
@@ -62,7 +75,7 @@ class CocoDataset(_CocoDataset):
         image = raw_data_info["raw_img_info"]
         kept = []
         for ann in raw_data_info["raw_ann_info"]:
-            fault = _box_fault(ann, image["width"], image["height"])
+            fault = box_fault(ann, image["width"], image["height"])
             if fault is None:
                 kept.append(ann)
             elif ann["category_id"] in self.cat2label and not ann.get("ignore", False):
@@ -92,6 +105,7 @@ class CocoDataset(_CocoDataset):
             (sum(not instance["ignore_flag"] for instance in info["instances"]), info["img_path"])
             for info in kept
         )
+        self.missing_images = missing_files(info["img_path"] for info in kept)
         return kept
 
     def prepare_data(self, idx: int) -> dict | None:
@@ -108,31 +122,12 @@ class CocoDataset(_CocoDataset):
 
     def _check_classes(self, categories: list[str]) -> None:
         classes = self._metainfo["classes"]
-        if isinstance(classes, str):
-            raise InputError(
-                f"metainfo: classes is the string {classes!r}; for one class write "
-                f"metainfo=dict(classes=({classes!r},))"
-            )
-        classes = list(classes)
-        both = (
-            f"\n  classes of the data set ({len(classes)}): {classes}"
-            f"\n  categories of the file ({len(categories)}): {categories}"
-        )
-        if [name for name in categories if name in classes] != classes:
-            # mmdet and its metric number the labels by the file's order, so the order counts too.
-            absent = [name for name in classes if name not in categories]
-            fault = (
-                f"it has no category {shorten(absent)}"
-                if absent
-                else "names repeat or differ in order"
-            )
-            raise InputError(
-                f"{self.ann_file}: classes and categories disagree, {fault}{both}\n"
-                "Give the data sets the names in the file's order, and the model as many num_classes:\n"
-                f"  metainfo=dict(classes={tuple(categories)})"
-            )
+        compare_names(classes, categories, self.ann_file)
         if len(categories) > len(classes):
-            self._warn(f"boxes of categories that are not among the classes are ignored{both}")
+            self._warn(
+                "boxes of categories that are not among the classes are ignored"
+                + both_lists(classes, categories)
+            )
 
     def _skipped_report(self) -> str:
         total = sum(map(len, self._skipped.values()))
@@ -144,18 +139,3 @@ class CocoDataset(_CocoDataset):
 
     def _warn(self, message: str) -> None:
         print_log(f"{self.ann_file}: {message}", logger="current", level=logging.WARNING)
-
-
-def _box_fault(ann: dict, image_width: float, image_height: float) -> str | None:
-    x, y, width, height = ann["bbox"]
-    if not all(map(isfinite, (x, y, width, height, ann["area"]))):
-        return "not finite"
-    if min(width, height) <= 0:
-        return "of zero or negative width or height"
-    if ann["area"] <= 0:
-        return "whose 'area' is zero or negative"
-    if min(width, height) < 1:
-        return "thinner than a pixel"
-    if x >= image_width or y >= image_height or x + width <= 0 or y + height <= 0:
-        return "outside the image"
-    return None

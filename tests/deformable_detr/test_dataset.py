@@ -263,3 +263,20 @@ def test_an_image_that_a_resize_wipes_out_is_named(coco, load, tmp_path):
         InputError, match=r"image .*1\.png \(1x400\) cannot be transformed: .*resize"
     ):
         dataset[0]
+
+
+def test_missing_images_are_known_before_they_are_loaded(coco, load, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "2.png").touch()
+    dataset = load(coco)
+    assert dataset.missing_images == [f"{tmp_path}/images/{i}.png" for i in (1, 3)]
+
+
+def test_boxes_as_corners_and_classes_without_objects_are_suspicious(coco, load):
+    assert not load(coco).suspicions
+    for ann in coco["annotations"]:
+        ann["category_id"] = 1
+        ann["bbox"] = [20, 15, 36, 28]
+    corners, absent = load(coco).suspicions
+    assert "100% of the 4 boxes leave their image" in corners.message
+    assert absent.items == ["square"]

@@ -1,0 +1,97 @@
+"""All checks of all data sets of a config, in their order."""
+
+from collections.abc import Sequence
+
+from mmengine.config import Config
+
+from ..class_check import check_num_classes
+from ..coco_file import read_json
+from ..errors import InputError
+from .annotations import check_boxes, check_references, check_repeats, part_entries
+from .classes import check_classes, labels_by_category
+from .finding import Finding
+from .images import check_files, check_opened, check_splits, missing_files, open_images
+from .report import CheckedSource, Report
+from .sources import Source, find_sources, input_resize
+from .statistics import Statistics, check_counts, check_limit
+
+_AP_DETECTIONS = 100  # COCO's AP looks at no more in an image, whatever proposal_nums says
+
+
+def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool = False) -> Report:
+    """Check the data sets of a config; nothing is built but what loads images.
+
+    Args:
+        cfg: the config.
+        splits: see `find_sources`.
+        quick: whether images are left unopened.
+
+    Raises:
+        InputError: there is nothing to check, see `find_sources` and `read_json`.
+    """
+    report, paths = Report(), {}
+    for source in find_sources(cfg, splits):
+        coco, findings = part_entries(read_json(source.ann_file), source.is_scored)
+        checked = CheckedSource(source, coco, Statistics.of(coco, source.names))
+        if resize := input_resize(cfg):
+            checked.input_sides = checked.statistics.sides_at_input(resize)
+        report.checked[source.split] = checked
+        paths[source.split] = source.paths(coco["images"])
+        findings += _check_entries(cfg, source, coco)
+        findings += _check_limits(cfg, checked)
+        findings += _check_images(source, coco["images"], quick)
+        if not any(finding.is_error for finding in findings):
+            findings += _check_load(source)
+        report.add(findings, source.split)
+    report.add(check_splits(paths, with_content=not quick))
+    return report
+
+
+def _check_entries(cfg: Config, source: Source, coco: dict) -> list[Finding]:
+    findings = check_classes(coco, source.classes, source.ann_file)
+    try:
+        check_num_classes(cfg.get("model"), source.names, source.ann_file)
+    except InputError as error:
+        findings.append(Finding("num_classes", str(error), is_error=True))
+    findings += check_references(coco)
+    findings += check_repeats(coco)
+    return findings + check_boxes(coco, labels_by_category(coco, source.names))
+
+
+def _check_limits(cfg: Config, checked: CheckedSource) -> list[Finding]:
+    model = cfg.get("model", {})
+    limits = [
+        ("model.num_queries", model.get("num_queries"), "The model cannot find all; raise it.")
+    ]
+    if checked.source.is_scored:
+        most = (model.get("test_cfg") or {}).get("max_per_img")
+        limits += [
+            ("model.test_cfg.max_per_img", most, "No more are predicted; raise it."),
+            ("the detections that COCO's AP counts", _AP_DETECTIONS, "No AP can reach 1 there."),
+        ]
+    findings = check_counts(checked.statistics)
+    for limit in limits:
+        findings += check_limit(checked.statistics, checked.coco, *limit)
+    return findings
+
+
+def _check_images(source: Source, images: Sequence[dict], quick: bool) -> list[Finding]:
+    findings = check_files(images, source.folder)
+    if not quick:
+        missing = set(missing_files(source.paths(images)))
+        there = [
+            image
+            for image, path in zip(images, source.paths(images), strict=True)
+            if path not in missing
+        ]
+        findings += check_opened(there, open_images(source.paths(there), source.loader()))
+    return findings
+
+
+def _check_load(source: Source) -> list[Finding]:
+    """What a training would raise that no other check has found, such as a filter that leaves no image."""
+    try:
+        source.load()
+    except InputError as error:
+        return [Finding("load", str(error), is_error=True)]
+    return []

@@ -1,0 +1,92 @@
+"""The tool: exit status, last line, JSON and picture, on clean drawings and on spoilt ones."""
+
+import json
+import runpy
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from projects.deformable_detr.launcher import run_tool
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIG = REPO / "tests" / "tiny_ddetr.py"
+main = runpy.run_path(str(REPO / "tools" / "check_dataset.py"))["main"]
+
+
+@pytest.fixture
+def data(tmp_path, shapes_root, monkeypatch) -> Path:
+    """Eight training and four held-out drawings to spoil."""
+    monkeypatch.setenv("SHAPES_ROOT", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    return Path(shutil.copytree(shapes_root, tmp_path / "data"))
+
+
+def test_clean_drawings(data, capsys):
+    main([str(CONFIG)])
+    out = capsys.readouterr().out.splitlines()
+    assert out[-1] == "can train"
+    assert "Errors: none" in out and "Warnings: none" in out
+    assert len(out) <= 60
+    folder = Path("work_dirs/tiny_ddetr/check_dataset")
+    report = json.loads((folder / "report.json").read_text())
+    assert report["can_train"] and not report["errors"] and not report["warnings"]
+    train = report["splits"]["train"]
+    coco = json.loads((data / "annotations" / "train.json").read_text())
+    assert train["statistics"]["num_objects"] == len(coco["annotations"])
+    assert train["categories"][1] == dict(id=2, name="square", label=1)
+    assert train["classes"][1] == dict(label=1, name="square", category_ids=[2])
+    assert np.asarray(Image.open(folder / "statistics.png")).std() > 10
+
+
+def test_spoilt_drawings(data, tmp_path, capsys):
+    path = data / "annotations" / "train.json"
+    coco = json.loads(path.read_text())
+    for i in range(7):
+        coco["annotations"].append(dict(coco["annotations"][0], id=100 + i, bbox=[1, 1, 0, 5]))
+    coco["annotations"].append(dict(coco["annotations"][0]))
+    del coco["annotations"][1]["area"]
+    path.write_text(json.dumps(coco))
+    (data / "val" / "000002.png").unlink()
+    (data / "val" / "000003.png").write_text("no image")
+    argv = [str(CONFIG), "--out-dir", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as status:
+        run_tool(partial(main, argv))
+    assert status.value.code == 1
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == "cannot train: 4 errors"
+    assert "7 boxes of zero or negative width or height: annotation 100 in 000001.png" in out
+    assert "and 2 more" in out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert {(e["where"], e["key"], e["count"]) for e in report["errors"]} == {
+        ("train", "repeated_id_annotations", 1),
+        ("train", "annotations_area", 1),
+        ("val", "image_missing", 1),
+        ("val", "image_unreadable", 1),
+    }
+    zero, *_ = [w for w in report["warnings"] if w["key"].startswith("box_of_zero")]
+    assert len(zero["items"]) == 7
+    assert (tmp_path / "out" / "statistics.png").is_file()
+
+
+def test_nothing_left_is_drawn_all_the_same(data, tmp_path):
+    (data / "annotations" / "val.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        main([str(CONFIG), "--quick", "--split", "val", "--out-dir", str(tmp_path / "out")])
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert list(report["splits"]) == ["val"]
+    assert (tmp_path / "out" / "statistics.png").is_file()
+
+
+def test_what_cannot_be_checked_is_one_line(data, tmp_path, one_line_error):
+    path = data / "annotations" / "train.json"
+    path.write_text('{"images": [')
+    assert f"annotation file {path} is not JSON" in one_line_error(main, CONFIG)
+    path.unlink()
+    assert "train.json does not exist" in one_line_error(main, CONFIG, "--quick")
+    (tmp_path / "file").touch()
+    error = one_line_error(main, CONFIG, "--split", "val", "--out-dir", tmp_path / "file" / "out")
+    assert "can't be written" in error

@@ -1,0 +1,169 @@
+"""The same images give the same losses and weights, however they are split over processes and batches.
+
+In float64, so that the order of a sum hardly matters, without dropout and with the statistics of BatchNorm
+fixed; each image is padded to 64 pixels, whichever images it shares a batch with.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from mmdet.models import DetDataPreprocessor
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+from projects.deformable_detr.launcher import build_runner
+from projects.deformable_detr.registry import MODELS
+
+CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
+AUGMENTATION = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(type="PhotoMetricDistortion"),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="RandomCrop", crop_type="absolute_range", crop_size=(40, 60)),
+    dict(type="RandomChoiceResize", scales=[(48, 48), (56, 56), (64, 64)], keep_ratio=True),
+    dict(type="PackDetInputs"),
+]
+VARIANTS = {
+    "base": {},
+    "refine": {"model.with_box_refine": True},
+    "two_stage": {"model.with_box_refine": True, "model.as_two_stage": True},
+    "encoder_only": {
+        "model.with_box_refine": True,
+        "model.as_two_stage": True,
+        "model.decoder": None,
+    },
+    "single_scale": {
+        "model.num_feature_levels": 1,
+        "model.backbone.out_indices": (3,),
+        "model.neck.in_channels": [64],
+        "model.neck.num_outs": 1,
+        "model.encoder.layer_cfg.self_attn_cfg.num_levels": 1,
+        "model.decoder.layer_cfg.cross_attn_cfg.num_levels": 1,
+    },
+}
+WHOLE = (1, 8, 1)  # processes, images of a batch, batches of an optimizer step
+SPLITS = [(2, 4, 1), (4, 2, 1), (1, 2, 4), (2, 2, 2)]
+
+
+@MODELS.register_module()
+class Float64Preprocessor(DetDataPreprocessor):
+    """The images in float64."""
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        data = super().forward(data, training)
+        return {**data, "inputs": data["inputs"].double()}
+
+
+class Recorder(Hook):
+    """Keeps the losses of each iteration, and the weights, in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.losses = path, []
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch, outputs: dict) -> None:
+        self.losses.append({name: value.item() for name, value in outputs.items()})
+
+    def after_train(self, runner: Runner) -> None:
+        model = getattr(runner.model, "module", runner.model)
+        torch.save((self.losses, model.state_dict()), self.path)
+
+
+def run_process(rank: int, world_size: int, port: int, cfg: Config, options: dict) -> None:
+    """Train in one of ``world_size`` processes."""
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    cfg.launcher = "pytorch" if world_size > 1 else "none"
+    runner = build_runner(cfg)
+    runner.register_hook(Recorder(Path(cfg.work_dir, f"rank{rank}.pth")))
+    runner.train()
+
+
+@pytest.fixture
+def train(tmp_path, shapes_root, monkeypatch):
+    """Trains with a split and returns the losses of each optimizer step and the weights at the end."""
+    monkeypatch.setenv("SHAPES_ROOT", str(shapes_root))
+
+    def run(split: tuple[int, int, int], **options) -> tuple[list[dict], dict]:
+        world_size, batch_size, counts = split
+        work_dir = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        work_dir.mkdir()
+        cfg = Config.fromfile(CONFIG)
+        for part in cfg.model.encoder, cfg.model.decoder:
+            for module in part.layer_cfg.values():
+                if isinstance(module, dict):
+                    module.update({key: 0.0 for key in module if key in ("dropout", "ffn_drop")})
+        cfg.merge_from_dict(
+            {
+                "work_dir": str(work_dir),
+                "randomness.seed": 1,
+                "model.data_preprocessor.type": "Float64Preprocessor",
+                "model.data_preprocessor.pad_size_divisor": 64,
+                "model.backbone.norm_eval": True,
+                "model.bbox_head.sync_cls_avg_factor": True,
+                "train_dataloader.batch_size": batch_size,
+                "train_dataloader.dataset.pipeline": AUGMENTATION,
+                "optim_wrapper.accumulative_counts": counts,
+                "val_cfg": None,
+                "val_dataloader": None,
+                "val_evaluator": None,
+                "log_level": "ERROR",
+                "default_hooks.checkpoint": None,
+                **options,
+            }
+        )
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        args = (world_size, port, cfg, options)
+        mp.start_processes(run_process, args, nprocs=world_size, start_method="fork")
+        ranks = [
+            torch.load(work_dir / f"rank{rank}.pth", weights_only=True)
+            for rank in range(world_size)
+        ]
+        for _, weights in ranks:
+            torch.testing.assert_close(weights, ranks[0][1], rtol=0, atol=0)
+        return list(steps([losses for losses, _ in ranks], cfg)), ranks[0][1]
+
+    return run
+
+
+def steps(losses: list[list[dict]], cfg: Config) -> Iterator[dict]:
+    """The means over processes and over the batches of each step, from what each process logged."""
+    counts = cfg.optim_wrapper.accumulative_counts
+    epoch_length = len(losses[0]) // cfg.train_cfg.max_epochs
+    for first in range(0, len(losses[0]), epoch_length):
+        for start in range(first, first + epoch_length, counts):
+            end = min(start + counts, first + epoch_length)
+            batches = [batch for rank in losses for batch in rank[start:end]]
+            yield {
+                name: sum(batch[name] for batch in batches) / len(batches)
+                for name in batches[0]
+                if name != "grad_norm"
+            }
+
+
+def assert_same(got: tuple[list[dict], dict], expected: tuple[list[dict], dict]) -> None:
+    torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-9)
+
+
+def test_variant_does_not_depend_on_the_split(train):
+    import time
+    for name in VARIANTS:
+        t=time.time()
+        whole = train(WHOLE, **VARIANTS[name])
+        print(name, time.time()-t, whole[0][-1])
+        for split in SPLITS:
+            t=time.time()
+            got = train(split, **VARIANTS[name])
+            print(split, time.time()-t, max(abs(a[k]-b[k]) for a,b in zip(got[0], whole[0], strict=True) for k in b), max((got[1][k]-whole[1][k]).abs().max().item() for k in whole[1]))

@@ -23,6 +23,7 @@ from . import (
     decoder,
     detector,
     encoder,
+    fsdp,
     head,
     neck,
     optim_wrapper,

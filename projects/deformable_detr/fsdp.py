@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mmengine._strategy import DDPStrategy
 from mmengine.device import get_device
-from mmengine.dist import broadcast, get_world_size, is_main_process
+from mmengine.dist import broadcast, get_world_size, is_distributed, is_main_process
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -35,6 +35,8 @@ class FSDPStrategy(DDPStrategy):
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         device = get_device()
+        if not is_distributed():  # nothing to share
+            return model.to(device)
         model = self.convert_model(model.to(device))
         for tensor in model.state_dict().values():
             broadcast(tensor)

@@ -18,11 +18,15 @@ from mmdet.models import DetDataPreprocessor
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.runner._flexible_runner import FlexibleRunner
 
 from projects.deformable_detr.launcher import build_runner
 from projects.deformable_detr.registry import MODELS
+from projects.deformable_detr.run_state import bare_model
 
-CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
+REPO = Path(__file__).resolve().parents[2]
+CONFIG = REPO / "tests" / "tiny_ddetr.py"
+FSDP = Config.fromfile(REPO / "configs" / "_base_" / "fsdp.py").to_dict()
 AUGMENTATION = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True),
@@ -64,17 +68,23 @@ class Float64Preprocessor(DetDataPreprocessor):
 
 
 class Recorder(Hook):
-    """Keeps the losses of each iteration, and the weights, in a file."""
+    """Keeps the losses of each epoch's iterations, and the weights, in a file."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.losses = path, []
 
+    def before_train_epoch(self, runner: Runner) -> None:
+        self.losses.append([])
+
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch, outputs: dict) -> None:
-        self.losses.append({name: value.item() for name, value in outputs.items()})
+        self.losses[-1].append({name: value.item() for name, value in outputs.items()})
 
     def after_train(self, runner: Runner) -> None:
-        model = getattr(runner.model, "module", runner.model)
-        torch.save((self.losses, model.state_dict()), self.path)
+        if isinstance(runner, FlexibleRunner):
+            weights = runner.strategy.model_state_dict()
+        else:
+            weights = bare_model(runner).state_dict()
+        torch.save((self.losses, weights), self.path)
 
 
 def run_process(rank: int, world_size: int, port: int, cfg: Config) -> None:
@@ -97,7 +107,7 @@ def train(tmp_path, shapes_root, monkeypatch):
 
     def run(split: tuple[int, int, int], **options) -> tuple[list[dict], dict]:
         world_size, batch_size, counts = split
-        work_dir = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        work_dir = Path(options.get("work_dir", tmp_path / f"run{len(list(tmp_path.iterdir()))}"))
         work_dir.mkdir()
         cfg = Config.fromfile(CONFIG)
         for part in cfg.model.encoder, cfg.model.decoder:
@@ -135,19 +145,16 @@ def train(tmp_path, shapes_root, monkeypatch):
         ]
         for _, weights in ranks:
             torch.testing.assert_close(weights, ranks[0][1], rtol=0, atol=0)
-        return list(steps([losses for losses, _ in ranks], cfg)), ranks[0][1]
+        return list(steps([losses for losses, _ in ranks], counts)), ranks[0][1]
 
     return run
 
 
-def steps(losses: list[list[dict]], cfg: Config) -> Iterator[dict]:
-    """The means over processes and over the batches of each step, from what each process logged."""
-    counts = cfg.optim_wrapper.accumulative_counts
-    epoch_length = len(losses[0]) // cfg.train_cfg.get("max_epochs", 1)
-    for first in range(0, len(losses[0]), epoch_length):
-        for start in range(first, first + epoch_length, counts):
-            end = min(start + counts, first + epoch_length)
-            batches = [batch for rank in losses for batch in rank[start:end]]
+def steps(losses: list[list[list[dict]]], counts: int) -> Iterator[dict]:
+    """The means over processes and over the ``counts`` batches of a step, from what each process logged."""
+    for epoch in zip(*losses, strict=True):
+        for start in range(0, len(epoch[0]), counts):
+            batches = [batch for rank in epoch for batch in rank[start : start + counts]]
             yield {
                 name: sum(batch[name] for batch in batches) / len(batches)
                 for name in batches[0]
@@ -155,7 +162,7 @@ def steps(losses: list[list[dict]], cfg: Config) -> Iterator[dict]:
             }
 
 
-def assert_same(got: tuple[list[dict], dict], expected: tuple[list[dict], dict]) -> None:
+def assert_same(got: tuple | dict, expected: tuple | dict) -> None:
     torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-9)
 
 
@@ -206,3 +213,17 @@ def test_workers_give_the_same(train):
     expected = train(WHOLE)
     options = {"train_dataloader.num_workers": 2, "train_dataloader.persistent_workers": True}
     assert_same(train((1, 4, 2), **options), expected)
+
+
+def test_shards_give_the_same_and_checkpoints_of_any_run(train, tmp_path):
+    expected = train(WHOLE)
+    sharded = {"default_hooks.checkpoint": dict(type="CheckpointHook"), **FSDP}
+    assert_same(train((2, 4, 1), work_dir=str(tmp_path / "sharded"), **sharded), expected)
+    checkpoint = tmp_path / "sharded" / "epoch_2.pth"
+    weights = torch.load(tmp_path / "sharded" / "epoch_3.pth", weights_only=False)["state_dict"]
+    assert_same(weights, expected[1])
+
+    # Sharded or not, the run goes on from it.
+    for options in (FSDP, {}):
+        resumed = train((2, 2, 2), resume=True, load_from=str(checkpoint), **options)
+        assert_same(resumed[1], expected[1])

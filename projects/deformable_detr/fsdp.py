@@ -11,7 +11,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map_only
 
-from .registry import STRATEGIES
+from .errors import InputError
+from .registry import STRATEGIES, did_you_mean
 
 
 @STRATEGIES.register_module()
@@ -25,6 +26,9 @@ class FSDPStrategy(DDPStrategy):
         units: names of lists of layers; each layer is gathered by itself while it computes. Everything else
             is gathered for the whole forward and backward pass.
         **kwargs: as in mmengine's ``DDPStrategy``.
+
+    Raises:
+        InputError: the model has no such list.
     """
 
     def __init__(
@@ -43,7 +47,11 @@ class FSDPStrategy(DDPStrategy):
         mesh = init_device_mesh(device, (get_world_size(),))
         modules = dict(model.named_modules())
         for unit in self.units:
-            for layer in modules.get(unit, ()):
+            if unit not in modules:
+                raise InputError(
+                    f"strategy.units: the model has no {unit!r}{did_you_mean(unit, modules)}"
+                )
+            for layer in modules[unit]:
                 fully_shard(layer, mesh=mesh)
         return fully_shard(model, mesh=mesh)
 

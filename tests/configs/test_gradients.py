@@ -31,12 +31,11 @@ def sample(num_objects: int) -> DetDataSample:
 def test_every_parameter_gets_a_gradient(path):
     cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
-    if cfg.model.type in ("RetinaNet", "MaskRCNN", "mmdet.RetinaNet", "mmdet.MaskRCNN"):
-        pytest.importorskip("mmcv._ext", reason="needs compiled ops of mmcv")
     if "num_queries" in cfg.model:
         cfg.model.num_queries = 20  # a small image has few cells to propose
     try:
-        with torch.device("meta"):
+        # mmdet's losses keep weights that are no buffers.
+        with torch.device("meta" if cfg.model.type == "DeformableDETR" else "cpu"):
             model = MODELS.build(cfg.model)
     except InputError as error:
         assert "compiled op of mmcv" in str(error)
@@ -46,7 +45,12 @@ def test_every_parameter_gets_a_gradient(path):
         tensor.fill_(0.01)
 
     for num_objects in (2, 0):
-        losses = model(torch.rand(2, 3, SIZE, SIZE), [sample(num_objects), sample(0)], mode="loss")
+        samples = [sample(num_objects), sample(0)]
+        try:
+            losses = model(torch.rand(2, 3, SIZE, SIZE), samples, mode="loss")
+        except NotImplementedError as error:
+            assert "compiled op 'nms' of mmcv" in str(error)
+            pytest.skip("Mask R-CNN needs compiled ops, and mmcv is installed without them")
         model.zero_grad()
         model.parse_losses(losses)[0].backward()
         for name, parameter in model.named_parameters():

@@ -6,7 +6,7 @@ import torch
 from mmdet.registry import DATASETS as MMDET_DATASETS
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler
 
 from projects.deformable_detr.data_sampler import DefaultSampler, EpochIndex, InfiniteSampler
 from projects.deformable_detr.registry import DATASETS, SCOPE
@@ -68,11 +68,15 @@ def test_the_process_keeps_its_own_generators():
     assert Draws()[0] == expected
 
 
-def test_tests_are_left_alone():
-    index = [EpochIndex.of(0, seed=5, epoch=0)]
-    for seed in range(2):
-        random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
-        assert SeededDraws(test_mode=True).__getitems__(index) == [Draws()[0]]
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_tests_and_other_samplers_are_left_alone(num_workers):
+    test_set = SeededDraws(test_mode=True)
+    for dataset, sampler in (
+        (test_set, DefaultSampler(test_set, seed=5)),
+        (SeededDraws(), SequentialSampler(SeededDraws())),
+    ):
+        loader = DataLoader(dataset, sampler=sampler, collate_fn=list, num_workers=num_workers)
+        assert len({number for (item,) in loader for number in item}) == 4 * 3
 
 
 def test_each_repetition_draws_anew():

@@ -15,7 +15,7 @@ from .seeded_items import SeededItems
 
 
 @DATASETS.register_module()
-class CocoDataset(SeededItems, _CocoDataset):
+class CocoDataset(_CocoDataset, SeededItems):
     """mmdet's ``CocoDataset`` with its input checked.
 
     Boxes that cannot be learnt (not finite, of no area, thinner than a pixel, outside the image) and

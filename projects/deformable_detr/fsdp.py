@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from mmengine._strategy import DDPStrategy
 from mmengine.device import get_device
 from mmengine.dist import broadcast, get_world_size, is_distributed, is_main_process
+from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -12,7 +13,11 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map_only
 
 from .errors import InputError
-from .registry import STRATEGIES, did_you_mean
+from .registry import SCOPE, Registry, did_you_mean
+
+STRATEGIES = Registry(
+    MMENGINE_STRATEGIES.name, parent=MMENGINE_STRATEGIES, scope=SCOPE, locations=[SCOPE]
+)
 
 
 @STRATEGIES.register_module()

@@ -8,7 +8,6 @@ everything of mmdet that is registered in the same kind of registry.
 from difflib import get_close_matches
 
 from mmdet import registry as mmdet_registry
-from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import Registry as _Registry
 
 SCOPE = "projects.deformable_detr"
@@ -71,4 +70,3 @@ TASK_UTILS = _child(mmdet_registry.TASK_UTILS)
 VISUALIZERS = _child(mmdet_registry.VISUALIZERS)
 VISBACKENDS = _child(mmdet_registry.VISBACKENDS)
 LOG_PROCESSORS = _child(mmdet_registry.LOG_PROCESSORS)
-STRATEGIES = _child(MMENGINE_STRATEGIES)

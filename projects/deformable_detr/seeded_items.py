@@ -58,20 +58,20 @@ def _seed_generators(*entropy: int) -> None:
 
 
 @DATASETS.register_module()
-class ConcatDataset(SeededItems, _ConcatDataset):
+class ConcatDataset(_ConcatDataset, SeededItems):
     """mmdet's ``ConcatDataset`` with `SeededItems`."""
 
 
 @DATASETS.register_module()
-class RepeatDataset(SeededItems, _RepeatDataset):
+class RepeatDataset(_RepeatDataset, SeededItems):
     """mmengine's ``RepeatDataset`` with `SeededItems`."""
 
 
 @DATASETS.register_module()
-class ClassBalancedDataset(SeededItems, _ClassBalancedDataset):
+class ClassBalancedDataset(_ClassBalancedDataset, SeededItems):
     """mmengine's ``ClassBalancedDataset`` with `SeededItems`."""
 
 
 @DATASETS.register_module()
-class MultiImageMixDataset(SeededItems, _MultiImageMixDataset):
+class MultiImageMixDataset(_MultiImageMixDataset, SeededItems):
     """mmdet's ``MultiImageMixDataset`` with `SeededItems`."""

@@ -71,8 +71,8 @@ def untied(weights: dict, model: nn.Module) -> Iterator[str]:
     names and shapes, so nothing else tells them apart.
     """
     first: dict[int, str] = {}
-    for key, value in model.state_dict().items():
-        twin = first.setdefault(value.data_ptr(), key)
+    for key, value in model.state_dict(keep_vars=True).items():
+        twin = first.setdefault(id(value), key)
         if key != twin and not torch.equal(weights.get(key, value), weights.get(twin, value)):
             yield f"{key} differs from {twin}, but with_box_refine=False has one for both"
 

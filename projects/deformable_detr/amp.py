@@ -4,11 +4,12 @@ import torch
 from mmengine.optim import AmpOptimWrapper as _AmpOptimWrapper
 
 from .errors import InputError
+from .optim_wrapper import WholeSteps
 from .registry import OPTIM_WRAPPERS
 
 
 @OPTIM_WRAPPERS.register_module()
-class AmpOptimWrapper(_AmpOptimWrapper):
+class AmpOptimWrapper(WholeSteps, _AmpOptimWrapper):
     """mmengine's mixed-precision wrapper, without its demand for a GPU where the type is bfloat16.
 
     bfloat16 has float32's range of exponents, so its losses are not scaled and ``loss_scale`` is unused.

@@ -16,16 +16,18 @@ from .dataset_check.images import missing_files
 from .dataset_check.overview import overview
 from .errors import InputError
 from .registry import DATASETS
+from .seeded_items import SeededItems
 
 
 @DATASETS.register_module()
-class CocoDataset(_CocoDataset):
+class CocoDataset(_CocoDataset, SeededItems):
     """mmdet's ``CocoDataset`` with its input checked.
 
     Boxes that cannot be learnt (not finite, of no area, thinner than a pixel, outside the image) and
     annotations whose image or category the file does not hold are skipped, counted and named in one
     warning. Boxes partly outside the image stay as they are: the transforms clip them. Crowd boxes keep
-    ``ignore_flag`` 1. Arguments are those of mmdet's class.
+    ``ignore_flag`` 1. What is random about a training image is seeded (`SeededItems`). Arguments are those of
+    mmdet's class.
 
     Attributes:
         max_instances (tuple[int, str]): The most objects (crowds left out) in one image, and its path.

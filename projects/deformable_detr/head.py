@@ -7,7 +7,6 @@ from itertools import chain
 import torch
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
-from mmdet.utils import reduce_mean
 from mmengine.model import BaseModule, bias_init_with_prob, constant_init
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ class DeformableDETRHead(BaseModule):
         num_classes: number of classes, without background.
         embed_dims: width of the transformer.
         num_reg_fcs: hidden layers of the box branch.
-        sync_cls_avg_factor: normalise the class loss by the mean over all processes.
+        sync_cls_avg_factor: normalise the class loss by the objects of all processes, as the others.
         loss_cls: sigmoid class loss.
         loss_bbox: loss of boxes in [0, 1].
         loss_iou: loss of boxes in pixels.
@@ -193,13 +192,14 @@ class DeformableDETRHead(BaseModule):
         loss_bbox = per_layer(self.loss_bbox(preds, boxes, reduction_override="none"))
         loss_iou = per_layer(self.loss_iou(*corners, reduction_override="none"))
 
-        num_matches = loss_cls.new_tensor(num_matches)
-        mean_matches = reduce_mean(num_matches).clamp(min=1)
-        cls_avg_factor = mean_matches if self.sync_cls_avg_factor else num_matches.clamp(min=1)
+        avg_factor = targets.avg_factor(num_queries)
+        cls_avg_factor = avg_factor
+        if not self.sync_cls_avg_factor:
+            cls_avg_factor = targets.avg_factor(num_queries, synced=False)
         return dict(
             loss_cls=loss_cls / cls_avg_factor,
-            loss_bbox=loss_bbox / mean_matches,
-            loss_iou=loss_iou / mean_matches,
+            loss_bbox=loss_bbox / avg_factor,
+            loss_iou=loss_iou / avg_factor,
         )
 
     def predict(

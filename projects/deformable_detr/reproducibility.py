@@ -11,7 +11,9 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from .data_sampler import DefaultSampler, InfiniteSampler
 from .registry import HOOKS
+from .seeded_items import SeededItems
 
 
 @HOOKS.register_module()
@@ -21,11 +23,13 @@ class EpochSeedHook(Hook):
     What is drawn in an epoch (order of the images, augmentation, dropout) is then a function of these
     three alone, and not of how the run came there, so a checkpoint need not hold the generators'
     states. mmengine by itself seeds only at the start of the process, and lets every worker start every
-    epoch from one constant, which repeats the same augmentations. This hook leaves the workers to
-    torch, which seeds them from the main process's generator.
+    epoch from one constant, which repeats the same augmentations. Our data sets seed each image by itself
+    (`SeededItems`), with the sampler's seed; for others this hook leaves the workers to torch, which seeds
+    them from the main process's generator.
 
-    It holds for checkpoints at the end of an epoch and with ``persistent_workers=False``: workers that
-    outlive an epoch hold generators that no checkpoint can restore.
+    It holds for checkpoints at the end of an epoch. Data sets and samplers that are not ours need
+    ``persistent_workers=False``: workers that outlive an epoch hold generators that no checkpoint can
+    restore.
     """
 
     # The last hook before the epoch: no other hook's draws come between the seed and the data.
@@ -39,12 +43,16 @@ class EpochSeedHook(Hook):
 
         loader = runner.train_dataloader
         # On resuming, mmengine reads the seed from the checkpoint after it has built the sampler.
-        for sampler in (loader.sampler, getattr(loader.batch_sampler, "sampler", None)):
+        samplers = loader.sampler, getattr(loader.batch_sampler, "sampler", None)
+        for sampler in samplers:
             if hasattr(sampler, "seed"):
                 sampler.seed = self._seed
         if getattr(loader.worker_init_fn, "func", None) is mmengine_worker_init_fn:
             loader.worker_init_fn = None
-        if loader.persistent_workers:
+        seeds_images = isinstance(loader.dataset, SeededItems) and any(
+            isinstance(sampler, (DefaultSampler, InfiniteSampler)) for sampler in samplers
+        )
+        if loader.persistent_workers and not seeds_images:
             print_log(
                 "train_dataloader.persistent_workers=True: a resumed run will draw other augmentations "
                 "than a run that was never stopped; set it to False for the same ones",

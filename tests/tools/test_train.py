@@ -118,3 +118,22 @@ def test_trains_in_two_processes(tmp_path, run_script):
     assert (tmp_path / "work_dirs" / "tiny_ddetr" / "epoch_1.pth").exists()
     assert "Epoch(train) [1][4/4]" in printed  # two processes share the eight images
     assert "Average Precision" in printed
+
+
+def test_a_process_may_have_no_object(tmp_path, shapes_root, run_script):
+    annotations = json.loads((shapes_root / "annotations" / "train.json").read_text())
+    first = annotations["images"][0]["id"]
+    annotations["annotations"] = [
+        ann for ann in annotations["annotations"] if ann["image_id"] == first
+    ]
+    (shapes_root / "annotations" / "one.json").write_text(json.dumps(annotations))
+    options = [
+        "train_cfg.max_epochs=1",
+        "train_dataloader.batch_size=1",
+        "train_dataloader.dataset.ann_file=annotations/one.json",
+        "val_cfg=None",
+        "val_dataloader=None",
+        "val_evaluator=None",
+    ]
+    run_script(REPO / "tools" / "dist_train.sh", CONFIG, "2", "--cfg-options", *options)
+    assert (tmp_path / "work_dirs" / "tiny_ddetr" / "epoch_1.pth").exists()

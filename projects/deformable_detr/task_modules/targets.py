@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_xyxy_to_cxcywh
+from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -19,6 +20,7 @@ class Targets:
         num_objects: how many of them are real, for each image.
         img_sizes: (bs, 1, 4), w, h, w, h of each image in pixels.
         img_paths: the file of each image, for messages.
+        step_num_objects: ``num_objects`` of each batch of the optimizer step, of which this is one.
     """
 
     labels: Tensor
@@ -26,11 +28,16 @@ class Targets:
     num_objects: list[int]
     img_sizes: Tensor
     img_paths: list[str]
+    step_num_objects: list[list[int]]
 
     @classmethod
     def from_samples(cls, batch_data_samples: SampleList) -> "Targets":
-        """Collect the ``gt_instances`` (xyxy boxes in pixels, labels) of mmdet's samples."""
+        """Collect the ``gt_instances`` (xyxy boxes in pixels, labels) of mmdet's samples.
+
+        Their metainfo holds ``img_shape`` and, where several batches make a step, ``step_num_objects``.
+        """
         instances = [sample.gt_instances for sample in batch_data_samples]
+        num_objects = [len(objects) for objects in instances]
         img_sizes = instances[0].bboxes.new_tensor(
             [sample.img_shape[1::-1] * 2 for sample in batch_data_samples]
         )
@@ -41,10 +48,31 @@ class Targets:
         return cls(
             labels=pad_sequence([objects.labels for objects in instances], batch_first=True),
             boxes=pad_sequence(boxes, batch_first=True),
-            num_objects=[len(objects) for objects in instances],
+            num_objects=num_objects,
             img_sizes=img_sizes[:, None],
             img_paths=[sample.metainfo.get("img_path", "?") for sample in batch_data_samples],
+            step_num_objects=batch_data_samples[0].metainfo.get("step_num_objects", [num_objects]),
         )
+
+    def avg_factor(self, num_queries: int, synced: bool = True) -> Tensor:
+        """What sums of losses are divided by: this batch's share of the step's matches, which are at least 1.
+
+        A step's gradient is the mean over its processes and its batches (see `OptimWrapper`). With this
+        factor it is the same however the step's images are split.
+
+        Args:
+            num_queries: the most objects of an image that are matched.
+            synced: count the objects of all processes; else those of this process alone.
+
+        Returns:
+            A scalar.
+        """
+        num_matches = sum(min(n, num_queries) for batch in self.step_num_objects for n in batch)
+        num_matches = self.boxes.new_tensor(num_matches)
+        if synced:
+            all_reduce(num_matches)
+        num_shares = len(self.step_num_objects) * (get_world_size() if synced else 1)
+        return num_matches.clamp(min=1) / num_shares
 
     def as_objects(self) -> "Targets":
         """The same boxes with class 0 each: for predictions that only tell objects from background."""

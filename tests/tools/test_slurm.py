@@ -1,0 +1,62 @@
+"""The Slurm scripts ask srun for what MMDetection's ask it for."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+@pytest.fixture
+def srun(tmp_path):
+    """Runs a script with an ``srun`` that prints its arguments, one a line."""
+    (tmp_path / "srun").write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "srun").chmod(0o755)
+
+    def run(script: str, *args: str, **env: str) -> subprocess.CompletedProcess:
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        return subprocess.run(
+            ["bash", TOOLS / script, *args],
+            env={**os.environ, "PATH": path, **env},
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("script", "tool"),
+    [
+        ("slurm_train.sh", ["train.py", "config.py", "--work-dir", "dir or file"]),
+        ("slurm_test.sh", ["test.py", "config.py", "dir or file"]),
+    ],
+)
+def test_asks_for_one_process_a_gpu(srun, script, tool):
+    args = ["night", "ddetr", "config.py", "dir or file", "--cfg-options", "a='[1, 2]'"]
+    env = dict(GPUS="16", GPUS_PER_NODE="4", CPUS_PER_TASK="3", SRUN_ARGS="--quotatype=spot -x n1")
+    assert srun(script, *args, **env).stdout.splitlines() == [
+        *("--partition=night", "--job-name=ddetr", "--gres=gpu:4", "--ntasks=16"),
+        *("--ntasks-per-node=4", "--cpus-per-task=3", "--kill-on-bad-exit=1"),
+        *("--quotatype=spot", "-x", "n1", "python", "-u", f"{TOOLS}/{tool[0]}", *tool[1:]),
+        *("--launcher", "slurm", "--cfg-options", "a='[1, 2]'"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "a_node"), [({}, 8), ({"GPUS": "2"}, 2), ({"GPUS": "32"}, 8)], ids=str
+)
+def test_takes_at_most_eight_gpus_of_a_node(srun, gpus, a_node):
+    asked = srun("slurm_train.sh", "p", "j", "c", "w", **gpus).stdout.splitlines()
+    assert f"--gres=gpu:{a_node}" in asked
+    assert f"--ntasks={gpus.get('GPUS', 8)}" in asked
+    assert f"--ntasks-per-node={a_node}" in asked
+
+
+@pytest.mark.parametrize("script", ["slurm_train.sh", "slurm_test.sh"])
+def test_says_how_it_is_used(srun, script):
+    done = srun(script, "partition", "job", "config.py")
+    assert done.returncode == 2
+    assert "PARTITION JOB_NAME CONFIG" in done.stderr

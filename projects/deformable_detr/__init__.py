@@ -10,7 +10,6 @@ provide_missing_ops()
 
 # ruff: noqa: E402, F401
 from . import (
-    amp,
     attention,
     backbone,
     bifpn,
@@ -23,12 +22,15 @@ from . import (
     detector,
     encoder,
     head,
+    log_processor,
     neck,
+    optim_wrapper,
     parameter_groups,
     positional_encoding,
     pretrained,
     proposals,
     reproducibility,
     task_modules,
+    train_loop,
     transforms,
 )

@@ -6,8 +6,9 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from .norm_statistics import NormStatistics
 
 
 def recomputed(layer: nn.Module, enabled: bool = True) -> Callable:
@@ -27,15 +28,8 @@ def recomputed(layer: nn.Module, enabled: bool = True) -> Callable:
 @contextmanager
 def _statistics_kept(layer: nn.Module) -> Iterator[None]:
     """The second time the same batch must not move the running statistics again."""
-    norms = [
-        module
-        for module in layer.modules()
-        if isinstance(module, _BatchNorm) and module.training and module.track_running_stats
-    ]
-    for norm in norms:
-        norm.track_running_stats = False
+    statistics = NormStatistics(layer)
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        statistics.restore()

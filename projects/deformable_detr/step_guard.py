@@ -7,11 +7,11 @@ import torch
 from mmengine.dist import all_gather_object, get_rank
 from mmengine.logging import MessageHub, print_log
 from mmengine.runner import Runner
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from .coco_file import shorten
 from .diagnosis import faulty_gradients, faulty_weights
 from .errors import NonFiniteError
+from .norm_statistics import NormStatistics
 from .run_state import bare_model
 from .saved_step import SavedStep, image_paths, random_states
 
@@ -38,13 +38,7 @@ class StepGuard:
         """Note a batch that is going to be learnt from, and what its step begins with."""
         if not self._batches:
             self._random_states = random_states()
-            # The only values that a forward pass changes.
-            self._statistics = [
-                (buffer, buffer.clone())
-                for module in bare_model(self._runner).modules()
-                if isinstance(module, _BatchNorm) and module.training
-                for buffer in module.buffers(recurse=False)
-            ]
+            self._statistics = NormStatistics(bare_model(self._runner))
         self._batches.append(data_batch)
 
     def end(self) -> None:
@@ -62,10 +56,10 @@ class StepGuard:
             NonFiniteError: as many as allowed were left out before. The message names the images, what was
                 not finite first, and a file that holds the step.
         """
-        self._restore_statistics()
+        self._statistics.restore()
         step = self._saved_step()
         images, fault = self._diagnose(step)
-        self._restore_statistics()
+        self._statistics.restore()
         faulty = all_gather_object(fault is not None)
         reporter = faulty.index(True) if any(faulty) else 0
         report = None
@@ -86,10 +80,6 @@ class StepGuard:
             logger="current",
             level=logging.WARNING,
         )
-
-    def _restore_statistics(self) -> None:
-        for buffer, value in self._statistics:
-            buffer.copy_(value)
 
     def _saved_step(self) -> SavedStep:
         runner = self._runner

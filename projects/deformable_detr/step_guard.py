@@ -64,7 +64,9 @@ class StepGuard:
         reporter = faulty.index(True) if any(faulty) else 0
         report = None
         if reporter == get_rank():
-            fault = fault or faulty_gradients(bare_model(self._runner))
+            fault = (
+                fault or faulty_gradients(bare_model(self._runner)) or "the norm of the gradients"
+            )
             report = f"{error}\n  images: {shorten(images)}\n  first: {fault}\n  {self._save(step)}"
         report = all_gather_object(report)[reporter]
 

@@ -10,7 +10,6 @@ provide_missing_ops()
 
 # ruff: noqa: E402, F401
 from . import (
-    amp,
     attention,
     backbone,
     bifpn,
@@ -26,6 +25,7 @@ from . import (
     encoder,
     fsdp,
     head,
+    log_processor,
     neck,
     optim_wrapper,
     parameter_groups,

@@ -9,6 +9,7 @@ from mmdet.datasets import CocoDataset as _CocoDataset
 from mmengine.logging import print_log
 
 from .coco_file import CocoFile, shorten
+from .data_workers import note_image
 from .dataset_check.boxes import box_fault
 from .dataset_check.classes import both_lists, compare_names
 from .dataset_check.finding import Finding
@@ -112,10 +113,11 @@ class CocoDataset(_CocoDataset, SeededItems):
 
     def prepare_data(self, idx: int) -> dict | None:
         """Load and transform an image; an error of OpenCV, which names no file, becomes one that does."""
+        info = self.get_data_info(idx)
+        note_image(info["img_path"])
         try:
-            return super().prepare_data(idx)
+            return self.pipeline(info.copy())
         except cv2.error as error:
-            info = self.get_data_info(idx)
             raise InputError(
                 f"image {info['img_path']} ({info['width']}x{info['height']}) cannot be transformed: {error} "
                 "A very thin image has no pixel left after a resize: filter_cfg=dict(min_size=N) leaves out "

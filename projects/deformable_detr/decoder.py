@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from .geometry import refine
+from .recompute import recomputed
 from .registry import MODELS
 
 
@@ -58,6 +59,8 @@ class DeformableDetrTransformerDecoder(BaseModule):
         layer_cfg: of the layer.
         return_intermediate: always True; there for configs written for mmdet.
         post_norm_cfg: always None; there for configs written for mmdet.
+        num_cp: so many of the first layers are computed again in the backward pass, which saves memory and
+            costs time; their gradients stay the same.
         init_cfg: mmengine's initialisation.
     """
 
@@ -67,6 +70,7 @@ class DeformableDetrTransformerDecoder(BaseModule):
         layer_cfg: dict,
         return_intermediate: bool = True,
         post_norm_cfg: dict | None = None,
+        num_cp: int = -1,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -79,6 +83,7 @@ class DeformableDetrTransformerDecoder(BaseModule):
             MODELS.build(layer_cfg, default_args=layer_type) for _ in range(num_layers)
         )
         self.embed_dims = self.layers[0].embed_dims
+        self.num_cp = num_cp
 
     def forward(
         self,
@@ -114,7 +119,7 @@ class DeformableDetrTransformerDecoder(BaseModule):
         for i, layer in enumerate(self.layers):
             references.append(reference_points)
             ratios = valid_ratios.repeat(1, 1, reference_points.shape[-1] // 2)
-            query = layer(
+            query = recomputed(layer, i < self.num_cp)(
                 query,
                 query_pos,
                 value=value,

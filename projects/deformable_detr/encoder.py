@@ -7,6 +7,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from .geometry import encoder_reference_points
+from .recompute import recomputed
 from .registry import MODELS
 
 
@@ -49,16 +50,21 @@ class DeformableDetrTransformerEncoder(BaseModule):
     Args:
         num_layers: number of layers.
         layer_cfg: of the layer.
+        num_cp: so many of the first layers are computed again in the backward pass, which saves memory and
+            costs time; their gradients stay the same.
         init_cfg: mmengine's initialisation.
     """
 
-    def __init__(self, num_layers: int, layer_cfg: dict, init_cfg: dict | None = None) -> None:
+    def __init__(
+        self, num_layers: int, layer_cfg: dict, num_cp: int = -1, init_cfg: dict | None = None
+    ) -> None:
         super().__init__(init_cfg)
         layer_type = dict(type="DeformableDetrTransformerEncoderLayer")
         self.layers = nn.ModuleList(
             MODELS.build(layer_cfg, default_args=layer_type) for _ in range(num_layers)
         )
         self.embed_dims = self.layers[0].embed_dims
+        self.num_cp = num_cp
 
     def forward(
         self,
@@ -83,8 +89,8 @@ class DeformableDetrTransformerEncoder(BaseModule):
             The memory, (bs, num_value, embed_dims).
         """
         reference_points = encoder_reference_points(spatial_shapes, valid_ratios)
-        for layer in self.layers:
-            query = layer(
+        for i, layer in enumerate(self.layers):
+            query = recomputed(layer, i < self.num_cp)(
                 query,
                 query_pos,
                 reference_points=reference_points,

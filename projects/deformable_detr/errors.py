@@ -1,5 +1,9 @@
 """The error that a user can mend."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 
 class InputError(ValueError):
     """Bad input: a file, config key, image, annotation or checkpoint that a user can mend.
@@ -10,3 +14,31 @@ class InputError(ValueError):
 
 class NonFiniteError(InputError):
     """The model predicts NaN or infinity; the message names iteration, image and layer."""
+
+
+NONFINITE_CAUSES = (
+    "Usual causes: a learning rate too high, float16 (try --amp bfloat16), no gradient clipping."
+)
+
+_noted: ContextVar[list[NonFiniteError] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def nonfinite_errors_noted(errors: list[NonFiniteError]) -> Iterator[None]:
+    """Within this `report_nonfinite` appends to ``errors`` and raises nothing."""
+    token = _noted.set(errors)
+    try:
+        yield
+    finally:
+        _noted.reset(token)
+
+
+def report_nonfinite(error: NonFiniteError) -> None:
+    """Raise ``error``, or note it where the one who trains wants to go on to the end of the step.
+
+    A process of a distributed training that stopped in its forward pass would leave the others waiting.
+    """
+    errors = _noted.get()
+    if errors is None:
+        raise error
+    errors.append(error)

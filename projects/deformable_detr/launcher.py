@@ -13,6 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .config_check import check_config
+from .data_workers import explain_death
 from .errors import InputError
 from .mmcv_ops import missing_ops
 from .run_state import bare_model
@@ -186,13 +187,18 @@ def _join_on_cpu(cfg: Config) -> None:
 
 
 def run_tool(main: Callable[[], None]) -> int:
-    """Call ``main`` and return the exit status: 1 for a user's mistake, told on stderr, 130 for Ctrl-C."""
+    """Call ``main`` and return the exit status: 1 for a mistake or a dead data worker, 130 for Ctrl-C."""
     try:
         main()
     except InputError as error:
         # A data worker's error arrives with the worker's traceback before the message.
         message = str(error).rsplit("InputError: ", 1)[-1].strip()
         print(f"error: {message}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if not (explanation := explain_death(error)):
+            raise
+        print(f"error: {explanation}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(

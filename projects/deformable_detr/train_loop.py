@@ -1,44 +1,56 @@
-"""mmengine's training loops, which know the batches of an optimizer step before the first is trained on."""
+"""mmengine's training loops: whole steps, and what becomes of one that is not finite."""
 
-from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
-from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
 
-from .optim_wrapper import WholeSteps
+from .errors import NonFiniteError
 from .registry import LOOPS
+from .step_guard import StepGuard
+from .whole_steps import whole_steps
 
 
-def whole_steps(batches: Iterable[dict], optim_wrapper: OptimWrapper) -> Iterator[dict]:
-    """Yield ``batches`` as they come, with each sample told of the whole step that it is part of.
+class _GuardedLoop:
+    def __init__(self, *args, skip_nonfinite: int = 0, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._guard = StepGuard(self.runner, skip_nonfinite)
 
-    With ``accumulative_counts=k`` the ``k`` batches of a step are read before the first is yielded; the last
-    step may be of fewer. The metainfo ``step_num_objects`` of their samples then holds, for each batch of the
-    step, how many objects each image has: losses are normalised by the objects of the step.
-    """
-    if not isinstance(optim_wrapper, WholeSteps):
-        yield from batches
-        return
-    batches = iter(batches)
-    while step := list(islice(batches, optim_wrapper.accumulative_counts)):
-        optim_wrapper.begin_step(len(step))
-        if len(step) > 1:
-            _tell_num_objects(step)
-        yield from step
+    def run_iter(self, *args) -> None:
+        """Learn from one batch.
 
+        Args:
+            *args: the batch, after its number where the run counts epochs.
 
-def _tell_num_objects(step: list[dict]) -> None:
-    samples = [batch["data_samples"] for batch in step]
-    num_objects = [[len(sample.gt_instances) for sample in batch] for batch in samples]
-    for sample in chain(*samples):
-        sample.set_field(num_objects, "step_num_objects", field_type="metainfo")
+        Raises:
+            NonFiniteError: See `StepGuard.give_up`.
+        """
+        *idx, data_batch = args
+        batch_idx = idx[0] if idx else self._iter
+        self.runner.call_hook("before_train_iter", batch_idx=batch_idx, data_batch=data_batch)
+        self._guard.begin(data_batch)
+        outputs = None
+        try:
+            outputs = self.runner.model.train_step(
+                data_batch, optim_wrapper=self.runner.optim_wrapper
+            )
+        except NonFiniteError as error:
+            self._guard.give_up(error)
+        self._guard.end()
+        self.runner.call_hook(
+            "after_train_iter", batch_idx=batch_idx, data_batch=data_batch, outputs=outputs
+        )
+        self._iter += 1
 
 
 @LOOPS.register_module()
-class EpochBasedTrainLoop(_EpochBasedTrainLoop):
-    """mmengine's loop over epochs, in `whole_steps`; an epoch's last step may be of fewer batches."""
+class EpochBasedTrainLoop(_GuardedLoop, _EpochBasedTrainLoop):
+    """mmengine's loop over epochs, in `whole_steps`; an epoch's last step may be of fewer batches.
+
+    Args:
+        skip_nonfinite: how many steps that are not finite are left out before one stops the run.
+        **kwargs: As in `mmengine.runner.EpochBasedTrainLoop`.
+    """
 
     def run_epoch(self) -> None:
         """Train one epoch."""
@@ -51,8 +63,13 @@ class EpochBasedTrainLoop(_EpochBasedTrainLoop):
 
 
 @LOOPS.register_module()
-class IterBasedTrainLoop(_IterBasedTrainLoop):
-    """mmengine's loop over iterations, in `whole_steps`; the training's last step may be of fewer batches."""
+class IterBasedTrainLoop(_GuardedLoop, _IterBasedTrainLoop):
+    """mmengine's loop over iterations, in `whole_steps`; the training's last step may be of fewer batches.
+
+    Args:
+        skip_nonfinite: how many steps that are not finite are left out before one stops the run.
+        **kwargs: As in `mmengine.runner.IterBasedTrainLoop`.
+    """
 
     def run(self):
         """Train, after passing over the batches that a resumed run has seen."""

@@ -4,8 +4,8 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
-from projects.deformable_detr.amp import AmpOptimWrapper
 from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.optim_wrapper import AmpOptimWrapper
 from projects.deformable_detr.registry import OPTIM_WRAPPERS, SCOPE
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -8,7 +8,7 @@ from mmengine.logging import MessageHub
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ..errors import NonFiniteError
+from ..errors import NONFINITE_CAUSES, NonFiniteError, report_nonfinite
 from ..geometry import upcast
 from ..registry import TASK_UTILS
 from .targets import Targets
@@ -55,7 +55,8 @@ class HungarianAssigner:
             For each group its matches, on the device of the predictions.
 
         Raises:
-            NonFiniteError: a prediction or a cost is NaN or infinite.
+            NonFiniteError: a prediction or a cost is NaN or infinite; noted within
+                `nonfinite_errors_noted`, and then matched somehow.
         """
         costs = [self.cost(*group[1:]) for group in groups]
         sums = [self._sum(group) for group in groups]
@@ -67,7 +68,7 @@ class HungarianAssigner:
         ):
             cost_on_cpu, total = part.view(cost.shape), total.view(cost.shape[:2])
             self._check_finite(group, cost_on_cpu, total)
-            pairs = self._match(cost_on_cpu, group.targets.num_objects)
+            pairs = self._match(cost_on_cpu.nan_to_num(), group.targets.num_objects)
             matches.append(Matches(*pairs.to(cost.device, non_blocking=True)))
         return matches
 
@@ -107,9 +108,9 @@ class HungarianAssigner:
         if bad.any():
             layer, image = bad.nonzero()[0].tolist()
             iteration = MessageHub.get_current_instance().get_info("iter", 0) + 1  # as logs count
-            raise NonFiniteError(
+            message = (
                 f"non-finite predictions at iteration {iteration}, image "
                 f"{group.targets.img_paths[image]}, {group.names[layer]} "
-                f"({int(bad.sum())} of {bad.numel()} layers and images are affected). "
-                "Usual causes: a learning rate too high, float16 (try --amp bfloat16), no gradient clipping."
+                f"({int(bad.sum())} of {bad.numel()} layers and images are affected). {NONFINITE_CAUSES}"
             )
+            report_nonfinite(NonFiniteError(message))

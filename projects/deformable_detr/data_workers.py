@@ -1,0 +1,63 @@
+"""Which image each data worker is at, so that the death of one can be told with it."""
+
+import mmap
+import os
+import re
+import signal
+
+_SLOTS, _LENGTH = 4096, 1024
+# Shared with the processes that are forked from this one; a page is taken when it is first written.
+_notes = mmap.mmap(-1, _SLOTS * _LENGTH)
+
+_REMEDIES = {
+    signal.SIGKILL: "The system kills processes when memory runs out: use fewer workers "
+    "(train_dataloader.num_workers) or smaller images.",
+    signal.SIGBUS: "The shared memory, through which workers hand on their batches, is too small: enlarge "
+    "/dev/shm (docker run --shm-size=8g) or use fewer workers (train_dataloader.num_workers).",
+    signal.SIGSEGV: "A decoder can crash at a damaged image: open this one by itself, or leave it out.",
+}
+_OTHERWISE = "Run with train_dataloader.num_workers=0 to see where."
+_SHARED_MEMORY = re.compile(
+    r"unable to (open|allocate|mmap|resize|write to)[^\n]*(shared memory|/torch_|/dev/shm)[^\n]*"
+)
+
+
+def note_image(path: str) -> None:
+    """Note in a data worker that it is going to load ``path``."""
+    start = os.getpid() % _SLOTS * _LENGTH
+    _notes[start : start + _LENGTH] = os.fsencode(path)[-_LENGTH:].ljust(_LENGTH, b"\0")
+
+
+def noted_image(pid: int) -> str:
+    """What the process ``pid`` has noted last, also if it is dead; "" if nothing."""
+    start = pid % _SLOTS * _LENGTH
+    return os.fsdecode(_notes[start : start + _LENGTH].rstrip(b"\0"))
+
+
+def explain_death(error: BaseException | None) -> str | None:
+    """Say which image a data worker died at and what to do, if ``error`` is of such a death."""
+    while error is not None:
+        text = str(error)
+        if died := re.search(r"DataLoader worker \(pid (\d+)\) (.*)", text):
+            return _explanation(int(died[1]), died[2])
+        if full := _SHARED_MEMORY.search(text):
+            return f"data workers have no room for a batch ({full[0]}). {_REMEDIES[signal.SIGBUS]}"
+        last, error = error, error.__cause__ or error.__context__
+        if error is None and (died := re.search(r"worker \(pid\(s\) (\d+)", str(last))):
+            return _explanation(int(died[1]), "exited unexpectedly")
+    return None
+
+
+def _explanation(pid: int, how: str) -> str:
+    killed_by = re.search(r"killed by signal: (.*?)\. ", f"{how} ")
+    remedy = _OTHERWISE
+    if killed_by:
+        how = f"was killed by signal {killed_by[1]}"
+        for number, text in _REMEDIES.items():
+            if signal.strsignal(number) == killed_by[1]:
+                remedy = text
+    else:
+        how = how.partition(".")[0]
+    image = noted_image(pid)
+    at = f" at image {image}" if image else ""
+    return f"data worker {pid} {how}{at}. {remedy}"

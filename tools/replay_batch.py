@@ -1,0 +1,71 @@
+"""Repeat a training step that was not finite, and show what each module gave.
+
+python tools/replay_batch.py work_dirs/first/ddetr_r50_50e.py work_dirs/first/nonfinite_iter_1234.pth
+"""
+
+import math
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from mmengine.registry import init_default_scope
+
+from projects.deformable_detr.checkpoint_check import check_fits
+from projects.deformable_detr.diagnosis import Forward, faulty_gradients, faulty_weights
+from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
+from projects.deformable_detr.registry import MODELS
+from projects.deformable_detr.saved_step import SavedStep, image_paths
+
+SHOWN = 15  # modules before the first fault
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Repeat the step that ``argv`` (by default the command line) names."""
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="config file of the run; its work_dir holds a copy")
+    parser.add_argument("step", help="nonfinite_iter_N.pth, which the run has left in its work_dir")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--all", action="store_true", help="show all modules")
+    add_cfg_options(parser)
+    args = parser.parse_args(argv)
+
+    cfg = parse_config(args)
+    step = SavedStep.load(args.step)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    check_fits(args.step, step.state_dict, model)
+    model.load_state_dict(step.state_dict)
+    model.to(args.device).train()
+
+    print(f"iteration {step.iteration}, {step.dtype or 'float32'}")
+    weights = faulty_weights(step.state_dict)
+    passes = step.repeat(model)
+    for batch, done in zip(step.batches, passes, strict=True):
+        print(f"\nimages: {', '.join(image_paths(batch))}")
+        print(table(done, args.all))
+    first = next(filter(None, (done.first_fault() for done in passes)), None)
+    if not (weights or first):
+        sum(loss for done in passes for loss in done.losses.values()).backward()
+    print(f"\nfirst: {weights or first or faulty_gradients(model) or 'everything is finite'}")
+
+
+def table(done: Forward, whole: bool) -> str:
+    """The largest magnitude that each module gives, in their order, and the losses."""
+    first = next(
+        (i for i, output in enumerate(done.outputs) if not math.isfinite(output.max_abs)), None
+    )
+    outputs = done.outputs
+    if not whole:
+        end = len(outputs) if first is None else first + 1
+        outputs = outputs[max(end - SHOWN, 0) : end]
+    width = max(len(output.name) for output in outputs)
+    lines = [f"{o.name:{width}}  {o.max_abs:10.4g}  {o.kind}" for o in outputs]
+    losses = [f"{name} {loss.item():.4g}" for name, loss in done.losses.items()]
+    return "\n".join(["largest magnitude of each output:", *lines, ", ".join(losses)])
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))

@@ -25,13 +25,13 @@ class OptimWrapper(WholeSteps, _OptimWrapper):
     averaged, so that all its processes refuse the same step without a word between them.
 
     Args:
-        **kwargs: As in `mmengine.optim.OptimWrapper`.
+        *args, **kwargs: As in `mmengine.optim.OptimWrapper`.
     """
 
     scales_losses = False
 
-    def __init__(self, **kwargs) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         self._losses: list[Tensor] = []  # since the last step
         self._errors: list[NonFiniteError] = []
 

@@ -75,4 +75,4 @@ def missing_ops(model: nn.Module) -> str:
         f"model.{names[0]} {f'(and {len(names) - 1} more parts) ' if names[1:] else ''}needs {op}"
         for op, names in needs.items()
     ]
-    return f"the model needs compiled ops: {'; '.join(parts)}. {HOW_TO_GET_OPS}"
+    return f"a compiled op of mmcv is missing: {'; '.join(parts)}. {HOW_TO_GET_OPS}"

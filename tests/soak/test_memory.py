@@ -13,7 +13,7 @@ from projects.deformable_detr.registry import HOOKS
 
 REPO = Path(__file__).resolve().parents[2]
 TRAIN = runpy.run_path(str(REPO / "tools" / "train.py"))["main"]
-WARM_UP, ITERATIONS = 500, 2500
+WARM_UP, ITERATIONS = 1000, 2500
 ALLOWED_MB = 4.0  # in a thousand iterations
 
 
@@ -49,7 +49,7 @@ def test_memory_stays_flat(tmp_path, shapes_root, monkeypatch):
         "train_dataloader = dict(num_workers=2, persistent_workers=True, batch_size=1,\n"
         "    sampler=dict(type='InfiniteSampler'))\n"
         "log_processor = dict(by_epoch=False)\nparam_scheduler = None\n"
-        f"default_hooks = dict(logger=dict(interval=100), checkpoint=dict(by_epoch=False, interval=500))\n"
+        "default_hooks = dict(logger=dict(interval=100), checkpoint=dict(by_epoch=False, interval=500))\n"
         "custom_hooks = [dict(type='MemoryRecordHook')]\n"
     )
     MemoryRecordHook.record.clear()

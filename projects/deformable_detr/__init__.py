@@ -11,16 +11,19 @@ provide_missing_ops()
 # ruff: noqa: E402, F401
 from . import (
     amp,
+    atomic_file,
     attention,
     backbone,
     bifpn,
     checkpoint,
     checkpoint_check,
+    checkpoint_hook,
     class_check,
     coco_metric,
     dataset,
     decoder,
     detector,
+    early_stopping,
     encoder,
     head,
     neck,
@@ -31,4 +34,5 @@ from . import (
     reproducibility,
     task_modules,
     transforms,
+    val_loss,
 )

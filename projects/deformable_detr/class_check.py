@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from .adaptation import is_class_branch
 from .errors import InputError
 from .registry import HOOKS
-from .run_state import bare_model, must_fit_whole
+from .run_state import bare_model, leaves, must_fit_whole
 
 
 @HOOKS.register_module()
@@ -37,7 +37,7 @@ class ClassCheckHook(Hook):
         """
         model = bare_model(runner)
         datasets = [
-            dataset for loop in _loops(runner) for dataset in _leaves(loop.dataloader.dataset)
+            dataset for loop in _loops(runner) for dataset in leaves(loop.dataloader.dataset)
         ]
         for dataset in datasets:
             classes = class_names(getattr(dataset, "metainfo", {}))
@@ -135,16 +135,6 @@ def _loops(runner: Runner) -> Iterator[BaseLoop]:
     for loop in (runner._train_loop, runner._test_loop, runner._val_loop):
         if isinstance(loop, BaseLoop):
             yield loop
-
-
-def _leaves(dataset: object) -> Iterator[object]:
-    """Yield the data sets inside wrappers such as ``ConcatDataset`` and ``RepeatDataset``."""
-    inner = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
-    if inner == [None]:
-        yield dataset
-    else:
-        for part in inner:
-            yield from _leaves(part)
 
 
 def class_names(metainfo: dict) -> list[str] | None:

@@ -124,9 +124,9 @@ def _check_optimizer(path: str | Path, saved: dict, runner: Runner) -> None:
     if theirs != ours:
         raise InputError(
             f"{path}: its optimizer has {_describe(theirs)}, that of this run {_describe(ours)}: the run was "
-            "started with another optim_wrapper (optimizer, paramwise_cfg) or other frozen weights. Resume "
-            "with the config that it was started with, or start a new training from its weights: leave "
-            f"--resume out and set --cfg-options load_from={path}"
+            "started with another optim_wrapper (optimizer, paramwise_cfg). Resume with the config that it "
+            "was started with, or start a new training from its weights: leave --resume out and set "
+            f"--cfg-options load_from={path}"
         )
 
 

@@ -82,14 +82,14 @@ class CheckpointHook(_CheckpointHook):
         if not isinstance(loop, EpochBasedTrainLoop) or runner.val_loop is None:
             return False
         is_due = epoch % loop.val_interval == 0 or epoch == loop.max_epochs
-        validated = runner.message_hub.runtime_info.get("validated_epoch")
+        validated = runner.message_hub.runtime_info.get("epoch_validated")
         return is_due and epoch >= loop.val_begin and epoch != validated
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Save the best checkpoint, and what the validation has found with the last one."""
         if not isinstance(runner._train_loop, BaseLoop):
             return
-        runner.message_hub.update_info("validated_epoch", runner.epoch)
+        runner.message_hub.update_info("epoch_validated", runner.epoch)
         self._is_noted = False
         super().after_val_epoch(runner, metrics or {})
         step = runner.epoch if self.by_epoch else runner.iter

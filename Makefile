@@ -5,10 +5,11 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 DEMO := work_dirs/demo
 
-.PHONY: help setup build demo test bench lint format wheel clean
+.PHONY: help setup build demo test soak bench lint format wheel clean
 help:
 	@echo "make demo    draw a data set, train on it, test, draw the detections"
 	@echo "make test    run the test suite"
+	@echo "make soak    the tests that run for minutes or hours: kills at random instants"
 	@echo "make bench   time the op beside the others that are installed, and the model beside mmdet's"
 	@echo "make build   rebuild the C++/CUDA op"
 	@echo "make wheel   one wheel for every Python >= 3.10 and torch >= 2.10, in dist/"
@@ -43,6 +44,9 @@ demo: setup
 
 test: setup $(VENV)/transformers
 	$(PY) -m pytest
+
+soak: setup
+	$(PY) -m pytest -m soak -s $(SOAK)
 
 # In a folder of its own: see the file.
 $(VENV)/transformers: tests/requirements.txt $(VENV)/.installed

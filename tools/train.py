@@ -10,7 +10,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
 from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.launcher import (
@@ -19,6 +18,7 @@ from projects.deformable_detr.launcher import (
     read_config,
     run_tool,
 )
+from projects.deformable_detr.resume import choose_start
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -48,21 +48,15 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     cfg = read_config(args)
-    resume_from = latest_checkpoint(cfg.work_dir) if args.resume == "auto" else args.resume
-    if resume_from:
-        cfg.resume, cfg.load_from = True, resume_from
+    message = choose_start(cfg, args.resume)
     if args.amp:
         cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype=args.amp)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
-    build_runner(cfg, args.local_rank).train()
-
-
-def latest_checkpoint(work_dir: str) -> str | None:
-    """Return the latest checkpoint of a run, also if its folder was moved since, or None."""
-    noted = find_latest_checkpoint(work_dir)
-    here = Path(work_dir, Path(noted or "").name)
-    return str(here) if here.is_file() else noted
+    runner = build_runner(cfg, args.local_rank)
+    if message:
+        runner.logger.warning(message)
+    runner.train()
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:

@@ -10,11 +10,13 @@ provide_missing_ops()
 
 # ruff: noqa: E402, F401
 from . import (
+    atomic_file,
     attention,
     backbone,
     bifpn,
     checkpoint,
     checkpoint_check,
+    checkpoint_hook,
     class_check,
     coco_metric,
     data_sampler,
@@ -22,6 +24,7 @@ from . import (
     dataset_report,
     decoder,
     detector,
+    early_stopping,
     encoder,
     fsdp,
     head,
@@ -37,4 +40,5 @@ from . import (
     task_modules,
     train_loop,
     transforms,
+    val_loss,
 )

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Iterator
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -13,7 +12,7 @@ from torch.utils.data import DataLoader
 from .adaptation import is_class_branch
 from .errors import InputError
 from .registry import HOOKS
-from .run_state import bare_model, must_fit_whole
+from .run_state import bare_model, built_loops, leaf_datasets, must_fit_whole
 
 
 @HOOKS.register_module()
@@ -130,23 +129,6 @@ def _check_has_batches(loader: DataLoader) -> None:
             f"drop_last=True leaves no batch: the data set has {len(loader.dataset)} images, batch_size is "
             f"{loader.batch_sampler.batch_size}. Lower batch_size or set drop_last=False."
         )
-
-
-def built_loops(runner: Runner) -> Iterator[BaseLoop]:
-    """Yield the loops that this run has built, the one that trains first."""
-    for loop in (runner._train_loop, runner._test_loop, runner._val_loop):
-        if isinstance(loop, BaseLoop):
-            yield loop
-
-
-def leaf_datasets(dataset: object) -> Iterator[object]:
-    """Yield the data sets inside wrappers such as ``ConcatDataset`` and ``RepeatDataset``."""
-    inner = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
-    if inner == [None]:
-        yield dataset
-    else:
-        for part in inner:
-            yield from leaf_datasets(part)
 
 
 def class_names(metainfo: dict) -> list[str] | None:

@@ -6,10 +6,10 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
-from .class_check import built_loops, leaf_datasets
 from .coco_file import shorten
 from .errors import InputError
 from .registry import HOOKS
+from .run_state import built_loops, leaf_datasets
 
 
 @HOOKS.register_module()

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 from .config_check import check_config
 from .data_workers import explain_death
+from .disk_space import check_writable
 from .errors import InputError
 from .mmcv_ops import missing_ops
 from .run_state import bare_model
@@ -76,7 +77,7 @@ def read_config(args: Namespace) -> Config:
     cfg.work_dir = (
         args.work_dir or cfg.get("work_dir") or str(Path("work_dirs", Path(args.config).stem))
     )
-    _check_writable(Path(cfg.work_dir))
+    check_writable(Path(cfg.work_dir), "work_dir", "--work-dir")
     return cfg
 
 
@@ -142,15 +143,6 @@ def _move_data(cfg: Config, new_root: str) -> None:
         cfg[key] = moved(cfg[key])
 
 
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: the work_dir can't be made ({error.strerror})") from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"{folder}: the work_dir can't be written; choose another with --work-dir")
-
-
 def build_runner(cfg: Config, local_rank: int = 0) -> Runner:
     """Build the Runner, after joining the other processes where a launcher has started several.
 
@@ -159,6 +151,9 @@ def build_runner(cfg: Config, local_rank: int = 0) -> Runner:
             needs an op of mmcv that is not installed.
     """
     os.environ.setdefault("LOCAL_RANK", str(local_rank))
+    if cfg.get("randomness", {}).get("deterministic"):
+        # cuBLAS reads it when CUDA starts, and torch refuses to multiply matrices without it.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if cfg.launcher == "pytorch" and "RANK" not in os.environ:
         raise InputError("--launcher pytorch wants torchrun: start it with tools/dist_train.sh")
     if cfg.launcher != "none" and not torch.cuda.is_available():

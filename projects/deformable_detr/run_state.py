@@ -1,5 +1,7 @@
 """What a hook asks of mmengine's Runner."""
 
+from collections.abc import Iterator
+
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
@@ -13,3 +15,25 @@ def bare_model(runner: Runner) -> nn.Module:
 def must_fit_whole(runner: Runner) -> bool:
     """Whether the run resumes or tests its checkpoint; a training that starts from it may take a part."""
     return runner._resume or not isinstance(runner._train_loop, BaseLoop)
+
+
+def built_loops(runner: Runner) -> Iterator[BaseLoop]:
+    """Yield the loops that this run has built, the one that trains first."""
+    for loop in (runner._train_loop, runner._test_loop, runner._val_loop):
+        if isinstance(loop, BaseLoop):
+            yield loop
+
+
+def leaf_datasets(dataset: object) -> Iterator[object]:
+    """Yield the data sets inside wrappers such as ``ConcatDataset`` and ``RepeatDataset``."""
+    inner = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
+    if inner == [None]:
+        yield dataset
+    else:
+        for part in inner:
+            yield from leaf_datasets(part)
+
+
+def missing_state(checkpoint: dict) -> list[str]:
+    """What ``checkpoint`` lacks of the state of a training run; nothing if it can be resumed."""
+    return sorted({"meta", "message_hub", "optimizer"} - set(checkpoint))

@@ -77,6 +77,10 @@ class CocoFile(COCO):
                 )
         super().createIndex()
 
+    def loadCats(self, ids: object = []) -> list[dict]:
+        """As in pycocotools, which takes a string for a list of ids."""
+        return super().loadCats([ids] if isinstance(ids, str) else ids)
+
     def _faults(self, section: str, entries: object) -> list[str]:
         if not isinstance(entries, list):
             return [f"{section!r} is no list but {type(entries).__name__}"]

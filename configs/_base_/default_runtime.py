@@ -9,6 +9,7 @@ default_hooks = dict(
     epoch_seed=dict(type="EpochSeedHook"),
     checkpoint_check=dict(type="CheckpointCheckHook"),
     class_check=dict(type="ClassCheckHook"),
+    resume_check=dict(type="ResumeCheckHook"),
     visualization=dict(type="DetVisualizationHook"),
 )
 custom_hooks = []

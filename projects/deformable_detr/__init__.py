@@ -18,6 +18,7 @@ from . import (
     checkpoint_check,
     class_check,
     coco_metric,
+    data_file,
     dataset,
     decoder,
     detector,
@@ -29,6 +30,7 @@ from . import (
     pretrained,
     proposals,
     reproducibility,
+    resume_check,
     task_modules,
     transforms,
 )

@@ -11,6 +11,7 @@ _FORMAT = "The format: https://cocodataset.org/#format-data (object detection)."
 _SHOWN = 5  # how many entries a message names before it says "and N more"
 _ID = (int, str)
 _NUMBER = (int, float)
+_MOST = 2**63  # a whole number in numpy and torch is less
 _FIELDS = {
     "images": {"id": _ID, "file_name": str, "width": _NUMBER, "height": _NUMBER},
     "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": list, "area": _NUMBER},
@@ -46,6 +47,10 @@ class CocoFile(COCO):
             raise InputError(
                 f"annotation file {path} is not JSON: {error.msg} at {where}. "
                 "Is it whole, and the right file?"
+            ) from error
+        except RecursionError as error:
+            raise InputError(
+                f"annotation file {path} is not COCO: its lists are nested too deeply. {_FORMAT}"
             ) from error
         except UnicodeDecodeError as error:
             raise InputError(
@@ -87,16 +92,19 @@ class CocoFile(COCO):
         fields = _FIELDS[section]
         if section == "annotations" and self.scored:
             fields = {**fields, "iscrowd": int}
-        faults, seen = [], set()
+        faults, seen, kinds = [], set(), set()
         for index, entry in enumerate(entries):
             fault = _fault(entry, fields)
             if fault is None and entry["id"] in seen:
                 fault = "repeats an id"
             if fault is None:
                 seen.add(entry["id"])
+                kinds.add(type(entry["id"]))
             else:
                 key = entry.get("id") if isinstance(entry, dict) else None
                 faults.append(f"{section}[{index}] (id {key}) {fault}")
+        if len(kinds) > 1:
+            faults.append(f"{section} have numbers and strings as ids")
         return faults
 
 
@@ -112,12 +120,21 @@ def _fault(entry: object, fields: dict) -> str | None:
     for key, types in fields.items():
         if key not in entry:
             return f"has no {key!r}{_REMEDIES.get(key, '')}"
-        if not isinstance(entry[key], types):
+        if not _is(entry[key], types):
             return f"has {key} {entry[key]!r:.80}"
     box = entry.get("bbox") if "bbox" in fields else None
-    if box is not None and not (len(box) == 4 and all(isinstance(side, _NUMBER) for side in box)):
+    if box is not None and not (len(box) == 4 and all(_is(side, _NUMBER) for side in box)):
         return f"has bbox {box!r:.80} instead of [x, y, width, height]"
     return None
+
+
+def _is(value: object, types: type | tuple[type, ...]) -> bool:
+    """Whether ``value`` is of ``types`` and what follows can work with it: no huge number, no broken text."""
+    if isinstance(value, str):
+        broken = "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value)
+        return not broken and isinstance(value, types)
+    huge = isinstance(value, int) and abs(value) >= _MOST
+    return not huge and not isinstance(value, bool) and isinstance(value, types)
 
 
 def _nearby(path: str) -> str:

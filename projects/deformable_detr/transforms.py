@@ -58,6 +58,8 @@ class LoadImageFromFile(_LoadImageFromFile):
         """
         path = results["img_path"]
         try:
+            if "://" not in path and not Path(path).is_file():
+                raise FileNotFoundError  # a folder, or a device, which could be read for ever
             img = self._decode(fileio.get(path, backend_args=self.backend_args))
         except (
             Exception

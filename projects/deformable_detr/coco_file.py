@@ -40,6 +40,8 @@ class CocoFile(COCO):
         self.scored = scored
         try:
             super().__init__(path)
+        except InputError:
+            raise
         except FileNotFoundError as error:
             raise InputError(f"annotation file {path} does not exist; {_nearby(path)}") from error
         except JSONDecodeError as error:
@@ -56,7 +58,7 @@ class CocoFile(COCO):
             raise InputError(
                 f"annotation file {path} is no text; if it is compressed, unpack it first"
             ) from error
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a number of thousands of digits is a ValueError
             raise InputError(f"annotation file {path} cannot be read: {error}") from error
         except AssertionError as error:
             raise InputError(
@@ -102,7 +104,7 @@ class CocoFile(COCO):
                 kinds.add(type(entry["id"]))
             else:
                 key = entry.get("id") if isinstance(entry, dict) else None
-                faults.append(f"{section}[{index}] (id {key}) {fault}")
+                faults.append(f"{section}[{index}] (id {key!s:.40}) {fault}")
         if len(kinds) > 1:
             faults.append(f"{section} have numbers and strings as ids")
         return faults

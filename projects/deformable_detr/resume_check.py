@@ -96,8 +96,8 @@ def _is_whole(buffer: HistoryBuffer) -> bool:
         all(isinstance(array, np.ndarray) and array.ndim == 1 for array in arrays)
         and all(array.dtype.kind in "fiu" for array in arrays)
         and len(arrays[0]) == len(arrays[1])
-        and _is_count(getattr(buffer, "_max_length", None))
-        and isinstance(buffer._statistics_methods, dict)
+        and _is_count(getattr(buffer, "max_length", None))
+        and isinstance(getattr(buffer, "_statistics_methods", None), dict)
     )
 
 

@@ -35,9 +35,7 @@ class CocoMetric(_CocoMetric):
             backend is not there; ``proposal_nums`` or ``iou_thrs`` are not what the summary wants.
     """
 
-    def __init__(
-        self, ann_file: str | None = None, backend: str = "pycocotools", **kwargs
-    ) -> None:
+    def __init__(self, ann_file: str | None = None, backend: str = "pycocotools", **kwargs) -> None:
         self._evaluations = evaluations(backend)
         with patch.object(_module, "COCO", partial(CocoFile, scored=True)):
             super().__init__(ann_file=ann_file, **kwargs)
@@ -80,8 +78,8 @@ class CocoMetric(_CocoMetric):
     def _check_options(self) -> None:
         if "proposal_fast" in self.metrics:
             raise InputError(
-                'val_evaluator.metric: mmdet\'s "proposal_fast" fails with numpy 1.24 and newer; "proposal" gives '
-                "the same recalls"
+                'val_evaluator.metric: mmdet\'s "proposal_fast" fails with numpy 1.24 and newer; "proposal" '
+                "gives the recalls too"
             )
         limits = self.proposal_nums
         if len(limits) != _NUM_LIMITS or limits != sorted(limits) or limits[0] < 1:

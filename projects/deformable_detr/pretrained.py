@@ -71,7 +71,9 @@ def _published(filename: str, index: str) -> str:
     urls = mmengine.load(Path(mmengine.__file__).parent / "hub" / index)
     scheme, _, name = filename.partition("://")
     if name not in urls:
-        raise InputError(f"{filename}: {scheme} has no weights of this name{did_you_mean(name, urls)}")
+        raise InputError(
+            f"{filename}: {scheme} has no weights of this name{did_you_mean(name, urls)}"
+        )
     return urls[name]
 
 

@@ -26,7 +26,9 @@ _AVERAGES = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer"}
 class ResumeCheckHook(Hook):
     """Refuse to resume from a state that the run could not go on from, see `check_state`."""
 
-    priority = "ABOVE_NORMAL"  # after CheckpointCheckHook, which looks for the parts and at the weights
+    priority = (
+        "ABOVE_NORMAL"  # after CheckpointCheckHook, which looks for the parts and at the weights
+    )
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check what the runner is going to take over.
@@ -42,8 +44,8 @@ class ResumeCheckHook(Hook):
 def check_state(path: str | Path, checkpoint: dict, runner: Runner) -> None:
     """Refuse a state that the run could not go on from.
 
-    The log history's paths of files that CheckpointHook would delete are taken out of ``checkpoint`` if they do
-    not lie in the run's own folder.
+    Paths of files that CheckpointHook would delete are taken out of ``checkpoint`` if they do not lie in the
+    run's own folder.
 
     Args:
         path: where it is from, for the message.
@@ -152,7 +154,10 @@ def _fits(state: object, parameter: torch.Tensor, optimizer: Optimizer) -> bool:
     tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
     averages = {key for key in _AVERAGES if state.get(key) is not None}
     return (
-        all(value.layout == torch.strided and value.is_floating_point() for value in tensors.values())
+        all(
+            value.layout == torch.strided and value.is_floating_point()
+            for value in tensors.values()
+        )
         and averages <= set(tensors)
         and all(tensors[key].shape == parameter.shape for key in averages)
         and isinstance(state.get("step", 0.0), (int, float, torch.Tensor))

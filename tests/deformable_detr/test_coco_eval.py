@@ -191,9 +191,7 @@ def perfect(num: int) -> tuple[dict, list[dict]]:
 def test_more_than_100_objects_in_an_image(score, backend, proposal_nums, expected):
     coco, samples = perfect(150)
     items = ["mAP", "mAP_50", "mAP_s", "AR@1000"]
-    scores = score(
-        coco, samples, backend=backend, proposal_nums=proposal_nums, metric_items=items
-    )
+    scores = score(coco, samples, backend=backend, proposal_nums=proposal_nums, metric_items=items)
     assert [scores[f"coco/bbox_{item}"] for item in items[:3]] == [expected] * 3
     assert scores["coco/bbox_AR@1000"] == round(min(150, proposal_nums[-1]) / 150, 3)
 
@@ -224,7 +222,9 @@ def test_ids_that_the_faster_backend_does_not_take(score, key, new):
     coco = dict(draw(), annotations=[])
     for number, entry in enumerate(coco[key]):
         entry["id"] = new * (number + 1)
-    with pytest.raises(InputError, match=rf'takes whole numbers below 2\*\*53.* {key}\[0\] has {new!r}'):
+    with pytest.raises(
+        InputError, match=rf"takes whole numbers below 2\*\*53.* {key}\[0\] has {new!r}"
+    ):
         score(coco, [], backend=FASTER)
 
 
@@ -260,7 +260,10 @@ def test_results_are_written_with_the_ids_of_the_file(score, backend, tmp_path):
         (dict(backend="coco"), r"val_evaluator.backend is 'coco'; it may be 'pycocotools' or"),
         (dict(proposal_nums=(100, 300)), r"proposal_nums is \(100, 300\); the summary wants three"),
         (dict(proposal_nums=(1000, 300, 100)), "wants three rising numbers"),
-        (dict(metric=["bbox", "proposal_fast"]), 'fails with numpy 1.24 and newer; "proposal" gives'),
+        (
+            dict(metric=["bbox", "proposal_fast"]),
+            'fails with numpy 1.24 and newer; "proposal" ',
+        ),
         (dict(iou_thrs=[0.5], classwise=True), "iou_thrs has 1 thresholds; classwise=True"),
     ],
 )

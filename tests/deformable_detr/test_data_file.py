@@ -24,7 +24,9 @@ class Touch:
 def test_predictions_are_read_as_they_were_written(tmp_path):
     found = dict(bboxes=torch.rand(3, 4), labels=torch.arange(3), scores=torch.rand(3).double())
     masks = [dict(size=[2, 2], counts=b"\x00\xff1")]
-    results = [dict(img_id=7, ori_shape=(4, 5), scale=np.ones(2), masks=masks, pred_instances=found)]
+    results = [
+        dict(img_id=7, ori_shape=(4, 5), scale=np.ones(2), masks=masks, pred_instances=found)
+    ]
     mmengine.dump(results, tmp_path / "results.pkl")
     (read,) = mmengine.load(tmp_path / "results.pkl")
     for key, value in found.items():

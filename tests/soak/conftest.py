@@ -159,14 +159,12 @@ def fuzz(capsys, request) -> Callable[..., None]:
                 failures.setdefault(place, (case, error))
                 return
             outcomes["refused" if refused else "taken"] += 1
-            open("/tmp/fz/reasons.txt","a").write(ascii(request.node.name[:12]+" "+(refused or "taken")[:300])+"\n")
 
         once()
         with capsys.disabled():
             print(f"\n{request.node.name}: seed {SEED}, {dict(outcomes)}, {len(failures)} failures")
         report = [
-            f"{place}\n  {str(case)[:300]}\n"
-            + "".join(traceback.format_exception(error)[-3:])
+            f"{place}\n  {str(case)[:300]}\n" + "".join(traceback.format_exception(error)[-3:])
             for place, (case, error) in failures.items()
         ]
         assert not report, "\n\n".join(report)

@@ -29,7 +29,10 @@ def paths(node: object, prefix: tuple = ()) -> list[tuple]:
     return [
         path
         for key, value in items
-        for path in ((*prefix, key), *paths(value if isinstance(value, (dict, list)) else [], (*prefix, key)))
+        for path in (
+            (*prefix, key),
+            *paths(value if isinstance(value, (dict, list)) else [], (*prefix, key)),
+        )
     ]
 
 

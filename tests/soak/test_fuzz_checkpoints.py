@@ -110,7 +110,9 @@ def rezipped(content: bytes, draw) -> bytes:
             if fate != "drop":
                 archive.writestr(entry, data[: len(data) // 2] if fate == "cut" else data)
         if draw(st.booleans()):
-            archive.writestr(draw(st.sampled_from(["../../x", "archive/code/x.py", "constants.pkl"])), b"x")
+            archive.writestr(
+                draw(st.sampled_from(["../../x", "archive/code/x.py", "constants.pkl"])), b"x"
+            )
     return target.getvalue()
 
 
@@ -133,7 +135,9 @@ def spoilt(draw, contents: dict, canary: Path) -> bytes:
         action = draw(st.sampled_from(["junk", "junk", "drop", "cast", "rename", "run"]))
         if action == "run":
             node[key] = draw(st.sampled_from(gadgets(canary)))
-        elif action == "cast" and isinstance(node.get(key) if isinstance(node, dict) else None, torch.Tensor):
+        elif action == "cast" and isinstance(
+            node.get(key) if isinstance(node, dict) else None, torch.Tensor
+        ):
             node[key] = draw(st.sampled_from(CASTS))(node[key])
         elif action == "drop":
             del node[key]

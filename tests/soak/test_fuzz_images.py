@@ -29,7 +29,9 @@ def bomb(width: int, height: int) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + checksum
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 10**5)) + chunk(b"IEND", b"")
+    body = (
+        chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 10**5)) + chunk(b"IEND", b"")
+    )
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -56,7 +58,9 @@ def spoilt(draw) -> tuple[str, bytes]:
     name = f"x.{draw(st.sampled_from(NAMES))}"
     damage = draw(st.sampled_from(["none", "cut", "flip", "bomb", "text", "empty", "any"]))
     if damage == "bomb":
-        return name, bomb(*draw(st.sampled_from([(60000, 60000), (2**31 - 1, 1), (0, 5), (13000, 13000)])))
+        return name, bomb(
+            *draw(st.sampled_from([(60000, 60000), (2**31 - 1, 1), (0, 5), (13000, 13000)]))
+        )
     if damage in ("text", "empty", "any"):
         content = dict(text=b"<html>404</html>", empty=b"").get(damage)
         return name, draw(st.binary(max_size=300)) if content is None else content

@@ -74,6 +74,13 @@ def _faults(checkpoint: dict, runner: Runner) -> Iterator[str]:
     if lacking := set(_HISTORIES) - set(history):
         yield f"message_hub lacks {', '.join(sorted(lacking))}"
     yield from _types(history, "message_hub.", _HISTORIES)
+    if not all(isinstance(name, str) for part in _HISTORIES for name in history[part]):
+        yield "message_hub has names that are no strings"
+    if not all(value is True for value in history["resumed_keys"].values()):
+        yield "message_hub.resumed_keys holds other values than True"
+    for name, value in history["runtime_info"].items():
+        if name.startswith("best_score") and not _alike(value, 0.0):
+            yield f"message_hub.runtime_info[{name!r:.40}] is {value!r:.40}"
     for name, buffer in history["log_scalars"].items():
         if isinstance(buffer, HistoryBuffer) and not _is_whole(buffer):
             yield f"the history of {name!r:.40} is damaged"
@@ -144,7 +151,7 @@ def _alike(theirs: object, ours: object) -> bool:
     if isinstance(ours, dict):
         return isinstance(theirs, dict)
     if type(ours) in (int, float):
-        return type(theirs) in (int, float) and abs(theirs) < _MOST  # False for NaN
+        return isinstance(theirs, (int, float)) and abs(theirs) < _MOST  # False for NaN
     return theirs is None or isinstance(theirs, (bool, int, float, str, type(ours)))
 
 

@@ -67,6 +67,8 @@ def state(index: int) -> tuple:
         (("message_hub",), {}, "message_hub lacks log_scalars, resumed_keys, runtime_info"),
         (("message_hub", "runtime_info"), [], "message_hub.runtime_info is a list"),
         (("message_hub", "log_scalars", "loss"), HistoryBuffer.__new__(HistoryBuffer), "damaged"),
+        (("message_hub", "resumed_keys"), {"loss": 1}, "resumed_keys holds other values than True"),
+        (("message_hub", "runtime_info", "best_score"), "x", r"\['best_score'\] is 'x'"),
         (("optimizer",), {}, "its optimizer has no state"),
         (("optimizer", "param_groups"), [], r"groups of \[\] parameters, this run's has \[2\]"),
         (("optimizer", "param_groups", 0, "params"), [0], r"groups of \[1\] parameters"),

@@ -36,6 +36,7 @@ TOOLS = {
     "draw_predictions": "tools/draw_predictions.py",
 }
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
+SCALE = float(os.environ.get("FUZZ_SCALE", "1"))  # how many times the usual number of inputs
 SECONDS = 60  # of one input
 LINES = 30  # of an error: one screen
 
@@ -139,7 +140,7 @@ def fuzz(capsys, request) -> Callable[..., None]:
 
         @seed(SEED)
         @settings(
-            max_examples=examples,
+            max_examples=max(1, round(examples * SCALE)),
             deadline=None,
             database=None,
             derandomize=True,
@@ -162,7 +163,10 @@ def fuzz(capsys, request) -> Callable[..., None]:
 
         once()
         with capsys.disabled():
-            print(f"\n{request.node.name}: seed {SEED}, {dict(outcomes)}, {len(failures)} failures")
+            print(
+                f"\n{request.node.name}: seed {SEED}, {dict(outcomes)}, {len(failures)} failures",
+                flush=True,
+            )
         report = [
             f"{place}\n  {str(case)[:300]}\n" + "".join(traceback.format_exception(error)[-3:])
             for place, (case, error) in failures.items()

@@ -17,18 +17,19 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-import mmengine
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
-from PIL import Image
+from torch import Tensor
 
+from projects.deformable_detr.coco_file import shorten
+from projects.deformable_detr.data_file import SafePickleHandler
 from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.launcher import add_common_arguments, read_config, run_tool
-from projects.deformable_detr.registry import DATASETS
+from projects.deformable_detr.registry import DATASETS, TRANSFORMS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,15 +43,41 @@ def main(argv: list[str] | None = None) -> None:
     add_common_arguments(parser)
     args = parser.parse_args(argv)
 
-    if not args.results.is_file():
-        raise InputError(
-            f"{args.results}: no such file; tools/test.py --out {args.results} writes it"
-        )
+    results = read_results(args.results)
     cfg = read_config(args)
     init_default_scope(cfg.get("default_scope"))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    draw_sheet(dataset, mmengine.load(args.results), args.out, args.num, args.score_thr)
+    draw_sheet(dataset, results, args.out, args.num, args.score_thr)
     print(f"saved {args.out}")
+
+
+def read_results(path: Path) -> list[dict]:
+    """Read what ``tools/test.py --out`` has written; nothing in it is run.
+
+    Raises:
+        InputError: the file is missing or damaged, or holds no predictions.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; tools/test.py --out {path} writes it")
+    results = SafePickleHandler().load_from_path(path)
+    if not isinstance(results, list) or not results or not all(map(_is_result, results)):
+        raise InputError(f"{path}: it holds no predictions; tools/test.py --out {path} writes some")
+    return results
+
+
+def _is_result(entry: object) -> bool:
+    found = entry.get("pred_instances") if isinstance(entry, dict) else None
+    if not isinstance(found, dict) or not isinstance(entry.get("img_path"), str):
+        return False
+    if not isinstance(entry.get("img_id"), (int, str)):
+        return False
+    columns = [found.get(key) for key in ("bboxes", "scores", "labels")]
+    return (
+        all(isinstance(column, Tensor) and not column.is_complex() for column in columns)
+        and [column.ndim for column in columns] == [2, 1, 1]
+        and columns[0].shape == (len(columns[1]), 4)
+        and len(columns[1]) == len(columns[2])
+    )
 
 
 def draw_sheet(
@@ -64,12 +91,22 @@ def draw_sheet(
         out: the picture to write.
         num_images: how many images.
         score_thr: detections of a lower score are left out.
+
+    Raises:
+        InputError: an image is not in the test set, or can't be read.
     """
     chosen = np.linspace(0, len(results) - 1, min(num_images, len(results))).round().astype(int)
     truth = {
         info["img_id"]: [instance["bbox"] for instance in info["instances"]]
         for info in (dataset.get_data_info(i) for i in range(len(dataset)))
     }
+    strange = [results[i]["img_path"] for i in chosen if results[i]["img_id"] not in truth]
+    if strange:
+        raise InputError(
+            f"the test set does not hold images of the predictions: {shorten(strange)}; give the config that "
+            "they were made with"
+        )
+    read_image = TRANSFORMS.build(dict(type="LoadImageFromFile"))
     classes = dataset.metainfo["classes"]
     colours = plt.get_cmap("tab10" if len(classes) <= 10 else "hsv", max(len(classes), 10))
 
@@ -82,7 +119,8 @@ def draw_sheet(
         ax.axis("off")
     for ax, i in zip(axes.flat, chosen, strict=False):
         result = results[i]
-        ax.imshow(Image.open(result["img_path"]).convert("RGB"), interpolation="nearest")
+        image = read_image(dict(img_path=result["img_path"]))["img"]
+        ax.imshow(image[..., ::-1], interpolation="nearest")
         ax.set_title(Path(result["img_path"]).name, fontsize=8)
         draw_truth(ax, truth[result["img_id"]])
         draw_detections(ax, result["pred_instances"], score_thr, colours)

@@ -10,6 +10,7 @@ default_hooks = dict(
     checkpoint_check=dict(type="CheckpointCheckHook"),
     class_check=dict(type="ClassCheckHook"),
     dataset_report=dict(type="DatasetReportHook"),
+    resume_check=dict(type="ResumeCheckHook"),
     visualization=dict(type="DetVisualizationHook"),
 )
 custom_hooks = []

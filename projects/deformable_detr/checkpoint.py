@@ -9,7 +9,7 @@ import pickle
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,7 @@ class _Settings:
         return OrderedDict()
 
 
-def _allowed_globals() -> list:
+def allowed_globals() -> list:
     """What mmengine's log history is made of, and what official codes keep their arguments in."""
     rebuild = {"_reconstruct": np.empty(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
     return [
@@ -71,15 +71,40 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
 
     Raises:
         InputError: The file is missing, empty, cut short or foreign, holds objects other than tensors,
-            plain values and mmengine's log history, or holds no weights. Nothing in it was run.
+            plain values and mmengine's log history, holds no weights, or parts of another type than the
+            Runner saves. Nothing in it was run.
     """
     checkpoint = read_torch_file(path, map_location)
     weights = _weights(path, checkpoint)
+    for fault in _faults(checkpoint, weights):
+        raise InputError(f"{path}: this is no checkpoint of a training, {fault}; {_SAVE_WEIGHTS}")
     for statistic in ("mean", "std"):
         weights.pop(f"data_preprocessor.{statistic}", None)
-    if isinstance(meta := checkpoint.get("meta"), dict):
-        meta.pop("config", None)
+    checkpoint.get("meta", {}).pop("config", None)
     return checkpoint
+
+
+def _faults(checkpoint: dict, weights: dict) -> Iterator[str]:
+    """Yield what is of another kind than mmengine's Runner saves."""
+    for key, value in weights.items():
+        plain = not isinstance(value, torch.Tensor) or (
+            value.layout == torch.strided and not (value.is_quantized or value.is_complex())
+        )
+        if not plain:
+            yield f"{key} is not dense numbers but {value.dtype}, {value.layout}"
+    if weights is checkpoint:
+        return
+    for part in ("meta", "ema_state_dict"):
+        if not isinstance(checkpoint.get(part, {}), dict):
+            yield f"{part!r} is a {type(checkpoint[part]).__name__}"
+    meta = checkpoint.get("meta", {})
+    data = meta.get("dataset_meta") or meta
+    if not isinstance(data, dict):
+        yield f"meta.dataset_meta is a {type(data).__name__}"
+    classes = data.get("classes", data.get("CLASSES"))
+    names = classes if isinstance(classes, (list, tuple)) else [classes]
+    if classes is not None and not all(isinstance(name, str) for name in names):
+        yield f"its classes are {classes!r:.60}"
 
 
 def read_torch_file(path: str | Path, map_location: MapLocation = "cpu") -> object:
@@ -97,7 +122,7 @@ def read_torch_file(path: str | Path, map_location: MapLocation = "cpu") -> obje
     if not path.is_file():
         raise InputError(f"{path}: there is no such checkpoint file{_other_checkpoints(path)}")
     try:
-        with torch.serialization.safe_globals(_allowed_globals()):
+        with torch.serialization.safe_globals(allowed_globals()):
             return torch.load(path, map_location=map_location, weights_only=True)
     except torch.OutOfMemoryError:
         raise

@@ -48,8 +48,6 @@ class CheckpointCheckHook(Hook):
                 f"set --cfg-options load_from={path}"
             )
         check_fits(path, weights, model, whole)
-        if runner._resume:
-            _check_optimizer(path, checkpoint["optimizer"], runner)
         if not whole and (report := adapt(weights, model, class_difference(runner, checkpoint))):
             print_log(f"{path}: {report}", logger="current", level=logging.WARNING)
 
@@ -101,38 +99,4 @@ def _check_fits_in_part(
         f"{path}: {found}: {shorten(others)}; it holds {shorten(list(weights)) or 'nothing'}. For a "
         "backbone's weights set "
         f'model.backbone.init_cfg=dict(type="Pretrained", checkpoint="{path}"{prefix})'
-    )
-
-
-# Each optimizer has one of these, or none, among the settings of its parameter groups.
-_OPTIMIZER_MARKS = {"betas", "momentum", "alpha", "rho", "lr_decay", "lambd", "etas"}
-
-
-def _check_optimizer(path: str | Path, saved: dict, runner: Runner) -> None:
-    """Refuse the state of an optimizer that was built in another way.
-
-    Raises:
-        InputError: It has other settings, groups, or parameters in them.
-    """
-    if "param_groups" not in saved:
-        return
-    groups = runner.optim_wrapper.optimizer.param_groups
-    theirs, ours = (
-        [(sorted(_OPTIMIZER_MARKS & group.keys()), len(group["params"])) for group in both]
-        for both in (saved["param_groups"], groups)
-    )
-    if theirs != ours:
-        raise InputError(
-            f"{path}: its optimizer has {_describe(theirs)}, that of this run {_describe(ours)}: the run was "
-            "started with another optim_wrapper (optimizer, paramwise_cfg). Resume with the config that it "
-            "was started with, or start a new training from its weights: leave --resume out and set "
-            f"--cfg-options load_from={path}"
-        )
-
-
-def _describe(groups: list[tuple[list[str], int]]) -> str:
-    parameters = sum(count for _, count in groups)
-    settings = sorted({setting for names, _ in groups for setting in names})
-    return (
-        f"{parameters} parameters in {len(groups)} groups with {', '.join(settings) or 'no state'}"
     )

@@ -49,7 +49,8 @@ class CheckpointHook(_CheckpointHook):
         super().before_train(runner)
         self._find_in_out_dir(runner.message_hub.runtime_info)
         # What a checkpoint notes as outdated, the killed run may not have come to remove.
-        outdated = runner.message_hub.runtime_info.get("outdated_ckpts", [])
+        noted = runner.message_hub.runtime_info.get("outdated_ckpts", [])
+        outdated = [Path(path).name for path in noted]  # of no other folder
         runner.message_hub.update_info("outdated_ckpts", outdated)
         self.file_backend = _LateRemover(self.file_backend, self.out_dir, outdated)
         self.file_backend.remove_outdated()

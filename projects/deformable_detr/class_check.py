@@ -47,6 +47,7 @@ class ClassCheckHook(Hook):
         for loop in built_loops(runner):
             _check_has_batches(loop.dataloader)
             self._warn_of_other_annotations(loop)
+            self._warn_of_cut_detections(loop, model)
         self._warn_of_too_few_queries(datasets, getattr(model, "num_queries", None))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -71,6 +72,29 @@ class ClassCheckHook(Hook):
                 print_log(
                     f"the data set reads {files[0]}, its evaluator {files[1]}: the metric compares the "
                     "predictions with the boxes of other images. Give both the same ann_file.",
+                    logger="current",
+                    level=logging.WARNING,
+                )
+
+    @staticmethod
+    def _warn_of_cut_detections(loop: BaseLoop, model: nn.Module) -> None:
+        head = getattr(model, "bbox_head", None)
+        wanted = getattr(head, "max_per_img", None)
+        counted = [
+            metric.proposal_nums[-1]
+            for metric in getattr(getattr(loop, "evaluator", None), "metrics", [])
+            if hasattr(metric, "proposal_nums")
+        ]
+        if wanted is None or not counted:
+            return
+        limits = {"val_evaluator.proposal_nums[-1]": min(counted)}
+        if getattr(model, "num_queries", None):
+            limits["num_queries * num_classes"] = model.num_queries * head.num_classes
+        for name, limit in limits.items():
+            if wanted > limit:
+                print_log(
+                    f"model.test_cfg.max_per_img is {wanted}, but {name} is {limit}: no more detections than "
+                    "that count in an image.",
                     logger="current",
                     level=logging.WARNING,
                 )

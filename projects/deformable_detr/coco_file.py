@@ -14,6 +14,7 @@ _FORMAT = "The format: https://cocodataset.org/#format-data (object detection)."
 _SHOWN = 5  # how many entries a message names before it says "and N more"
 _ID = (int, str)
 _NUMBER = (int, float)
+_MOST = 2**63  # a whole number in numpy and torch is less
 FIELDS = {
     "images": {"id": _ID, "file_name": str, "width": _NUMBER, "height": _NUMBER},
     "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": list, "area": _NUMBER},
@@ -62,21 +63,28 @@ class CocoFile(COCO):
                 )
         super().createIndex()
 
+    def loadCats(self, ids: object = []) -> list[dict]:
+        """As in pycocotools, which takes a string for a list of ids."""
+        return super().loadCats([ids] if isinstance(ids, str) else ids)
+
     def _faults(self, section: str, entries: object) -> list[str]:
         if not isinstance(entries, list):
             return [f"{section!r} is no list but {type(entries).__name__}"]
         fields = FIELDS[section]
         if section == "annotations" and self.scored:
             fields = {**fields, **METRIC_FIELDS}
-        faults, seen = [], set()
+        faults, seen, kinds = [], set(), set()
         for index, entry in enumerate(entries):
             fault = entry_fault(entry, fields)
             if fault is None and entry["id"] in seen:
                 fault = EntryFault("id", "repeats an id")
             if fault is None:
                 seen.add(entry["id"])
+                kinds.add(type(entry["id"]))
             else:
                 faults.append(f"{entry_name(section, index, entry)} {fault.text}")
+        if len(kinds) > 1:
+            faults.append(f"{section} have numbers and strings as ids")
         return faults
 
 
@@ -103,6 +111,8 @@ def _named_errors(path: str) -> Iterator[None]:
     """Turn what reading ``path`` raises into an `InputError`."""
     try:
         yield
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f"annotation file {path} does not exist; {_nearby(path)}") from error
     except json.JSONDecodeError as error:
@@ -111,11 +121,15 @@ def _named_errors(path: str) -> Iterator[None]:
             f"annotation file {path} is not JSON: {error.msg} at {where}. "
             "Is it whole, and the right file?"
         ) from error
+    except RecursionError as error:
+        raise InputError(
+            f"annotation file {path} is not COCO: its lists are nested too deeply. {_FORMAT}"
+        ) from error
     except UnicodeDecodeError as error:
         raise InputError(
             f"annotation file {path} is no text; if it is compressed, unpack it first"
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a number of thousands of digits is a ValueError
         raise InputError(f"annotation file {path} cannot be read: {error}") from error
     except AssertionError as error:
         raise InputError(
@@ -139,17 +153,27 @@ def entry_fault(entry: object, fields: dict) -> EntryFault | None:
     for key, types in fields.items():
         if key not in entry:
             return EntryFault(key, f"has no {key!r}{REMEDIES.get(key, '')}", is_missing=True)
-        if not isinstance(entry[key], types):
+        if not _is(entry[key], types):
             return EntryFault(key, f"has {key} {entry[key]!r:.80}")
     box = entry.get("bbox") if "bbox" in fields else None
-    if box is not None and not (len(box) == 4 and all(isinstance(side, _NUMBER) for side in box)):
+    if box is not None and not (len(box) == 4 and all(_is(side, _NUMBER) for side in box)):
         return EntryFault("bbox", f"has bbox {box!r:.80} instead of [x, y, width, height]")
     return None
 
 
+def _is(value: object, types: type | tuple[type, ...]) -> bool:
+    """Whether ``value`` is of ``types`` and what follows can work with it: no huge number, no broken text."""
+    if isinstance(value, str):
+        broken = "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value)
+        return not broken and isinstance(value, types)
+    huge = isinstance(value, int) and abs(value) >= _MOST
+    return not huge and not isinstance(value, bool) and isinstance(value, types)
+
+
 def entry_name(section: str, index: int, entry: object) -> str:
     """Where an entry is in its file."""
-    return f"{section}[{index}] (id {entry.get('id') if isinstance(entry, dict) else None})"
+    key = entry.get("id") if isinstance(entry, dict) else None
+    return f"{section}[{index}] (id {key!s:.40})"
 
 
 def _nearby(path: str) -> str:

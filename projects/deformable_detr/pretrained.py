@@ -1,7 +1,7 @@
-"""Pretrained weights from the network: ``http(s)://`` and ``torchvision://`` in a config.
+"""Pretrained weights from the network: an address, or a name such as ``torchvision://resnet50``, in a config.
 
-Importing this module replaces mmengine's loaders of both by ones that read safely (`read_checkpoint`)
-and that need no torchvision.
+Importing this module replaces mmengine's loaders of all that is not a local file by ones that read safely
+(`read_checkpoint`) and that need no torchvision.
 """
 
 import re
@@ -34,15 +34,47 @@ def load_from_torchvision(filename: str, map_location: MapLocation = None) -> di
     Raises:
         InputError: There is no such name, the download failed, or what came is not what was published.
     """
-    urls = mmengine.load(Path(mmengine.__file__).parent / "hub" / "torchvision_0.12.json")
-    name = filename.partition("://")[2]
+    url = _published(filename, "torchvision_0.12.json")
+    # torchvision's file names end in the first digits of the file's SHA-256.
+    digest = re.search(r"-([0-9a-f]+)\.pth$", url)
+    return read_checkpoint(_download(url, digest and digest[1]), map_location)
+
+
+@CheckpointLoader.register_scheme(prefixes=("open-mmlab://", "openmmlab://"), force=True)
+def load_from_openmmlab(filename: str, map_location: MapLocation = None) -> dict:
+    """Load OpenMMLab's weights by name, e.g. ``open-mmlab://detectron2/resnet50_caffe``.
+
+    Raises:
+        InputError: There is no such name, the download failed, or what came is no checkpoint.
+    """
+    return read_checkpoint(_download(_published(filename, "openmmlab.json")), map_location)
+
+
+@CheckpointLoader.register_scheme(
+    prefixes=("pavi://", "mmcls://", r"(\S+\:)?s3://", r"(\S+\:)?petrel://"), force=True
+)
+def refuse_other_stores(filename: str, map_location: MapLocation = None) -> dict:
+    """Refuse what would be read without a check.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(f"{filename}: fetch the checkpoint from there, and name the local file")
+
+
+def _published(filename: str, index: str) -> str:
+    """Return the address of a name, by one of the lists that mmengine has.
+
+    Raises:
+        InputError: There is no such name.
+    """
+    urls = mmengine.load(Path(mmengine.__file__).parent / "hub" / index)
+    scheme, _, name = filename.partition("://")
     if name not in urls:
         raise InputError(
-            f"{filename}: torchvision has no weights of this name{did_you_mean(name, urls)}"
+            f"{filename}: {scheme} has no weights of this name{did_you_mean(name, urls)}"
         )
-    # torchvision's file names end in the first digits of the file's SHA-256.
-    digest = re.search(r"-([0-9a-f]+)\.pth$", urls[name])
-    return read_checkpoint(_download(urls[name], digest and digest[1]), map_location)
+    return urls[name]
 
 
 def _download(url: str, digest: str | None = None) -> Path:

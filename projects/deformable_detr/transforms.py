@@ -1,7 +1,7 @@
 """Reading an image so that a damaged file is an error and never a grey picture."""
 
 import io
-from pathlib import Path
+import os
 
 import mmcv
 import numpy as np
@@ -58,6 +58,8 @@ class LoadImageFromFile(_LoadImageFromFile):
         """
         path = results["img_path"]
         try:
+            if "://" not in path and not os.path.isfile(path):
+                raise FileNotFoundError  # a folder, or a device, which could be read for ever
             img = self._decode(fileio.get(path, backend_args=self.backend_args))
         except (
             Exception
@@ -102,7 +104,7 @@ class LoadImageFromFile(_LoadImageFromFile):
 def _reason(path: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "does not exist; check data_root, data_prefix and file_name in the annotation file"
-    if Path(path).is_file() and not Path(path).stat().st_size:
+    if os.path.isfile(path) and not os.path.getsize(path):
         return "is empty (0 bytes); fetch it again or take it out of the annotation file"
     if isinstance(error, UnidentifiedImageError):
         return "is not an image, or is cut short in its first bytes; fetch it again"

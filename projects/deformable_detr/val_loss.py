@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from .errors import InputError
 from .registry import HOOKS
-from .run_state import bare_model, leaves
+from .run_state import bare_model, leaf_datasets
 
 
 @HOOKS.register_module()
@@ -32,14 +32,14 @@ class ValLossHook(Hook):
             InputError: It does not.
         """
         if runner.val_loop is not None:
-            for dataset in leaves(runner.val_loop.dataloader.dataset):
+            for dataset in leaf_datasets(runner.val_loop.dataloader.dataset):
                 _boxes_are_resized(dataset)
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Start counting; learn in which pixels the boxes are."""
         self._sums: Counter[str] = Counter()
         self._batches = 0
-        datasets = leaves(runner.val_loop.dataloader.dataset)
+        datasets = leaf_datasets(runner.val_loop.dataloader.dataset)
         self._resized = all(_boxes_are_resized(dataset) for dataset in datasets)
 
     def after_val_iter(

@@ -276,3 +276,25 @@ def test_torchvision_weights_need_no_torchvision(tmp_path, server, monkeypatch):
 def test_runs_no_config_of_a_foreign_file(tmp_path):
     torch.save({"state_dict": {}, "meta": {"config": "1 / 0", "cfg": "a = 1"}}, tmp_path / "a.pth")
     assert read_checkpoint(tmp_path / "a.pth")["meta"] == {"cfg": "a = 1"}
+
+
+@pytest.mark.parametrize("scheme", ["s3", "petrel", "cluster:s3", "pavi", "mmcls"])
+def test_stores_whose_files_would_be_read_unchecked_are_refused(scheme):
+    with pytest.raises(InputError, match="fetch the checkpoint from there, and name the local"):
+        _load_checkpoint(f"{scheme}://bucket/a.pth", map_location="cpu")
+
+
+def test_openmmlabs_names_are_read_as_local_files_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    cached = tmp_path / "checkpoints" / "resnet50_caffe-788b5fa3.pth"
+    torch.save({"w": torch.ones(3)}, cached)
+    name = "open-mmlab://detectron/resnet50_caffe"
+    monkeypatch.setattr(pretrained, "_published", lambda *_: f"https://x.org/{cached.name}")
+    assert _load_checkpoint(name, map_location="cpu")["w"].sum() == 3
+    torch.save({"w": Decimal(1)}, cached)
+    with pytest.raises(InputError, match="the file asks for decimal.Decimal"):
+        _load_checkpoint(name, map_location="cpu")
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="no weights of this name"):
+        _load_checkpoint("openmmlab://resnet5", map_location="cpu")

@@ -187,6 +187,24 @@ def test_more_objects_than_queries_is_one_warning(build, warnings):
     assert "images/crowded.jpg has 9 objects, but the model has 5 queries" in warning
 
 
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (10, []),
+        (11, ["num_queries * num_classes is 10"]),
+        (40, ["proposal_nums[-1] is 30", "num_queries * num_classes is 10"]),
+    ],
+)
+def test_detections_that_do_not_count_are_one_warning_each(build, warnings, wanted, expected):
+    metric, model = NoMetric(), Detector(len(TWO))
+    metric.proposal_nums, model.bbox_head.max_per_img = [1, 10, 30], wanted
+    build(model=model, evaluator=[metric]).test()
+    found = [message for message in warnings if "max_per_img" in message]
+    assert len(found) == len(expected)
+    for part, message in zip(expected, found, strict=True):
+        assert f"model.test_cfg.max_per_img is {wanted}, but " in message and part in message
+
+
 @pytest.mark.parametrize("key", ["classes", "CLASSES"])
 def test_start_from_the_same_classes(build, checkpoint, warnings, key):
     runner = build(load_from=checkpoint(list(TWO), key=key))

@@ -1,0 +1,192 @@
+"""What the fuzz tests share: runs of the tools on spoilt input, and the judgement of how they end."""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import os
+import runpy
+import shutil
+import signal
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.strategies import SearchStrategy
+from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
+
+from projects.deformable_detr.checkpoint import read_checkpoint
+from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.launcher import run_tool
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIG = REPO / "tests" / "tiny_ddetr.py"
+TOOLS = {
+    "train": "tools/train.py",
+    "test": "tools/test.py",
+    "infer": "tools/infer.py",
+    "convert": "tools/model_converters/convert.py",
+    "draw_predictions": "tools/draw_predictions.py",
+}
+SEED = int(os.environ.get("FUZZ_SEED", "0"))
+SCALE = float(os.environ.get("FUZZ_SCALE", "1"))  # how many times the usual number of inputs
+SECONDS = 60  # of one input
+LINES = 30  # of an error: one screen
+
+
+@pytest.fixture(autouse=True)
+def no_collection(monkeypatch) -> None:
+    """Each data set calls ``gc.collect``, which takes longer than all the rest."""
+    monkeypatch.setattr("mmengine.dataset.base_dataset.gc.collect", lambda: 0)
+
+
+@pytest.fixture(scope="session")
+def main() -> dict[str, Callable]:
+    """The tools' ``main`` by name."""
+    return {name: runpy.run_path(str(REPO / path))["main"] for name, path in TOOLS.items()}
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """Two training images and one held-out one, of 48 px."""
+    spec = importlib.util.spec_from_file_location("draw_shapes", REPO / "tools" / "draw_shapes.py")
+    draw_shapes = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw_shapes)
+    for number, split in (2, "train"), (1, "val"):
+        draw_shapes.draw_split(tmp_path / "data", split, num_images=number, size=48, seed=number)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def tool(main, data, tmp_path, monkeypatch) -> Callable[..., str]:
+    """Runs a tool on ``data``; returns its error, or "" if it ended well."""
+    monkeypatch.setattr(Config, "pretty_text", "")
+    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    monkeypatch.setenv("SHAPES_ROOT", str(data))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def run(name: str, *args: str | Path, options: tuple = ()) -> str:
+        work_dir = tmp_path / "work"
+        argv = list(map(str, args))
+        if name in ("train", "test", "draw_predictions"):
+            argv = [str(CONFIG), *argv, "--work-dir", str(work_dir), "--cfg-options"]
+            argv += [f"data_root={data}", "train_cfg.max_epochs=1", *options]
+        error = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(error), contextlib.redirect_stdout(io.StringIO()):
+                status = run_tool(partial(main[name], argv))
+        finally:
+            forget_runs()
+            shutil.rmtree(work_dir, ignore_errors=True)
+        printed = error.getvalue()
+        assert "Traceback" not in printed
+        if not status:
+            return ""
+        told = printed[printed.rindex("error: ") :]
+        assert status == 1 and 0 < len(told.splitlines()) <= LINES, told
+        assert len(told) < 5000, told
+        return told
+
+    yield run
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def trained(tool, tmp_path) -> dict:
+    """What a training of an epoch leaves, read."""
+    folder = tmp_path / "trained"
+    error = tool("train", options=[f"default_hooks.checkpoint.out_dir={folder}"])
+    assert not error
+    (path,) = folder.rglob("epoch_1.pth")
+    return read_checkpoint(path)
+
+
+def forget_runs() -> None:
+    """Close what mmengine keeps of a run by name, until the process ends."""
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+    for manager in (MMLogger, MessageHub, Visualizer):
+        manager._instance_dict.clear()
+    for cls in Visualizer.__subclasses__():
+        cls._instance_dict.clear()
+
+
+@pytest.fixture
+def canary(tmp_path) -> Iterator[Path]:
+    """A file that code inside a spoilt file would make, and must not."""
+    path = tmp_path / "canary"
+    yield path
+    assert not path.exists(), "code in a file was run"
+
+
+@pytest.fixture
+def fuzz(capsys, request) -> Callable[..., None]:
+    """Tries many inputs; fails with all different ways in which any of them ended badly."""
+
+    def run(strategy: SearchStrategy, attempt: Callable, examples: int) -> None:
+        outcomes, failures = Counter(), {}
+
+        @seed(SEED)
+        @settings(
+            max_examples=max(1, round(examples * SCALE)),
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(strategy)
+        def once(case) -> None:
+            try:
+                with time_limit(case):
+                    refused = attempt(case)
+            except InputError as error:
+                refused = str(error)
+            except Exception as error:
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                place = f"{type(error).__name__} in {frame.filename}:{frame.lineno}"
+                failures.setdefault(place, (case, error))
+                return
+            outcomes["refused" if refused else "taken"] += 1
+
+        once()
+        with capsys.disabled():
+            print(
+                f"\n{request.node.name}: seed {SEED}, {dict(outcomes)}, {len(failures)} failures",
+                flush=True,
+            )
+        report = [
+            f"{place}\n  {str(case)[:300]}\n" + "".join(traceback.format_exception(error)[-3:])
+            for place, (case, error) in failures.items()
+        ]
+        assert not report, "\n\n".join(report)
+
+    return run
+
+
+@contextlib.contextmanager
+def time_limit(case: object) -> Iterator[None]:
+    """Raise TimeoutError after SECONDS."""
+
+    def stop(*_) -> None:
+        raise TimeoutError(f"more than {SECONDS} s for {str(case)[:200]}")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

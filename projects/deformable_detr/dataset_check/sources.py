@@ -1,19 +1,16 @@
 """The annotation files and image folders that a config names."""
 
-import io
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 from mmcv.image import rescale_size
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
 from ..errors import InputError
+from ..quiet import quiet
 from ..registry import DATASETS, SCOPE, TRANSFORMS
 
 _DEFAULT_LOADER = dict(type="LoadImageFromFile")
@@ -73,14 +70,8 @@ class Source:
         Raises:
             InputError: a training would raise it.
         """
-        logger = MMLogger.get_current_instance()
-        level = logger.level
-        logger.setLevel(logging.ERROR)
-        try:
-            with redirect_stdout(io.StringIO()):
-                DATASETS.build({**self.cfg, "pipeline": []})
-        finally:
-            logger.setLevel(level)
+        with quiet():
+            DATASETS.build({**self.cfg, "pipeline": []})
 
 
 def _is_loader(step: dict) -> bool:

@@ -1,6 +1,5 @@
 """A model and an image, read to be looked at."""
 
-import logging
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from torch import nn
 from ..checkpoint import read_checkpoint
 from ..checkpoint_check import check_fits
 from ..errors import InputError
+from ..quiet import quiet
 from ..registry import MODELS
 
 _META_KEYS = ("img_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
@@ -22,11 +22,8 @@ def build_model(cfg: Config) -> nn.Module:
     """The model of a config, initialised, in evaluation mode; no pretrained backbone is fetched."""
     init_default_scope(cfg.get("default_scope", "mmdet"))
     model = MODELS.build(dict(cfg.model, backbone=dict(cfg.model.backbone, init_cfg=None)))
-    logging.disable(logging.INFO)  # mmengine has a line for each parameter
-    try:
+    with quiet():  # mmengine has a line for each parameter
         model.init_weights()
-    finally:
-        logging.disable(logging.NOTSET)
     return model.eval()
 
 

@@ -1,5 +1,6 @@
 """What the tools share: their arguments, reading a config, and starting a Runner, distributed or not."""
 
+import gc
 import os
 import sys
 import traceback
@@ -203,5 +204,7 @@ def run_tool(main: Callable[[], None]) -> int:
         return 130
     finally:
         if torch.distributed.is_initialized():
+            # A wrapped model that outlives the group can, with gloo, wait for it for ever.
+            gc.collect()
             torch.distributed.destroy_process_group()
     return 0

@@ -120,6 +120,7 @@ def _learn_in_two(rank: int, port: int, options: dict, results: dict) -> None:
         sum(losses.values()).backward()
     if rank == 0:
         results.update({name: p.grad.clone() for name, p in model.named_parameters()})
+    del parallel  # with gloo it can wait for ever if it outlives the group
     torch.distributed.destroy_process_group()
 
 

@@ -133,7 +133,7 @@ def test_two_processes_agree():
             port = probe.getsockname()[1]
         with mp.Manager() as manager:
             results = manager.dict()
-            mp.spawn(_learn_in_two, (port, options, results), nprocs=2)
+            mp.start_processes(_learn_in_two, (port, options, results), 2, start_method="fork")
             gradients.append(copy.deepcopy(dict(results)))
     assert gradients[0] and gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():

@@ -4,6 +4,7 @@ import os
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -86,9 +87,12 @@ def test_repeats_on_a_gpu(tmp_path):
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_cublas_is_told_before_the_runner_is_built(monkeypatch, deterministic):
     found = []
-    monkeypatch.setattr(
-        Runner, "from_cfg", lambda cfg: found.append(os.environ.get("CUBLAS_WORKSPACE_CONFIG"))
-    )
+
+    def build(cfg: Config) -> SimpleNamespace:
+        found.append(os.environ.get("CUBLAS_WORKSPACE_CONFIG"))
+        return SimpleNamespace(model=torch.nn.Identity())
+
+    monkeypatch.setattr(Runner, "from_cfg", build)
     cfg = Config(dict(launcher="none", randomness=dict(seed=0, deterministic=deterministic)))
     build_runner(cfg)
     assert found == [":4096:8" if deterministic else None]

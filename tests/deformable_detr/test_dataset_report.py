@@ -11,7 +11,7 @@ from mmengine.runner import BaseLoop
 from projects.deformable_detr.dataset_check.finding import Finding
 from projects.deformable_detr.dataset_report import DatasetReportHook
 from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.registry import DATASETS
+from projects.deformable_detr.registry import DATASETS, SCOPE
 
 
 class Loop(BaseLoop):
@@ -48,6 +48,7 @@ def load(shapes_root):
         return DATASETS.build(
             dict(
                 type="CocoDataset",
+                _scope_=SCOPE,
                 data_root=str(shapes_root),
                 ann_file=f"annotations/{split}.json",
                 data_prefix=dict(img=f"{split}/"),

@@ -82,7 +82,8 @@ class LoadImageFromFile(_LoadImageFromFile):
         img = mmcv.imfrombytes(content, flag=self.color_type, backend=backend)
         if img is None:
             raise UnidentifiedImageError(f"{backend} cannot decode it")
-        return img
+        # Grey pictures of floats come from OpenCV without channels, whatever is asked for.
+        return img if img.ndim == 3 or "grayscale" in self.color_type else np.stack([img] * 3, 2)
 
     @staticmethod
     def _check_size(results: dict, decoded: tuple[int, int]) -> None:

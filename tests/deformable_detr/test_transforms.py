@@ -142,3 +142,12 @@ def test_the_name_comes_out_of_a_worker(tmp_path):
     path = str(tmp_path / "gone.jpg")
     with pytest.raises(InputError, match=f"image {path} does not exist"):
         next(iter(DataLoader(Paths([path]), num_workers=1)))
+
+
+def test_grey_floats_get_three_channels_like_any_picture(tmp_path):
+    """A portable float map, which Pillow leaves to OpenCV."""
+    values = np.arange(6, dtype="<f4").reshape(2, 3)
+    path = tmp_path / "a.pfm"
+    path.write_bytes(b"Pf\n3 2\n-1.0\n" + values[::-1].tobytes())
+    img = TRANSFORMS.build(dict(type="LoadImageFromFile"))(dict(img_path=str(path)))["img"]
+    assert img.shape == (2, 3, 3) and (img == values[..., None]).all()

@@ -128,6 +128,7 @@ def test_calls_no_op_that_raises_on_cuda(options):
     cfg = Config.fromfile(CONFIG)
     cfg.merge_from_dict(dict(model=options))
     model = MODELS.build(dict(cfg.model, _scope_=SCOPE))
+    model.init_weights()
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, _scope_=SCOPE))
     samples = [dataset[0], dataset[1]]
     batch = {key: [sample[key] for sample in samples] for key in samples[0]}

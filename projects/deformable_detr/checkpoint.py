@@ -18,7 +18,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
 from .checkpoint_family import foreign_weights, is_safetensors, stored_names, whose_weights
-from .errors import InputError
+from .errors import InputError, first_line
 
 MapLocation = str | torch.device | Callable | None
 
@@ -154,7 +154,7 @@ def _diagnosis(path: Path, error: Exception) -> str:
     elif start.startswith(_ZIP) and not _is_torch_zip(path):
         kind = "this is a zip archive, but torch.save did not write it"
     elif start.startswith((_ZIP, _PICKLE)):
-        kind = f"the checkpoint is damaged, or torch.save did not write it ({_first_line(error)})"
+        kind = f"the checkpoint is damaged, or torch.save did not write it ({first_line(error)})"
     elif _ZIP.startswith(start):
         kind = "the checkpoint is cut short after its first bytes"
     elif start.isascii() and b"\0" not in start:
@@ -162,10 +162,6 @@ def _diagnosis(path: Path, error: Exception) -> str:
     else:
         kind = "this is not a file that torch.save has written"
     return f"{kind}{_other_checkpoints(path)}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _is_torch_zip(path: Path) -> bool:

@@ -14,7 +14,7 @@ from mmengine.fileio.handlers import PickleHandler, YamlHandler
 from torch import _weights_only_unpickler
 
 from .checkpoint import allowed_globals
-from .errors import InputError
+from .errors import InputError, first_line
 
 
 @register_handler(["pkl", "pickle"])
@@ -35,7 +35,7 @@ class SafePickleHandler(PickleHandler):
         except Exception as error:  # what a damaged file raises has no bounds
             raise InputError(
                 f"{getattr(file, 'name', 'the file')}: this is no whole pickle of plain values, arrays and "
-                f"tensors ({_first_line(error)}); nothing in it was run"
+                f"tensors ({first_line(error)}); nothing in it was run"
             ) from error
 
 
@@ -54,14 +54,10 @@ class SafeYamlHandler(YamlHandler):
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise InputError(
                 f"{getattr(file, 'name', 'the file')}: this is no YAML of plain values "
-                f"({_first_line(error)}); nothing in it was run"
+                f"({first_line(error)}); nothing in it was run"
             ) from error
 
 
 def _storage(content: bytes) -> object:
     """Stand in for torch's own reader of a tensor's storage, which reads anything."""
     return torch.load(io.BytesIO(content), weights_only=True)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -16,6 +16,11 @@ class NonFiniteError(InputError):
     """The model predicts NaN or infinity; the message names iteration, image and layer."""
 
 
+def first_line(error: Exception) -> str:
+    """What ``error`` says, in one line; its type if it says nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 NONFINITE_CAUSES = (
     "Usual causes: a learning rate too high, float16 (try --amp bfloat16), no gradient clipping."
 )

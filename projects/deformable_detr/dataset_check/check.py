@@ -76,14 +76,12 @@ def _check_limits(cfg: Config, checked: CheckedSource) -> list[Finding]:
 
 
 def _check_images(source: Source, images: Sequence[dict], quick: bool) -> list[Finding]:
-    findings = check_files(images, source.folder)
+    paths = source.paths(images)
+    missing = missing_files(paths)
+    findings = check_files(images, missing)
     if not quick:
-        missing = set(missing_files(source.paths(images)))
-        there = [
-            image
-            for image, path in zip(images, source.paths(images), strict=True)
-            if path not in missing
-        ]
+        absent = set(missing)
+        there = [image for image, path in zip(images, paths, strict=True) if path not in absent]
         findings += check_opened(there, open_images(source.paths(there), source.loader()))
     return findings
 

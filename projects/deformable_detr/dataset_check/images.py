@@ -68,9 +68,8 @@ def open_images(paths: Sequence[str], load: Callable[[dict], dict]) -> list[Open
         return list(tqdm(opened, total=len(paths), unit="image", desc="opening images"))
 
 
-def check_files(images: Sequence[dict], folder: str) -> list[Finding]:
-    """Files that are missing, or listed twice."""
-    missing = missing_files(os.path.join(folder, image["file_name"]) for image in images)
+def check_files(images: Sequence[dict], missing: list[str]) -> list[Finding]:
+    """Files that are ``missing`` (paths, see `missing_files`), or listed twice."""
     counts = Counter(os.path.normpath(image["file_name"]) for image in images)
     repeated = [name for name, count in counts.items() if count > 1]
     findings = []

@@ -196,6 +196,7 @@ def test_files_load_strictly_both_ways(tmp_path, variant, embed_dims):
         build(scope, model_cfg(variant, embed_dims))
         for scope in ("mmdet", "projects.deformable_detr", "mmdet")
     )
+    theirs.init_weights()
     weights = theirs.state_dict() | {"data_preprocessor.mean": torch.ones(3, 1, 1)}
     torch.save({"state_dict": weights, "meta": {}}, tmp_path / "theirs.pth")
     ours.load_state_dict(read_checkpoint(tmp_path / "theirs.pth")["state_dict"], strict=True)

@@ -15,7 +15,7 @@ from .report import CheckedSource, Report
 from .sources import Source, find_sources, input_resize
 from .statistics import Statistics, check_counts, check_limit
 
-_AP_DETECTIONS = 100  # COCO's AP looks at no more in an image, whatever proposal_nums says
+_PROPOSAL_NUMS = (100, 300, 1000)  # CocoMetric's default
 
 
 def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool = False) -> Report:
@@ -67,12 +67,26 @@ def _check_limits(cfg: Config, checked: CheckedSource) -> list[Finding]:
         most = (model.get("test_cfg") or {}).get("max_per_img")
         limits += [
             ("model.test_cfg.max_per_img", most, "No more are predicted; raise it."),
-            ("the detections that COCO's AP counts", _AP_DETECTIONS, "No AP can reach 1 there."),
+            (*_counted(cfg, checked.source), "AP counts no more of a class in an image; raise it."),
         ]
     findings = check_counts(checked.statistics)
     for limit in limits:
         findings += check_limit(checked.statistics, checked.coco, *limit)
     return findings
+
+
+def _counted(cfg: Config, source: Source) -> tuple[str, int | None]:
+    """The key of the detections that AP counts, and the least that a COCO metric of the split has."""
+    key = f"{source.split.split()[0]}_evaluator"
+    metrics = cfg.get(key) or []
+    if not isinstance(metrics, list):
+        metrics = [metrics]
+    counts = [
+        max(metric.get("proposal_nums", _PROPOSAL_NUMS))
+        for metric in metrics
+        if metric.get("type") == "CocoMetric"
+    ]
+    return f"{key}.proposal_nums[-1]", min(counts, default=None)
 
 
 def _check_images(source: Source, images: Sequence[dict], quick: bool) -> list[Finding]:

@@ -137,12 +137,17 @@ def test_corners_are_told_from_sizes(seed):
 
 
 def test_more_objects_than_are_found_or_counted(found):
-    findings = found(model__num_queries=2, model__test_cfg__max_per_img=3)
-    assert {key for _, key in findings} == {
+    findings = found(
+        model__num_queries=2,
+        model__test_cfg__max_per_img=3,
+        val_evaluator__proposal_nums=(1, 2, 3),
+    )
+    assert {key for split, key in findings if split == "train"} == {"more_than_model.num_queries"}
+    assert {key for split, key in findings if split == "val"} == {
         "more_than_model.num_queries",
         "more_than_model.test_cfg.max_per_img",
+        "more_than_val_evaluator.proposal_nums[-1]",
     }
-    assert ("train", "more_than_model.test_cfg.max_per_img") not in findings
     for item in findings["train", "more_than_model.num_queries"].items:
         assert int(item.split("(")[1].rstrip(")")) > 2
 

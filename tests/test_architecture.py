@@ -31,6 +31,19 @@ ALLOWED = {
 }
 
 
+# The folders round the model, each with what it may import beside what all share.
+LAYERS = {
+    "task_modules": {"geometry"},
+    "files": set(),
+    "checks": {"files"},
+    "dataset_check": {"files", "checks"},
+    "datasets": {"files", "dataset_check"},
+    "evaluation": {"files"},
+    "training": {"files", "datasets", "norm_statistics"},
+}
+SHARED = {"errors", "quiet", "registry", "run_state"}
+
+
 def imported(path: Path) -> set[str]:
     """Modules of this package and third-party packages that a file imports."""
     names = set()
@@ -48,6 +61,21 @@ def imported(path: Path) -> set[str]:
 def test_imports_go_one_way(name):
     ours = {path.stem for path in PROJECT.iterdir()}
     assert imported(PROJECT / f"{name}.py") & (ours | THIRD_PARTY) <= ALLOWED[name]
+
+
+def of_the_package(path: Path) -> set[str]:
+    """Files and folders of this package that a file in a folder of it imports, other than its own."""
+    return {
+        (node.module or "").split(".")[0]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level == 2
+    }
+
+
+@pytest.mark.parametrize("folder", LAYERS)
+def test_folders_import_one_way(folder):
+    for path in (PROJECT / folder).glob("*.py"):
+        assert of_the_package(path) <= LAYERS[folder] | SHARED, path
 
 
 def test_dat_needs_little_and_nothing_needs_dat():

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from pycocotools.coco import COCO
 
-from projects.deformable_detr.coco_eval import BACKENDS, evaluations
+from projects.deformable_detr.evaluation.coco_eval import BACKENDS, evaluations
 from projects.deformable_detr.launcher import run_tool
 
 NUM_CLASSES, BOXES_PER_IMAGE = 80, 7  # val2017 has 36 781 boxes in 5000 images

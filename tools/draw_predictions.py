@@ -25,9 +25,9 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
-from projects.deformable_detr.coco_file import shorten
-from projects.deformable_detr.data_file import SafePickleHandler
 from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.files.coco_file import shorten
+from projects.deformable_detr.files.data_file import SafePickleHandler
 from projects.deformable_detr.launcher import add_common_arguments, read_config, run_tool
 from projects.deformable_detr.registry import DATASETS, TRANSFORMS
 

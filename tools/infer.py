@@ -19,14 +19,20 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 from tqdm import tqdm
 
-from projects.deformable_detr.coco_file import shorten
-from projects.deformable_detr.coco_results import CocoResults, ids_of
-from projects.deformable_detr.dataset import CocoDataset
+from projects.deformable_detr.datasets.dataset import CocoDataset
 from projects.deformable_detr.drawing import build_visualizer, draw_sample
 from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.evaluation.coco_results import CocoResults, ids_of
+from projects.deformable_detr.files.coco_file import shorten
+from projects.deformable_detr.files.media import (
+    MediaWriter,
+    Video,
+    find_media,
+    is_video,
+    short_names,
+)
 from projects.deformable_detr.inference import inference_detector, init_detector, read_image
 from projects.deformable_detr.launcher import add_cfg_options, run_tool
-from projects.deformable_detr.media import MediaWriter, Video, find_media, is_video, short_names
 from tools.model_converters.classes import COCO_IDS
 
 

@@ -13,11 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from mmengine.registry import init_default_scope
 
-from projects.deformable_detr.checkpoint_check import check_fits
-from projects.deformable_detr.diagnosis import Forward, faulty_gradients, faulty_weights
+from projects.deformable_detr.checks.checkpoint import check_fits
 from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
 from projects.deformable_detr.registry import MODELS
-from projects.deformable_detr.saved_step import SavedStep, image_paths
+from projects.deformable_detr.training.diagnosis import Forward, faulty_gradients, faulty_weights
+from projects.deformable_detr.training.saved_step import SavedStep, image_paths
 
 SHOWN = 15  # modules before the first fault
 

@@ -18,7 +18,7 @@ from projects.deformable_detr.launcher import (
     read_config,
     run_tool,
 )
-from projects.deformable_detr.resume import choose_start
+from projects.deformable_detr.training.resume import choose_start
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -2,8 +2,8 @@
 
 from mmengine.runner import CheckpointLoader
 
-from projects.deformable_detr.checkpoint import MapLocation, read_torch_file
 from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.files.checkpoint import MapLocation, read_torch_file
 
 
 @CheckpointLoader.register_scheme(prefixes="dat://")

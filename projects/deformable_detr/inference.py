@@ -20,10 +20,10 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 
-from .checkpoint_check import check_fits
-from .class_check import check_num_classes, class_names
-from .coco_metric import check_finite
+from .checks.checkpoint import check_fits
+from .checks.classes import check_num_classes, class_names
 from .errors import InputError
+from .evaluation.coco_metric import check_finite
 from .launcher import parse_config
 from .mmcv_ops import missing_ops
 from .registry import DATASETS, MODELS, SCOPE, TRANSFORMS

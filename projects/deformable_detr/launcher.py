@@ -13,10 +13,10 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from .config_check import check_config
-from .data_workers import explain_death
-from .disk_space import check_writable
+from .checks.config import check_config
+from .datasets.workers import explain_death
 from .errors import InputError
+from .files.disk_space import check_writable
 from .mmcv_ops import missing_ops
 from .run_state import bare_model
 

@@ -12,7 +12,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from projects.deformable_detr.config_check import check_config
+from projects.deformable_detr.checks.config import check_config
 from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.registry import HOOKS, METRICS, MODELS
 

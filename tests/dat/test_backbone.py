@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from projects.dat.backbone import DAT
 from projects.dat.pretrained import load_official
 from projects.dat.stage import LayerScale
-from projects.deformable_detr.checkpoint import read_torch_file
 from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.files.checkpoint import read_torch_file
 from projects.deformable_detr.registry import MODELS
 
 REPO = Path(__file__).resolve().parents[2]

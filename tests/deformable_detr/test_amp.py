@@ -5,8 +5,8 @@ import torch
 from mmengine.registry import DefaultScope
 
 from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.optim_wrapper import AmpOptimWrapper
 from projects.deformable_detr.registry import OPTIM_WRAPPERS, SCOPE
+from projects.deformable_detr.training.optim_wrapper import AmpOptimWrapper
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -15,10 +15,10 @@ from torch import nn
 
 import ops
 import projects.dat  # noqa: F401
-from projects.deformable_detr.optim_wrapper import AmpOptimWrapper
 from projects.deformable_detr.registry import MODELS
 from projects.deformable_detr.task_modules.hungarian_assigner import Predictions
 from projects.deformable_detr.task_modules.targets import Targets
+from projects.deformable_detr.training.optim_wrapper import AmpOptimWrapper
 
 BASE = Path(__file__).parents[2] / "configs" / "_base_" / "models" / "ddetr_r18_small.py"
 DAT = dict(

@@ -8,7 +8,7 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
-from projects.deformable_detr.checkpoint import read_checkpoint
+from projects.deformable_detr.files.checkpoint import read_checkpoint
 from projects.deformable_detr.registry import MODELS
 
 VARIANTS = {

@@ -22,8 +22,8 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 
-from projects.deformable_detr.checkpoint import read_checkpoint
 from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.files.checkpoint import read_checkpoint
 from projects.deformable_detr.launcher import run_tool
 
 REPO = Path(__file__).resolve().parents[2]

@@ -8,8 +8,8 @@ import math
 import pytest
 from hypothesis import strategies as st
 
-from projects.deformable_detr.coco_metric import CocoMetric
-from projects.deformable_detr.dataset import CocoDataset
+from projects.deformable_detr.datasets.dataset import CocoDataset
+from projects.deformable_detr.evaluation.coco_metric import CocoMetric
 
 DEEP, DIGITS = "@deep@", "@digits@"  # what json.dumps can't write
 JUNK = [

@@ -15,8 +15,8 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from projects.deformable_detr.checkpoint import read_checkpoint
-from projects.deformable_detr.data_file import SafePickleHandler
+from projects.deformable_detr.files.checkpoint import read_checkpoint
+from projects.deformable_detr.files.data_file import SafePickleHandler
 
 CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 JUNK = [

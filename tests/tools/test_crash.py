@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from projects.deformable_detr.checkpoint import read_checkpoint
+from projects.deformable_detr.files.checkpoint import read_checkpoint
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = """

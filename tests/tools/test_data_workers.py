@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from projects.deformable_detr.data_workers import explain_death
+from projects.deformable_detr.datasets.workers import explain_death
 from projects.deformable_detr.launcher import run_tool
 
 REPO = Path(__file__).resolve().parents[2]

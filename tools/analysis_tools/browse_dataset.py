@@ -16,11 +16,11 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 from tqdm import tqdm
 
-from projects.deformable_detr.class_check import class_names
+from projects.deformable_detr.checks.classes import class_names
 from projects.deformable_detr.drawing import build_visualizer, draw_sample
 from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.files.media import MediaWriter
 from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
-from projects.deformable_detr.media import MediaWriter
 from projects.deformable_detr.registry import DATASETS, SCOPE
 
 

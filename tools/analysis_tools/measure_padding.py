@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from projects.deformable_detr.errors import InputError
+from projects.deformable_detr.files.media import find_media
 from projects.deformable_detr.inspection.loading import build_model, load_weights
 from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
-from projects.deformable_detr.media import find_media
 
 _CAUSES = ("conv", "norm", "queries")
 _SCORE_ALONE, _SCORE_PADDED, _REACH = 0.3, 0.1, 8.0

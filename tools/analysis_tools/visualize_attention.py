@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 from matplotlib.figure import Figure
 
-from projects.deformable_detr.class_check import class_names
+from projects.deformable_detr.checks.classes import class_names
 from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.inspection.backbone_pictures import (
     picture_offsets,

@@ -2,3 +2,5 @@
 
 The checks are pure functions over a parsed COCO file; the data set, the training and the tool share them.
 """
+
+from . import hook  # noqa: F401

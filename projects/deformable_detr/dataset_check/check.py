@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
-from ..class_check import check_num_classes
-from ..coco_file import read_json
+from ..checks.classes import check_num_classes
 from ..errors import InputError
+from ..files.coco_file import read_json
 from .annotations import check_boxes, check_references, check_repeats, part_entries
 from .classes import check_classes, labels_by_category
 from .finding import Finding

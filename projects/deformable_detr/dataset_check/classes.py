@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from ..coco_file import shorten
 from ..errors import InputError
+from ..files.coco_file import shorten
 from .finding import Finding
 
 

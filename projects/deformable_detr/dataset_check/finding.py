@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..coco_file import shorten
+from ..files.coco_file import shorten
 
 
 @dataclass

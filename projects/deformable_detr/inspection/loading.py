@@ -9,9 +9,9 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from ..checkpoint import read_checkpoint
-from ..checkpoint_check import check_fits
+from ..checks.checkpoint import check_fits
 from ..errors import InputError
+from ..files.checkpoint import read_checkpoint
 from ..quiet import quiet
 from ..registry import MODELS
 

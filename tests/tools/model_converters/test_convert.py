@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from projects.deformable_detr.checkpoint import read_checkpoint
+from projects.deformable_detr.files.checkpoint import read_checkpoint
 from projects.deformable_detr.registry import MODELS, SCOPE
 from tools.model_converters.classes import COCO_IDS
 from tools.model_converters.convert import main

@@ -1,0 +1,3 @@
+"""COCO's metric."""
+
+from . import coco_metric  # noqa: F401

@@ -21,21 +21,19 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.runner import Runner
-from mmengine.structures import InstanceData
 from torch import nn
 
 from ops import _library
 from projects.deformable_detr.launcher import add_common_arguments, read_config, run_tool
 from projects.deformable_detr.registry import MODELS
 from tools.bench_op import milliseconds, peak_megabytes
+from tools.random_batch import random_batch
 
-OBJECTS_PER_IMAGE = 8  # of a random batch
 TOLERANCE = 1e-4  # relative difference of any two losses
 
 
@@ -93,29 +91,15 @@ def main(argv: list[str] | None = None) -> None:
     if args.amp:
         cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype=args.amp)
     torch.manual_seed(0)
-    batch = random_batch(cfg, *args.shape) if args.shape else first_batch(cfg)
+    if args.shape:
+        num_images, num_classes = cfg.train_dataloader.batch_size, cfg.model.bbox_head.num_classes
+        batch = random_batch(num_images, *args.shape, num_classes)
+    else:
+        batch = first_batch(cfg)
     found = candidates(cfg, args.device)
     check_losses(found, batch)
     print(f"equal losses (within {TOLERANCE:g})\n", flush=True)
     print(table(bench(found, batch, args)))
-
-
-def random_batch(cfg: Config, height: int, width: int) -> dict:
-    """A batch of noise with random objects, as the config's data loader would give it."""
-    num_images, num_classes = cfg.train_dataloader.batch_size, cfg.model.bbox_head.num_classes
-    samples = []
-    for _ in range(num_images):
-        corners = torch.rand(OBJECTS_PER_IMAGE, 2, 2).sort(1).values.flatten(1)
-        objects = InstanceData(
-            bboxes=corners * torch.tensor([width, height, width, height]),
-            labels=torch.randint(num_classes, (OBJECTS_PER_IMAGE,)),
-        )
-        size = height, width
-        samples.append(
-            DetDataSample(metainfo=dict(img_shape=size, ori_shape=size), gt_instances=objects)
-        )
-    images = torch.randint(256, (num_images, 3, height, width), dtype=torch.uint8)
-    return dict(inputs=list(images), data_samples=samples)
 
 
 def first_batch(cfg: Config) -> dict:

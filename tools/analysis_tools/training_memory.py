@@ -12,15 +12,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
-from mmdet.structures import DetDataSample
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
-from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 
 from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
 from projects.deformable_detr.registry import MODELS
-
-NUM_OBJECTS = 8  # of each random image
+from tools.random_batch import random_batch
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,33 +33,28 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     cfg = parse_config(args)
+    MMLogger.get_current_instance().setLevel("WARNING")  # initialisation reports every parameter
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
-    model = MODELS.build(cfg.model).train()  # what is remembered does not depend on the weights
+    cfg.model.backbone.init_cfg = None  # what is remembered does not depend on the weights
+    model = MODELS.build(cfg.model).train()
+    model.init_weights()
     batch = random_batch(args.batch_size, *args.shape, cfg.model.bbox_head.num_classes)
-    print(f"remembered for the backward pass: {remembered_mb(model, *batch):.0f} MB")
+    batch = model.data_preprocessor(batch, training=True)
+    print(f"remembered for the backward pass: {remembered_mb(model, batch):.0f} MB")
     for _ in range(args.steps):
         start = time.process_time()
-        sum(model.loss(*batch).values()).backward()
+        total_loss(model, batch).backward()
         seconds = time.process_time() - start
     print(f"forward and backward: {seconds:.1f} s of a CPU's time")
 
 
-def random_batch(bs: int, h: int, w: int, num_classes: int) -> tuple[Tensor, list[DetDataSample]]:
-    """Noise with random objects."""
-    samples = []
-    for _ in range(bs):
-        corners = torch.rand(NUM_OBJECTS, 2, 2).sort(1).values.flatten(1)
-        objects = InstanceData(
-            bboxes=corners * torch.tensor([w, h, w, h]),
-            labels=torch.randint(num_classes, (NUM_OBJECTS,)),
-        )
-        meta = dict(img_shape=(h, w), batch_input_shape=(h, w))
-        samples.append(DetDataSample(metainfo=meta, gt_instances=objects))
-    return torch.randn(bs, 3, h, w), samples
+def total_loss(model: BaseModel, batch: dict) -> Tensor:
+    """The sum of all losses on a batch that is preprocessed."""
+    return model.parse_losses(model(**batch, mode="loss"))[0]
 
 
-def remembered_mb(model: nn.Module, inputs: Tensor, samples: list[DetDataSample]) -> float:
+def remembered_mb(model: BaseModel, batch: dict) -> float:
     """Memory of all that the forward pass saves for the backward pass, parameters left out."""
     parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
     storages = {}
@@ -70,8 +64,8 @@ def remembered_mb(model: nn.Module, inputs: Tensor, samples: list[DetDataSample]
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(save, lambda x: x):
-        losses = model.loss(inputs, samples)
-    sum(losses.values()).backward()
+        loss = total_loss(model, batch)
+    loss.backward()
     model.zero_grad()
     return sum(size for at, size in storages.items() if at not in parameters) / 2**20
 

@@ -23,4 +23,5 @@ def test_peak_memory_grows_with_what_is_held():
         [sys.executable, "-c", SCRIPT], cwd=REPO, capture_output=True, text=True, check=True
     )
     during, after = map(int, done.stdout.splitlines()[-1].split())
-    assert 190 <= during <= after < 300
+    # A megabyte less in between: Linux adds up what its processors have counted with a delay.
+    assert 190 <= during <= after + 1 < 300

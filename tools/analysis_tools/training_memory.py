@@ -12,13 +12,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
-from mmengine.registry import init_default_scope
 from torch import Tensor
 
+from projects.deformable_detr.inspection.loading import build_model
 from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
-from projects.deformable_detr.registry import MODELS
 from tools.random_batch import random_batch
 
 
@@ -33,12 +31,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     cfg = parse_config(args)
-    MMLogger.get_current_instance().setLevel("WARNING")  # initialisation reports every parameter
-    init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
-    cfg.model.backbone.init_cfg = None  # what is remembered does not depend on the weights
-    model = MODELS.build(cfg.model).train()
-    model.init_weights()
+    model = build_model(cfg).train()
     batch = random_batch(args.batch_size, *args.shape, cfg.model.bbox_head.num_classes)
     batch = model.data_preprocessor(batch, training=True)
     print(f"remembered for the backward pass: {remembered_mb(model, batch):.0f} MB")

@@ -1,7 +1,8 @@
-"""What a hook asks of mmengine's Runner."""
+"""What a hook or a message asks of mmengine's Runner."""
 
 from collections.abc import Iterator
 
+from mmengine.logging import MessageHub
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
@@ -10,6 +11,11 @@ from torch import nn
 def bare_model(runner: Runner) -> nn.Module:
     """The model without the wrapper of a distributed run."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def current_iteration() -> int:
+    """The iteration that the run is at, counted from 1 as in logs; 1 where nothing runs."""
+    return MessageHub.get_current_instance().get_info("iter", 0) + 1
 
 
 def must_fit_whole(runner: Runner) -> bool:

@@ -17,7 +17,7 @@ from projects.deformable_detr.launcher import run_tool
 from projects.deformable_detr.registry import MODELS, SCOPE
 
 REPO = Path(__file__).resolve().parents[2]
-CONFIG = REPO / "tests" / "tiny_ddetr.py"
+CONFIG, DETR = (REPO / "tests" / f"tiny_{name}.py" for name in ("ddetr", "detr"))
 TRAIN, REPLAY = (
     runpy.run_path(str(REPO / "tools" / f"{name}.py"))["main"] for name in ("train", "replay_batch")
 )
@@ -77,22 +77,24 @@ def replay(capfd, work_dir: Path, config: Path, *args: str) -> str:
     return capfd.readouterr().out
 
 
-@pytest.mark.parametrize("amp", [(), ("--amp", "bfloat16")])
-def test_a_wild_learning_rate_stops_with_what_is_needed_to_repeat_it(train, capfd, amp):
-    work_dir, error = train(CONFIG, "optim_wrapper.optimizer.lr=1e6", amp=amp)
+@pytest.mark.parametrize(
+    ("config", "amp"), [(CONFIG, ()), (CONFIG, ("--amp", "bfloat16")), (DETR, ())]
+)
+def test_a_wild_learning_rate_stops_with_what_is_needed_to_repeat_it(train, capfd, config, amp):
+    work_dir, error = train(config, "optim_wrapper.optimizer.lr=1e6", amp=amp)
     assert error.startswith("error: non-finite ")
     assert len(error.splitlines()) == 4 and "Traceback" not in error
     iteration = re.search(r"at iteration (\d+)", error)[1]
     saved = work_dir / f"nonfinite_iter_{iteration}.pth"
-    config = work_dir / CONFIG.name
-    assert error.endswith(f"to repeat it: python tools/replay_batch.py {config} {saved}\n")
+    kept = work_dir / config.name
+    assert error.endswith(f"to repeat it: python tools/replay_batch.py {kept} {saved}\n")
     first = re.search(r"first: (.*)", error)[1]
 
     step = torch.load(saved, weights_only=True)
     images = [s["contents"]["metainfo"]["img_path"] for s in step["batches"][0]["data_samples"]]
     assert f"images: {', '.join(images)}" in error
     assert all(w.isfinite().all() for w in step["state_dict"].values())  # it was not learnt from
-    printed = replay(capfd, work_dir, CONFIG)
+    printed = replay(capfd, work_dir, config)
     assert printed.endswith(f"first: {first}\n")
     assert re.search(r"^backbone.conv1 +[\d.]+e\+\d+ +Conv2d$", printed, re.M)
 

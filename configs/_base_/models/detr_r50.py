@@ -1,4 +1,4 @@
-# DETR (Carion et al., ECCV 2020): mmdet's classes alone, also where we have some of the same name.
+# DETR (Carion et al., ECCV 2020): mmdet's classes, also where we have some of the same name.
 attention = dict(embed_dims=256, num_heads=8, dropout=0.1, batch_first=True)
 ffn = dict(
     embed_dims=256,
@@ -61,7 +61,8 @@ model = dict(
     ),
     train_cfg=dict(
         assigner=dict(
-            type="HungarianAssigner",
+            _scope_="projects.deformable_detr",  # tells the image of a NaN
+            type="FiniteHungarianAssigner",
             match_costs=[
                 dict(type="ClassificationCost", weight=1.0),
                 dict(type="BBoxL1Cost", weight=5.0, box_format="xywh"),

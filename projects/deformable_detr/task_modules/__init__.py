@@ -1,3 +1,3 @@
 """Which prediction answers for which object."""
 
-from . import hungarian_assigner, match_costs  # noqa: F401
+from . import finite_hungarian_assigner, hungarian_assigner, match_costs  # noqa: F401

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from mmengine.logging import MessageHub
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ..errors import NONFINITE_CAUSES, NonFiniteError, report_nonfinite
 from ..geometry import upcast
 from ..registry import TASK_UTILS
+from ..run_state import current_iteration
 from .targets import Targets
 
 
@@ -107,9 +107,8 @@ class HungarianAssigner:
         bad = ~(cost.isfinite().flatten(2).all(-1) & total.isfinite())
         if bad.any():
             layer, image = bad.nonzero()[0].tolist()
-            iteration = MessageHub.get_current_instance().get_info("iter", 0) + 1  # as logs count
             message = (
-                f"non-finite predictions at iteration {iteration}, image "
+                f"non-finite predictions at iteration {current_iteration()}, image "
                 f"{group.targets.img_paths[image]}, {group.names[layer]} "
                 f"({int(bad.sum())} of {bad.numel()} layers and images are affected). {NONFINITE_CAUSES}"
             )

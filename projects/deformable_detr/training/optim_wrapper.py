@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.dist import all_reduce
-from mmengine.logging import MessageHub
 from mmengine.optim import AmpOptimWrapper as _AmpOptimWrapper
 from mmengine.optim import OptimWrapper as _OptimWrapper
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch.nn.utils import get_total_norm
 
 from ..errors import NONFINITE_CAUSES, InputError, NonFiniteError, nonfinite_errors_noted
 from ..registry import OPTIM_WRAPPERS
+from ..run_state import current_iteration
 from .whole_steps import WholeSteps
 
 
@@ -79,9 +79,8 @@ class OptimWrapper(WholeSteps, _OptimWrapper):
             all_reduce(anywhere, "max")
             if not anywhere:
                 return
-        iteration = MessageHub.get_current_instance().get_info("iter", 0) + 1  # as logs count
         what = "loss" if here else "gradients"
-        message = f"non-finite {what} at iteration {iteration}. {NONFINITE_CAUSES}"
+        message = f"non-finite {what} at iteration {current_iteration()}. {NONFINITE_CAUSES}"
         raise errors[0] if errors else NonFiniteError(message)
 
 

@@ -121,7 +121,7 @@ def test_costs_are_float32_under_autocast():
 def test_non_finite_prediction_names_iteration_image_and_layer(bad, num_objects):
     group = make_predictions(num_objects)
     group.cls_scores[1, 1, 2, 3] = bad
-    hub = "projects.deformable_detr.task_modules.hungarian_assigner.MessageHub"
+    hub = "projects.deformable_detr.run_state.MessageHub"
     with mock.patch(hub) as message_hub:
         message_hub.get_current_instance().get_info.return_value = 40
         with pytest.raises(

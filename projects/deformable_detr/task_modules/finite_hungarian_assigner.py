@@ -1,0 +1,47 @@
+"""mmdet's matching, for mmdet's own heads."""
+
+import torch
+from mmdet.models.task_modules import AssignResult
+from mmdet.models.task_modules import HungarianAssigner as _HungarianAssigner
+from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
+
+from ..errors import NONFINITE_CAUSES, NonFiniteError, report_nonfinite
+from ..registry import TASK_UTILS
+from ..run_state import current_iteration
+
+
+@TASK_UTILS.register_module()
+class FiniteHungarianAssigner(_HungarianAssigner):
+    """mmdet's ``HungarianAssigner``, which ends in an error of SciPy's where predictions are not finite.
+
+    Args:
+        match_costs: configs of mmdet's costs that are added up.
+    """
+
+    def __init__(self, match_costs: list[dict] | dict) -> None:
+        with DefaultScope.overwrite_default_scope("mmdet"):  # ours of the same names take batches
+            super().__init__(match_costs)
+
+    def assign(
+        self,
+        pred_instances: InstanceData,
+        gt_instances: InstanceData,
+        img_meta: dict | None = None,
+        **kwargs,
+    ) -> AssignResult:
+        """Match the predictions of a layer for an image; see mmdet's method.
+
+        Raises:
+            NonFiniteError: a prediction is NaN or infinite; noted within `nonfinite_errors_noted`, and then
+                matched somehow.
+        """
+        if not all(x.isfinite().all() for x in pred_instances.values()):
+            message = (
+                f"non-finite predictions at iteration {current_iteration()}, image "
+                f"{(img_meta or {}).get('img_path', '?')}. {NONFINITE_CAUSES}"
+            )
+            report_nonfinite(NonFiniteError(message))
+            zeros = {key: torch.zeros_like(value) for key, value in pred_instances.items()}
+            pred_instances = InstanceData(**zeros)
+        return super().assign(pred_instances, gt_instances, img_meta, **kwargs)

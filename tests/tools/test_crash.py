@@ -64,7 +64,7 @@ def kill(process: multiprocessing.Process, work_dir: Path, in_a_write: bool, wit
             file.name.endswith(".unfinished") for file in os.scandir(work_dir)
         ):
             time.sleep(0.0001)
-        time.sleep(draw.uniform(0, 0.02))
+        time.sleep(0.02 ** draw.uniform(1, 3))  # small files are written in less than a millisecond
     else:
         time.sleep(draw.uniform(0, within))
     process.kill()

@@ -14,7 +14,7 @@ from torch import nn
 
 from projects.deformable_detr.checks.config import check_config
 from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.registry import HOOKS, METRICS, MODELS
+from projects.deformable_detr.registry import HOOKS, METRICS, MODELS, SCOPE
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 OURS = "projects.deformable_detr"
@@ -222,4 +222,8 @@ def test_detr_is_mmdets():
     assert ours.train_dataloader.batch_size == theirs.train_dataloader.batch_size
     for loader in ("train_dataloader", "test_dataloader"):
         assert ours[loader].dataset.pipeline == theirs[loader].dataset.pipeline
+    assigner = ours.model.train_cfg.assigner  # mmdet's, with a word about NaN
+    assert assigner.pop("_scope_") == SCOPE
+    assert assigner.pop("type") == "FiniteHungarianAssigner"
+    assert theirs.model.train_cfg.assigner.pop("type") == "HungarianAssigner"
     assert ours.model == {**theirs.model, "_scope_": "mmdet", "type": "mmdet.DETR"}

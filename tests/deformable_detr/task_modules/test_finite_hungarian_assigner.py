@@ -47,7 +47,9 @@ def test_matches_as_mmdets(assigner, instances):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_told_with_its_image(assigner, instances, key, value):
     instances[0][key][4, 1] = value
-    with pytest.raises(NonFiniteError, match="non-finite predictions at iteration 1, image cat.jpg"):
+    with pytest.raises(
+        NonFiniteError, match="non-finite predictions at iteration 1, image cat.jpg"
+    ):
         assigner.assign(*instances, META)
     errors = []
     with nonfinite_errors_noted(errors):

@@ -26,7 +26,7 @@ default_hooks = dict(
 )
 """
 # The first checkpoints shape the heap.
-WARM_UP, ITERATIONS = 1500, 3000
+WARM_UP, ITERATIONS = 1500, 6000
 ALLOWED_MB = 4.0  # in a thousand iterations
 
 

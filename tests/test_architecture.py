@@ -1,6 +1,7 @@
 """Imports go one way, and a newcomer can read a file in one sitting."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,13 @@ def test_projects_is_open_for_other_checkouts():
 def test_files_are_short(folder):
     for path in (REPO / folder).rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 260, path
+
+
+def test_every_package_is_in_the_wheel():
+    listed = set(
+        re.findall(r'^ {8}"((?:ops|projects)[a-z_.]*)",$', (REPO / "setup.py").read_text(), re.M)
+    )
+    folders = {
+        path.parent for name in ("ops", "projects") for path in (REPO / name).rglob("__init__.py")
+    }
+    assert listed == {".".join(folder.relative_to(REPO).parts) for folder in folders}

@@ -9,7 +9,7 @@ DEMO := work_dirs/demo
 help:
 	@echo "make demo    draw a data set, train on it, test, draw the detections"
 	@echo "make test    run the test suite"
-	@echo "make soak    kills at random instants, spoilt files, thousands of iterations: 20 minutes"
+	@echo "make soak    kills at random instants, spoilt files, thousands of iterations: within 20 minutes"
 	@echo "make bench   time the op beside the others that are installed, and the model beside mmdet's"
 	@echo "make build   rebuild the C++/CUDA op"
 	@echo "make wheel   one wheel for every Python >= 3.10 and torch >= 2.10, in dist/"

@@ -21,10 +21,6 @@ def first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-NONFINITE_CAUSES = (
-    "Usual causes: a learning rate too high, float16 (try --amp bfloat16), no gradient clipping."
-)
-
 _noted: ContextVar[list[NonFiniteError] | None] = ContextVar("noted", default=None)
 
 

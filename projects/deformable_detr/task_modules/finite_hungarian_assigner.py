@@ -6,14 +6,14 @@ from mmdet.models.task_modules import HungarianAssigner as _HungarianAssigner
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
-from ..errors import NONFINITE_CAUSES, NonFiniteError, report_nonfinite
+from ..errors import report_nonfinite
 from ..registry import TASK_UTILS
-from ..run_state import current_iteration
+from ..run_state import nonfinite_error
 
 
 @TASK_UTILS.register_module()
 class FiniteHungarianAssigner(_HungarianAssigner):
-    """mmdet's ``HungarianAssigner``, which ends in an error of SciPy's where predictions are not finite.
+    """mmdet's ``HungarianAssigner``, with a word where predictions are not finite and SciPy would fail.
 
     Args:
         match_costs: configs of mmdet's costs that are added up.
@@ -37,11 +37,8 @@ class FiniteHungarianAssigner(_HungarianAssigner):
                 matched somehow.
         """
         if not all(x.isfinite().all() for x in pred_instances.values()):
-            message = (
-                f"non-finite predictions at iteration {current_iteration()}, image "
-                f"{(img_meta or {}).get('img_path', '?')}. {NONFINITE_CAUSES}"
-            )
-            report_nonfinite(NonFiniteError(message))
+            where = f"image {(img_meta or {}).get('img_path', '?')}"
+            report_nonfinite(nonfinite_error("predictions", where))
             zeros = {key: torch.zeros_like(value) for key, value in pred_instances.items()}
             pred_instances = InstanceData(**zeros)
         return super().assign(pred_instances, gt_instances, img_meta, **kwargs)

@@ -7,10 +7,10 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from ..errors import NONFINITE_CAUSES, NonFiniteError, report_nonfinite
+from ..errors import report_nonfinite
 from ..geometry import upcast
 from ..registry import TASK_UTILS
-from ..run_state import current_iteration
+from ..run_state import nonfinite_error
 from .targets import Targets
 
 
@@ -107,9 +107,8 @@ class HungarianAssigner:
         bad = ~(cost.isfinite().flatten(2).all(-1) & total.isfinite())
         if bad.any():
             layer, image = bad.nonzero()[0].tolist()
-            message = (
-                f"non-finite predictions at iteration {current_iteration()}, image "
-                f"{group.targets.img_paths[image]}, {group.names[layer]} "
-                f"({int(bad.sum())} of {bad.numel()} layers and images are affected). {NONFINITE_CAUSES}"
+            where = (
+                f"image {group.targets.img_paths[image]}, {group.names[layer]} "
+                f"({int(bad.sum())} of {bad.numel()} layers and images are affected)"
             )
-            report_nonfinite(NonFiniteError(message))
+            report_nonfinite(nonfinite_error("predictions", where))

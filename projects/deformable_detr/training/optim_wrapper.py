@@ -11,9 +11,9 @@ from mmengine.optim import OptimWrapper as _OptimWrapper
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from ..errors import NONFINITE_CAUSES, InputError, NonFiniteError, nonfinite_errors_noted
+from ..errors import InputError, NonFiniteError, nonfinite_errors_noted
 from ..registry import OPTIM_WRAPPERS
-from ..run_state import current_iteration
+from ..run_state import nonfinite_error
 from .whole_steps import WholeSteps
 
 
@@ -80,8 +80,7 @@ class OptimWrapper(WholeSteps, _OptimWrapper):
             if not anywhere:
                 return
         what = "loss" if here else "gradients"
-        message = f"non-finite {what} at iteration {current_iteration()}. {NONFINITE_CAUSES}"
-        raise errors[0] if errors else NonFiniteError(message)
+        raise errors[0] if errors else nonfinite_error(what)
 
 
 @OPTIM_WRAPPERS.register_module()

@@ -82,7 +82,7 @@ def _counted(cfg: Config, source: Source) -> tuple[str, int | None]:
     if not isinstance(metrics, list):
         metrics = [metrics]
     counts = [
-        max(metric.get("proposal_nums", _PROPOSAL_NUMS))
+        metric.get("proposal_nums", _PROPOSAL_NUMS)[-1]
         for metric in metrics
         if metric.get("type") == "CocoMetric"
     ]

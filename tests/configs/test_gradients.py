@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
@@ -20,13 +21,10 @@ SIZE = 64
 def sample(num_objects: int) -> DetDataSample:
     """An image whose objects, if any, are the left half and its upper part."""
     boxes = torch.tensor([[0.0, 0, SIZE / 2, SIZE], [0, 0, SIZE / 2, SIZE / 4]])[:num_objects]
-    masks = torch.zeros(num_objects, SIZE, SIZE, dtype=torch.uint8)
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes.long(), strict=True):
-        mask[y1:y2, x1:x2] = 1
     objects = InstanceData(
         bboxes=boxes,
         labels=torch.zeros(num_objects, dtype=torch.long),
-        masks=BitmapMasks(masks.numpy(), SIZE, SIZE),
+        masks=BitmapMasks(np.zeros((num_objects, SIZE, SIZE), np.uint8), SIZE, SIZE),
     )
     shape = dict(img_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZE), batch_input_shape=(SIZE, SIZE))
     data_sample = DetDataSample(metainfo=dict(shape, img_id=0, scale_factor=(1.0, 1.0)))

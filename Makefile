@@ -70,4 +70,4 @@ wheel: setup
 	$(PIP) wheel . --no-deps --no-build-isolation --wheel-dir dist
 
 clean:
-	rm -rf build dist *.egg-info ops/*.so $(VENV)/.built
+	rm -rf build dist *.egg-info ops/ms_deform_attn/*.so $(VENV)/.built

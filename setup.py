@@ -1,12 +1,13 @@
-"""Builds the one extension, ``ops._C``, on the LibTorch stable ABI and Python's limited API."""
+"""The op alone: ``ms_deform_attn`` with its one extension, ``ms_deform_attn._C``, on the LibTorch stable ABI and Python's limited API."""
 
 import os
 import shutil
+import sys
 import sysconfig
 from glob import glob
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_namespace_packages, find_packages, setup
 
 try:
     import torch
@@ -51,7 +52,7 @@ def extension():
     flags += ["-fvisibility=hidden", "-g0"]
     make = cpp_extension.CUDAExtension if with_cuda else cpp_extension.CppExtension
     return make(
-        "ops._C",
+        "ms_deform_attn._C",
         sorted(sources),
         depends=sorted(glob("ops/csrc/**/*.h", recursive=True)),
         define_macros=macros,
@@ -59,6 +60,10 @@ def extension():
         py_limited_api=True,
     )
 
+
+PACKAGES = find_packages("ops")
+if "editable_wheel" in sys.argv:  # a working copy: its projects too
+    PACKAGES += find_namespace_packages(include=["projects.*"])
 
 setup(
     name="deformable-detr",
@@ -68,19 +73,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=[
-        "ops",
-        "projects.dat",
-        "projects.deformable_detr",
-        "projects.deformable_detr.checks",
-        "projects.deformable_detr.dataset_check",
-        "projects.deformable_detr.datasets",
-        "projects.deformable_detr.evaluation",
-        "projects.deformable_detr.files",
-        "projects.deformable_detr.inspection",
-        "projects.deformable_detr.task_modules",
-        "projects.deformable_detr.training",
-    ],
+    packages=PACKAGES,
+    package_dir={"ms_deform_attn": "ops/ms_deform_attn"},
     install_requires=["torch"],
     extras_require={"detector": ["mmengine", "mmdet", "pycocotools", "scipy"]},
     ext_modules=[extension()],

@@ -22,7 +22,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import ops
+import ms_deform_attn
 from tools.op_cases import CASES, Case
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
@@ -45,16 +45,16 @@ class Candidate:
 
 def candidates(device: str) -> dict[str, Candidate]:
     """By name; peers that cannot be imported are left out."""
-    ours = Candidate(lambda s, i, v, *others: ops.ms_deform_attn(v, s, i, *others))
+    ours = Candidate(lambda s, i, v, *others: ms_deform_attn.ms_deform_attn(v, s, i, *others))
     names = "value", "points", "offsets", "logits"
-    fused = Candidate(lambda s, i, v, *others: ops.ms_deform_attn_fused(v, s, i, *others), names)
+    fused = Candidate(lambda s, i, v, *others: ms_deform_attn.ms_deform_attn_fused(v, s, i, *others), names)
     found = {
         "unfused": ours,
         "fused": fused,
         "unfused bfloat16": Candidate(ours.run, dtype=torch.bfloat16),
         "fused bfloat16": Candidate(fused.run, names, torch.bfloat16),
         "unfused float16": Candidate(ours.run, dtype=torch.float16),
-        "reference": Candidate(lambda s, i, v, x, w: ops.ms_deform_attn_reference(v, s, i, x, w)),
+        "reference": Candidate(lambda s, i, v, x, w: ms_deform_attn.ms_deform_attn_reference(v, s, i, x, w)),
     }
     with suppress(ImportError):
         from torch_ms_deform_attn import ms_deform_attn as peer
@@ -86,7 +86,7 @@ def check(candidate: Candidate, inputs: dict[str, Tensor]) -> float:
     """The largest error of output and gradients, relative to the largest number of each."""
     function, tensors = candidate.prepare(inputs)
     kind = "_fused" if "points" in candidate.names else ""
-    reference = getattr(ops, f"ms_deform_attn{kind}_reference")
+    reference = getattr(ms_deform_attn, f"ms_deform_attn{kind}_reference")
     exact = [tensor.detach().double().requires_grad_() for tensor in tensors]
     output = function(*tensors)
     expected = reference(exact[0], inputs["shapes"], inputs["starts"], *exact[1:])

@@ -28,7 +28,7 @@ from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
-from ops import _library
+from ms_deform_attn import _library
 from projects.deformable_detr.launcher import add_common_arguments, read_config, run_tool
 from projects.deformable_detr.registry import MODELS
 from tools.bench_op import milliseconds, peak_megabytes

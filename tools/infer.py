@@ -24,13 +24,7 @@ from projects.deformable_detr.drawing import build_visualizer, draw_sample
 from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.evaluation.coco_results import CocoResults, ids_of
 from projects.deformable_detr.files.coco_file import shorten
-from projects.deformable_detr.files.media import (
-    MediaWriter,
-    Video,
-    find_media,
-    is_video,
-    short_names,
-)
+from projects.deformable_detr.files.media import MediaWriter, Video, find_media, is_video, short_names
 from projects.deformable_detr.inference import inference_detector, init_detector, read_image
 from projects.deformable_detr.launcher import add_cfg_options, run_tool
 from tools.model_converters.classes import COCO_IDS

@@ -9,22 +9,4 @@ from .mmcv_ops import provide_missing_ops
 provide_missing_ops()
 
 # ruff: noqa: E402, F401
-from . import (
-    attention,
-    backbone,
-    bifpn,
-    checks,
-    dataset_check,
-    datasets,
-    decoder,
-    detector,
-    encoder,
-    evaluation,
-    files,
-    head,
-    neck,
-    positional_encoding,
-    proposals,
-    task_modules,
-    training,
-)
+from . import attention, backbone, bifpn, checks, dataset_check, datasets, decoder, detector, encoder, evaluation, files, head, neck, positional_encoding, proposals, task_modules, training

@@ -6,13 +6,13 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-import ops
+import ms_deform_attn
 
 from .registry import MODELS
 
 
 @MODELS.register_module()
-class MSDeformAttn(ops.MSDeformAttn):
+class MSDeformAttn(ms_deform_attn.MSDeformAttn):
     """Multi-scale deformable attention (paper, section 4.1, equation 3) and the residual around it.
 
     Args:

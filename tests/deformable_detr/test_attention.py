@@ -5,11 +5,7 @@ import torch
 from mmcv.cnn.bricks.transformer import MultiheadAttention as MMCVMultiheadAttention
 from mmcv.ops import MultiScaleDeformableAttention
 
-from projects.deformable_detr.attention import (
-    LevelwiseDeformAttn,
-    MSDeformAttn,
-    MultiheadAttention,
-)
+from projects.deformable_detr.attention import LevelwiseDeformAttn, MSDeformAttn, MultiheadAttention
 
 
 def test_multihead_attention_is_mmcvs():

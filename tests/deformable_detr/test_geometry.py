@@ -2,14 +2,7 @@
 
 import torch
 
-from projects.deformable_detr.geometry import (
-    encoder_reference_points,
-    get_valid_ratios,
-    inverse_sigmoid,
-    padding_masks,
-    refine,
-    upcast,
-)
+from projects.deformable_detr.geometry import encoder_reference_points, get_valid_ratios, inverse_sigmoid, padding_masks, refine, upcast
 
 CPU = torch.device("cpu")
 

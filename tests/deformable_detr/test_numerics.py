@@ -13,8 +13,8 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import nn
 
-import ops
-import projects.dat  # noqa: F401
+import ms_deform_attn
+import projects.dat
 from projects.deformable_detr.registry import MODELS
 from projects.deformable_detr.task_modules.hungarian_assigner import Predictions
 from projects.deformable_detr.task_modules.targets import Targets
@@ -111,7 +111,7 @@ def recorded(model: nn.Module) -> Iterator[dict[str, list[torch.Tensor]]]:
     def fused(value, shapes, starts, reference_points, *args):
         seen["op"].append(reference_points)
         seen["value"].append(value)
-        return ops.ms_deform_attn_fused(value, shapes, starts, reference_points, *args)
+        return ms_deform_attn.ms_deform_attn_fused(value, shapes, starts, reference_points, *args)
 
     def cost(*args):
         seen["cost"].append(original_cost(*args))
@@ -139,7 +139,7 @@ def recorded(model: nn.Module) -> Iterator[dict[str, list[torch.Tensor]]]:
         )
     )
     with (
-        mock.patch("ops.module.ms_deform_attn_fused", fused),
+        mock.patch("ms_deform_attn.module.ms_deform_attn_fused", fused),
         mock.patch.object(assigner, "cost", cost),
     ):
         yield seen
@@ -188,7 +188,7 @@ def test_a_wide_map_is_sampled_where_it_is_meant(dtype):
     half = torch.zeros(1, 1, 1, 1, 4, dtype=dtype)
     for neighbour, expected in ((column, 1.0), (column - 1, 0.0), (column + 1, 0.0)):
         reference = torch.tensor([(neighbour + 0.5) / width, 0.5]).view(1, 1, 1, 2)
-        output = ops.ms_deform_attn_fused(
+        output = ms_deform_attn.ms_deform_attn_fused(
             value, [(1, width)], [0], reference, half[..., None].expand(-1, -1, -1, -1, -1, 2), half
         )
         torch.testing.assert_close(

@@ -9,14 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ops import (
-    MSDeformAttn,
-    _library,
-    ms_deform_attn,
-    ms_deform_attn_fused,
-    ms_deform_attn_fused_reference,
-    ms_deform_attn_reference,
-)
+from ms_deform_attn import MSDeformAttn, _library, ms_deform_attn, ms_deform_attn_fused, ms_deform_attn_fused_reference, ms_deform_attn_reference
 
 ROOT = Path(__file__).parents[2]
 GEOMETRY = [(3, 4), (2, 2)], [0, 12]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ops.reference import ms_deform_attn_fused_reference, ms_deform_attn_reference
+from ms_deform_attn.reference import ms_deform_attn_fused_reference, ms_deform_attn_reference
 
 if shutil.which("g++") is None:
     pytest.skip("g++ was not found: it compiles the emulation", allow_module_level=True)

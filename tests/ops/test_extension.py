@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-import ops
+import ms_deform_attn
 
 ROOT = Path(__file__).parents[2]
-LIBRARY = importlib.util.find_spec("ops._C")
+LIBRARY = importlib.util.find_spec("ms_deform_attn._C")
 
 
 def test_ops_is_the_one_of_this_repository():
-    assert Path(ops.__file__).parent == ROOT / "ops"
+    assert Path(ms_deform_attn.__file__).parent == ROOT / "ops" / "ms_deform_attn"
 
 
 def test_extension_is_built():
@@ -44,10 +44,10 @@ def test_library_needs_stable_symbols_only():
 
 WITHOUT_EXTENSION = """
 import sys, warnings
-sys.modules["ops._C"] = None
+sys.modules["ms_deform_attn._C"] = None
 import torch
 {prepare}
-from ops import ms_deform_attn, ms_deform_attn_reference
+from ms_deform_attn import ms_deform_attn, ms_deform_attn_reference
 inputs = (torch.rand(1, 4, 1, 2), [(2, 2)], [0], torch.rand(1, 3, 1, 1, 2, 2), torch.rand(1, 3, 1, 1, 2))
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -60,9 +60,9 @@ print(*(warning.message for warning in caught), sep="\\n")
 @pytest.mark.parametrize(
     "prepare, message",
     [
-        ("", "ops._C cannot be loaded"),
+        ("", "ms_deform_attn._C cannot be loaded"),
         ("torch.__version__ = '2.9.1'", "torch 2.9.1 is older than 2.10"),
-        ("sys.modules['ops._C'] = type(sys)('ops._C')", "built from older sources"),
+        ("sys.modules['ms_deform_attn._C'] = type(sys)('ms_deform_attn._C')", "built from older sources"),
     ],
 )
 def test_without_extension_the_reference_serves_with_one_warning(prepare, message):
@@ -79,7 +79,7 @@ def test_without_extension_the_reference_serves_with_one_warning(prepare, messag
 
 
 def test_extension_without_cuda_warns_once_for_a_gpu(monkeypatch):
-    from ops import _library
+    from ms_deform_attn import _library
 
     monkeypatch.setattr(_library, "_EXTENSION", type("Extension", (), {"with_cuda": 0}))
     _library._warn_once.cache_clear()

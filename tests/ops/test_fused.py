@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ops import ms_deform_attn, ms_deform_attn_fused, ms_deform_attn_fused_reference
+from ms_deform_attn import ms_deform_attn, ms_deform_attn_fused, ms_deform_attn_fused_reference
 
 DIFFERENTIABLE = (0, 3, 4, 5)  # value, reference_points, sampling_offsets, attention_logits
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-import projects.deformable_detr  # noqa: F401  makes mmcv.ops importable with mmcv-lite
-from ops import MSDeformAttn, ms_deform_attn_fused
+import projects.deformable_detr
+from ms_deform_attn import MSDeformAttn, ms_deform_attn_fused
 
 SHAPES = torch.tensor([[5, 4], [2, 3]])
 STARTS = torch.tensor([0, 20])
@@ -97,7 +97,7 @@ def test_autocast_keeps_locations_in_float32(monkeypatch):
         seen.update(value=value.dtype, reference_points=others[2].dtype)
         return ms_deform_attn_fused(value, *others)
 
-    monkeypatch.setattr("ops.module.ms_deform_attn_fused", spy)
+    monkeypatch.setattr("ms_deform_attn.module.ms_deform_attn_fused", spy)
     with torch.autocast("cpu", torch.bfloat16):
         output = module(
             torch.randn(1, 3, 8), torch.randn(1, 26, 8), torch.rand(1, 3, 2, 2), SHAPES, STARTS

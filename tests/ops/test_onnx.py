@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ops import MSDeformAttn
+from ms_deform_attn import MSDeformAttn
 
 evaluator = pytest.importorskip("onnx.reference", reason="onnx is not installed")
 SHAPES, STARTS = [(3, 4), (2, 2)], [0, 12]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ops import ms_deform_attn_reference
+from ms_deform_attn import ms_deform_attn_reference
 
 
 def pixel(image: torch.Tensor, x: int, y: int) -> torch.Tensor:

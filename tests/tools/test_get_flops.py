@@ -11,7 +11,7 @@ from mmdet.structures import DetDataSample
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ops import MSDeformAttn, _library
+from ms_deform_attn import MSDeformAttn, _library
 from projects.dat.attention import DeformableAttention
 
 REPO = Path(__file__).resolve().parents[2]

@@ -22,17 +22,10 @@ from matplotlib.figure import Figure
 
 from projects.deformable_detr.checks.classes import class_names
 from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.inspection.backbone_pictures import (
-    picture_offsets,
-    picture_shared_points,
-)
+from projects.deformable_detr.inspection.backbone_pictures import picture_offsets, picture_shared_points
 from projects.deformable_detr.inspection.figure import check_suffix, save
 from projects.deformable_detr.inspection.loading import build_model, load_weights, read_image
-from projects.deformable_detr.inspection.pictures import (
-    picture_map,
-    picture_points,
-    picture_total,
-)
+from projects.deformable_detr.inspection.pictures import picture_map, picture_points, picture_total
 from projects.deformable_detr.inspection.view import View
 from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ops import ms_deform_attn_reference
+from ms_deform_attn import ms_deform_attn_reference
 
 from .record import Attention, DenseAttention, SampledAttention
 

@@ -8,17 +8,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from ..errors import InputError
-from .figure import (
-    draw_box,
-    draw_cross,
-    draw_heat,
-    draw_points,
-    finish,
-    head_colours,
-    new_sheet,
-    point_size,
-    weight_colours,
-)
+from .figure import draw_box, draw_cross, draw_heat, draw_points, finish, head_colours, new_sheet, point_size, weight_colours
 from .heat import attention_map
 from .record import DenseAttention, SampledAttention, cell_centres, on_padding
 from .view import View

@@ -9,7 +9,7 @@ import torch
 from mmcv.cnn.bricks.transformer import MultiheadAttention
 from torch import Tensor, nn
 
-import ops
+import ms_deform_attn
 
 from ..attention import LevelwiseDeformAttn
 from ..errors import InputError
@@ -96,7 +96,7 @@ def record_attention(model: nn.Module) -> Iterator[Record]:
     handles += record_backbone(model, record.backbone)
     for stage in _ATTENTION_OF:
         for attention in find_attentions(model, stage):
-            if isinstance(attention, ops.MSDeformAttn):
+            if isinstance(attention, ms_deform_attn.MSDeformAttn):
                 handles += _record_sampled(attention, getattr(record, stage))
             else:
                 handles += _record_dense(attention.attn, getattr(record, stage), shape)
@@ -115,7 +115,7 @@ def find_attentions(model: nn.Module, stage: str) -> list[nn.Module]:
     """
     layers = getattr(getattr(model, stage, None), "layers", [])
     attentions = [getattr(layer, _ATTENTION_OF[stage], None) for layer in layers]
-    known = all(isinstance(a, ops.MSDeformAttn | MultiheadAttention) for a in attentions)
+    known = all(isinstance(a, ms_deform_attn.MSDeformAttn | MultiheadAttention) for a in attentions)
     if not known or getattr(model, "encoder", None) is None:
         raise InputError(
             f"the model is a {type(model).__name__}, whose attention can't be recorded; it must be "
@@ -136,8 +136,8 @@ def on_padding(masks: Sequence[Tensor]) -> Tensor:
     return torch.cat([mask.flatten(1) for mask in masks], 1)
 
 
-def _record_sampled(attention: ops.MSDeformAttn, record: list[Attention]) -> Iterator:
-    def keep(attention: ops.MSDeformAttn, args: tuple, kwargs: dict) -> None:
+def _record_sampled(attention: ms_deform_attn.MSDeformAttn, record: list[Attention]) -> Iterator:
+    def keep(attention: ms_deform_attn.MSDeformAttn, args: tuple, kwargs: dict) -> None:
         inputs = inspect.signature(attention.forward).bind(*args, **kwargs).arguments
         shapes = inputs["spatial_shapes"]
         sizes = [h * w for h, w in shapes]
@@ -162,7 +162,7 @@ def _record_sampled(attention: ops.MSDeformAttn, record: list[Attention]) -> Ite
 
 
 def _sample(
-    attention: ops.MSDeformAttn,
+    attention: ms_deform_attn.MSDeformAttn,
     query: Tensor,
     reference_points: Tensor,
     masks: Sequence[Tensor],

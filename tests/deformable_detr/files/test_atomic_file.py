@@ -10,11 +10,7 @@ from mmengine.fileio import get_file_backend
 from mmengine.runner import save_checkpoint
 
 from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.files.atomic_file import (
-    AtomicLocalBackend,
-    remove_unfinished,
-    write_atomically,
-)
+from projects.deformable_detr.files.atomic_file import AtomicLocalBackend, remove_unfinished, write_atomically
 from projects.deformable_detr.files.checkpoint import read_checkpoint
 
 

@@ -8,11 +8,7 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
-from projects.deformable_detr.files.checkpoint_family import (
-    foreign_weights,
-    guess_family,
-    stored_names,
-)
+from projects.deformable_detr.files.checkpoint_family import foreign_weights, guess_family, stored_names
 from projects.deformable_detr.registry import MODELS
 
 DETR = dict(

@@ -9,10 +9,7 @@ import torch.nn.functional as F
 
 from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.inspection.backbone import BackboneAttention
-from projects.deformable_detr.inspection.backbone_pictures import (
-    picture_offsets,
-    picture_shared_points,
-)
+from projects.deformable_detr.inspection.backbone_pictures import picture_offsets, picture_shared_points
 from projects.deformable_detr.inspection.record import record_attention
 from projects.deformable_detr.inspection.view import View
 

@@ -3,15 +3,10 @@
 import pytest
 import torch
 
-import ops
+import ms_deform_attn
 from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.geometry import get_valid_ratios
-from projects.deformable_detr.inspection.record import (
-    cell_centres,
-    find_attentions,
-    on_padding,
-    record_attention,
-)
+from projects.deformable_detr.inspection.record import cell_centres, find_attentions, on_padding, record_attention
 
 
 def run(model, batch):
@@ -43,7 +38,7 @@ def test_samples_give_the_output_of_deformable_attention(variant, build, padded_
         ratios = get_valid_ratios(sampled.masks)
         value = attention.value_proj(kwargs["value"])
         value = value.masked_fill(kwargs["key_padding_mask"][..., None], 0).unflatten(-1, (4, 8))
-        expected = ops.ms_deform_attn_reference(
+        expected = ms_deform_attn.ms_deform_attn_reference(
             value,
             kwargs["spatial_shapes"],
             kwargs["level_start_index"],

@@ -22,12 +22,12 @@ def _load() -> tuple[object | None, str]:
         from . import _C
     except ImportError as error:
         return None, (
-            f"the extension ops._C cannot be loaded ({error}); the slower reference serves. "
+            f"the extension ms_deform_attn._C cannot be loaded ({error}); the slower reference serves. "
             "To build the op: " + _REBUILD
         )
     if not all(hasattr(torch.ops.ms_deform_attn, op) for op in _OPS):
         return None, (
-            "the extension ops._C was built from older sources; the slower reference serves. To build "
+            "the extension ms_deform_attn._C was built from older sources; the slower reference serves. To build "
             "the op anew: " + _REBUILD
         )
     return _C, ""
@@ -49,7 +49,7 @@ def serves(device: torch.device) -> bool:
     if device.type in ("cpu", "meta") or (device.type == "cuda" and _EXTENSION.with_cuda):
         return True
     _warn_once(
-        f"the extension ops._C was built without a kernel for {device.type}; the slower reference "
+        f"the extension ms_deform_attn._C was built without a kernel for {device.type}; the slower reference "
         "serves. To build the CUDA kernels, where nvcc is found: " + _REBUILD
     )
     return False

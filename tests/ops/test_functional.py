@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from ops import ms_deform_attn, ms_deform_attn_reference
+from ms_deform_attn import ms_deform_attn, ms_deform_attn_reference
 
 DIFFERENTIABLE = (0, 3, 4)  # value, sampling_locations, attention_weights
 

@@ -16,7 +16,7 @@ def ms_deform_attn_reference(
 ) -> Tensor:
     """Multi-scale deformable attention through `torch.nn.functional.grid_sample`.
 
-    Takes and returns what `ops.ms_deform_attn` does, in any dtype and on any device that `grid_sample`
+    Takes and returns what `ms_deform_attn.ms_deform_attn` does, in any dtype and on any device that `grid_sample`
     serves; gradients come from autograd.
 
     Raises:
@@ -57,7 +57,7 @@ def ms_deform_attn_fused_reference(
     sampling_offsets: Tensor,
     attention_logits: Tensor,
 ) -> Tensor:
-    """What `ops.ms_deform_attn_fused` computes, step by step; see there.
+    """What `ms_deform_attn.ms_deform_attn_fused` computes, step by step; see there.
 
     Raises:
         ValueError: a level exceeds the value.

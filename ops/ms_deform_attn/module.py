@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .ms_deform_attn import ms_deform_attn_fused
+from .functional import ms_deform_attn_fused
 
 
 class MSDeformAttn(nn.Module):

@@ -1,4 +1,4 @@
-"""The op alone: ``ms_deform_attn`` with its one extension, ``ms_deform_attn._C``, on the LibTorch stable ABI and Python's limited API."""
+"""The op alone: ``ms_deform_attn``, its extension on the LibTorch stable ABI and Python's limited API."""
 
 import os
 import shutil

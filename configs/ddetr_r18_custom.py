@@ -15,9 +15,7 @@ model = dict(bbox_head=dict(num_classes=len(classes)))
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True),
-    dict(
-        type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]
-    ),
+    dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
     dict(
         type="RandomChoiceResize",
         scales=[(320, side) for side in (200, 220, 240, 260, 280)],

@@ -1,9 +1,7 @@
 # Paper, table 3: the last row, tested on several scales and flipped. Training and validation are as before.
 _base_ = "ddetr_x101_dcn_50e_two_stage.py"
 
-tta_model = dict(
-    type="DetTTAModel", tta_cfg=dict(nms=dict(type="nms", iou_threshold=0.5), max_per_img=100)
-)
+tta_model = dict(type="DetTTAModel", tta_cfg=dict(nms=dict(type="nms", iou_threshold=0.5), max_per_img=100))
 custom_hooks = [dict(type="PrepareTTAHook", tta_cfg=tta_model)]
 
 # The paper names no scales; these are MMDetection's.

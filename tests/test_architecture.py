@@ -75,9 +75,7 @@ def test_dat_needs_little_and_nothing_needs_dat():
     """Only the registry, the errors and the reader of checkpoints."""
     for path in (REPO / "projects" / "dat").glob("*.py"):
         assert not imported(path) & (THIRD_PARTY - {"mmcv", "mmengine"}), path
-        lines = [
-            line for line in path.read_text().splitlines() if "projects.deformable_detr" in line
-        ]
+        lines = [line for line in path.read_text().splitlines() if "projects.deformable_detr" in line]
         needed = {line.split()[1].rpartition(".")[2] for line in lines if line.startswith("from ")}
         assert needed <= {"registry", "errors", "checkpoint"}, path
     for folder in ("projects/deformable_detr", "ops"):
@@ -108,10 +106,6 @@ def test_files_are_short(folder):
 
 
 def test_every_package_is_in_the_wheel():
-    listed = set(
-        re.findall(r'^ {8}"((?:ops|projects)[a-z_.]*)",$', (REPO / "setup.py").read_text(), re.M)
-    )
-    folders = {
-        path.parent for name in ("ops", "projects") for path in (REPO / name).rglob("__init__.py")
-    }
+    listed = set(re.findall(r'^ {8}"((?:ops|projects)[a-z_.]*)",$', (REPO / "setup.py").read_text(), re.M))
+    folders = {path.parent for name in ("ops", "projects") for path in (REPO / name).rglob("__init__.py")}
     assert listed == {".".join(folder.relative_to(REPO).parts) for folder in folders}

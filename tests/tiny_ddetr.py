@@ -26,9 +26,7 @@ model = dict(
     encoder=dict(
         type="DeformableDetrTransformerEncoder",
         num_layers=1,
-        layer_cfg=dict(
-            type="DeformableDetrTransformerEncoderLayer", self_attn_cfg=attention, ffn_cfg=ffn
-        ),
+        layer_cfg=dict(type="DeformableDetrTransformerEncoderLayer", self_attn_cfg=attention, ffn_cfg=ffn),
     ),
     decoder=dict(
         type="DeformableDetrTransformerDecoder",

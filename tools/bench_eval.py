@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from pycocotools.coco import COCO
 
-from projects.deformable_detr.evaluation.coco_eval import BACKENDS, evaluations
-from projects.deformable_detr.launcher import run_tool
+from projects.reliable_runner.launcher import run_tool
+from projects.reliable_runner.metric.coco_eval import BACKENDS, evaluations
 
 NUM_CLASSES, BOXES_PER_IMAGE = 80, 7  # val2017 has 36 781 boxes in 5000 images
 
@@ -40,9 +40,7 @@ def main(argv: list[str] | None = None) -> None:
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
-        print(
-            f"{backend}: {perf_counter() - start:.1f} s, AP {evaluation.stats[0]:.6f}", flush=True
-        )
+        print(f"{backend}: {perf_counter() - start:.1f} s, AP {evaluation.stats[0]:.6f}", flush=True)
         stats.append(evaluation.stats)
     print(f"largest difference of the twelve numbers: {np.abs(stats[0] - stats[1]).max():.1e}")
 
@@ -64,14 +62,10 @@ def draw(rng: np.random.Generator, num_images: int, num_detections: int) -> tupl
         labels = rng.integers(0, NUM_CLASSES, BOXES_PER_IMAGE)
         for box, label in zip(boxes.tolist(), labels.tolist(), strict=True):
             annotation = dict(id=len(truth.dataset["annotations"]) + 1, image_id=image, bbox=box)
-            annotation |= dict(
-                category_id=label, area=box[2] * box[3], iscrowd=int(rng.random() < 0.01)
-            )
+            annotation |= dict(category_id=label, area=box[2] * box[3], iscrowd=int(rng.random() < 0.01))
             truth.dataset["annotations"].append(annotation)
         chosen = rng.integers(0, BOXES_PER_IMAGE, num_detections)
-        near = boxes[chosen] + rng.normal(0, 0.1, (num_detections, 4)) * np.tile(
-            boxes[chosen, 2:], 2
-        )
+        near = boxes[chosen] + rng.normal(0, 0.1, (num_detections, 4)) * np.tile(boxes[chosen, 2:], 2)
         near[:, 2:] = near[:, 2:].clip(1)
         wrong = rng.random(num_detections) < 0.6
         classes = np.where(wrong, rng.integers(0, NUM_CLASSES, num_detections), labels[chosen])

@@ -29,8 +29,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ms_deform_attn import _library
-from projects.deformable_detr.launcher import add_common_arguments, read_config, run_tool
 from projects.deformable_detr.registry import MODELS
+from projects.reliable_runner.launcher import add_common_arguments, read_config, run_tool
 from tools.bench_op import milliseconds, peak_megabytes
 from tools.random_batch import random_batch
 

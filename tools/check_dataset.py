@@ -18,11 +18,11 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-from projects.deformable_detr.dataset_check.check import check_datasets
-from projects.deformable_detr.dataset_check.figure import draw_statistics
-from projects.deformable_detr.dataset_check.report import Report
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
+from projects.dataset_report.check import check_datasets
+from projects.dataset_report.plots import draw_statistics
+from projects.dataset_report.report import Report
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -15,9 +15,7 @@ def main():
         )
     compiler = os.environ.get("CXX", "g++").split()[0]
     if shutil.which(compiler) is None:
-        return (
-            "no C++ compiler: %s is not found; apt install g++, or name another in CXX" % compiler
-        )
+        return "no C++ compiler: %s is not found; apt install g++, or name another in CXX" % compiler
     header = os.path.join(sysconfig.get_path("include"), "Python.h")
     if not os.path.exists(header):
         return "no Python headers: %s is missing; apt install python3-dev" % header

@@ -25,11 +25,11 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.files.coco_file import shorten
-from projects.deformable_detr.files.data_file import SafePickleHandler
-from projects.deformable_detr.launcher import add_common_arguments, read_config, run_tool
 from projects.deformable_detr.registry import DATASETS, TRANSFORMS
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.coco_file import shorten
+from projects.reliable_runner.files.data_file import SafePickleHandler
+from projects.reliable_runner.launcher import add_common_arguments, read_config, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -148,9 +148,7 @@ def draw_detections(ax: Axes, instances: dict, score_thr: float, colours) -> Non
     for (x1, y1, x2, y2), label, score in zip(boxes, labels, scores, strict=True):
         colour = colours(label)
         corner = (x1 - 0.5, y1 - 0.5)
-        ax.add_patch(
-            Rectangle(corner, x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.2)
-        )
+        ax.add_patch(Rectangle(corner, x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.2))
         ax.text(
             *corner,
             f"{score:.2f}",

@@ -91,9 +91,7 @@ def draw_image(rng: np.random.Generator, size: int) -> tuple[Image.Image, list]:
     return picture, shapes
 
 
-def place_boxes(
-    rng: np.random.Generator, size: int, num_boxes: int
-) -> Iterator[tuple[int, int, int]]:
+def place_boxes(rng: np.random.Generator, size: int, num_boxes: int) -> Iterator[tuple[int, int, int]]:
     """Squares (x, y, side) inside the image, none on another; sides are log-uniform."""
     placed: list[tuple[int, int, int]] = []
     for _ in range(20 * num_boxes):
@@ -102,8 +100,7 @@ def place_boxes(
         side = int(round(math.exp(rng.uniform(math.log(10), math.log(size / 2)))))
         x, y = (int(v) for v in rng.integers(0, size - side, 2))
         if all(
-            x + side <= x2 or x2 + side2 <= x or y + side <= y2 or y2 + side2 <= y
-            for x2, y2, side2 in placed
+            x + side <= x2 or x2 + side2 <= x or y + side <= y2 or y2 + side2 <= y for x2, y2, side2 in placed
         ):
             placed.append((x, y, side))
             yield x, y, side

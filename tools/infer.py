@@ -2,7 +2,7 @@
 
 python tools/infer.py IMAGE_OR_FOLDER_OR_VIDEO... CONFIG CHECKPOINT --out-dir outputs
 
-See docs/inference.md; in Python: projects/deformable_detr/inference.py.
+See docs/inference.md; in Python: projects/reliable_runner/inference.py.
 """
 
 import sys
@@ -19,14 +19,20 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 from tqdm import tqdm
 
-from projects.deformable_detr.datasets.dataset import CocoDataset
-from projects.deformable_detr.drawing import build_visualizer, draw_sample
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.evaluation.coco_results import CocoResults, ids_of
-from projects.deformable_detr.files.coco_file import shorten
-from projects.deformable_detr.files.media import MediaWriter, Video, find_media, is_video, short_names
-from projects.deformable_detr.inference import inference_detector, init_detector, read_image
-from projects.deformable_detr.launcher import add_cfg_options, run_tool
+from projects.reliable_runner.data.coco_dataset import CocoDataset
+from projects.reliable_runner.drawing import build_visualizer, draw_sample
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.coco_file import shorten
+from projects.reliable_runner.files.media import (
+    MediaWriter,
+    Video,
+    find_media,
+    is_video,
+    short_names,
+)
+from projects.reliable_runner.inference import inference_detector, init_detector, read_image
+from projects.reliable_runner.launcher import add_cfg_options, run_tool
+from projects.reliable_runner.metric.coco_results import CocoResults, ids_of
 from tools.model_converters.classes import COCO_IDS
 
 
@@ -161,9 +167,7 @@ def detect(
     """Yield each frame with what is found in it; no more than a batch is held in memory."""
     while batch := list(islice(frames, args.batch_size)):
         images = [frame.image for frame in batch]
-        for frame, sample in zip(
-            batch, inference_detector(detector, images, args.batch_size), strict=True
-        ):
+        for frame, sample in zip(batch, inference_detector(detector, images, args.batch_size), strict=True):
             found = sample.pred_instances
             sample.pred_instances = found[found.scores >= args.score_thr]
             yield frame, sample

@@ -17,8 +17,6 @@ def random_batch(num_images: int, height: int, width: int, num_classes: int) -> 
             labels=torch.randint(num_classes, (OBJECTS_PER_IMAGE,)),
         )
         size = height, width
-        samples.append(
-            DetDataSample(metainfo=dict(img_shape=size, ori_shape=size), gt_instances=objects)
-        )
+        samples.append(DetDataSample(metainfo=dict(img_shape=size, ori_shape=size), gt_instances=objects))
     images = torch.randint(256, (num_images, 3, height, width), dtype=torch.uint8)
     return dict(inputs=list(images), data_samples=samples)

@@ -13,11 +13,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from mmengine.registry import init_default_scope
 
-from projects.deformable_detr.checks.checkpoint import check_fits
-from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
 from projects.deformable_detr.registry import MODELS
-from projects.deformable_detr.training.diagnosis import Forward, faulty_gradients, faulty_weights
-from projects.deformable_detr.training.saved_step import SavedStep, image_paths
+from projects.reliable_runner.checks.weights import check_fits
+from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
+from projects.reliable_runner.training.diagnosis import Forward, faulty_gradients, faulty_weights
+from projects.reliable_runner.training.saved_step import SavedStep, image_paths
 
 SHOWN = 15  # modules before the first fault
 
@@ -54,9 +54,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def table(done: Forward, whole: bool) -> str:
     """The largest magnitude that each module gives, in their order, and the losses."""
-    first = next(
-        (i for i, output in enumerate(done.outputs) if not math.isfinite(output.max_abs)), None
-    )
+    first = next((i for i, output in enumerate(done.outputs) if not math.isfinite(output.max_abs)), None)
     outputs = done.outputs
     if not whole:
         end = len(outputs) if first is None else first + 1

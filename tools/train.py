@@ -11,9 +11,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config
 
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.launcher import add_common_arguments, build_runner, read_config, run_tool
-from projects.deformable_detr.training.resume import choose_start
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.launcher import (
+    add_common_arguments,
+    build_runner,
+    read_config,
+    run_tool,
+)
+from projects.reliable_runner.training.start import choose_start
 
 
 def main(argv: list[str] | None = None) -> None:

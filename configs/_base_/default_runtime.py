@@ -1,4 +1,5 @@
 default_scope = "projects.deformable_detr"
+custom_imports = dict(imports=["projects.reliable_runner", "projects.dataset_report"])
 
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),
@@ -6,11 +7,7 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="CheckpointHook", interval=1),
     sampler_seed=dict(type="DistSamplerSeedHook"),
-    epoch_seed=dict(type="EpochSeedHook"),
-    checkpoint_check=dict(type="CheckpointCheckHook"),
-    class_check=dict(type="ClassCheckHook"),
     dataset_report=dict(type="DatasetReportHook"),
-    resume_check=dict(type="ResumeCheckHook"),
     visualization=dict(type="DetVisualizationHook"),
 )
 custom_hooks = []

@@ -7,10 +7,9 @@ root of the repository, would register the ops of torch twice.
 if __name__ != "ms_deform_attn":
     raise ImportError(f"import ms_deform_attn, not {__name__}")
 
-# ruff: noqa: E402
 
-from .module import MSDeformAttn
 from .functional import ms_deform_attn, ms_deform_attn_fused
+from .module import MSDeformAttn
 from .reference import ms_deform_attn_fused_reference, ms_deform_attn_reference
 
 __all__ = [

@@ -25,14 +25,10 @@ class MSDeformAttn(nn.Module):
         ValueError: ``embed_dims`` is not a multiple of ``num_heads``.
     """
 
-    def __init__(
-        self, embed_dims: int = 256, num_heads: int = 8, num_levels: int = 4, num_points: int = 4
-    ):
+    def __init__(self, embed_dims: int = 256, num_heads: int = 8, num_levels: int = 4, num_points: int = 4):
         super().__init__()
         if embed_dims % num_heads:
-            raise ValueError(
-                f"embed_dims must be a multiple of num_heads, got {embed_dims} and {num_heads}"
-            )
+            raise ValueError(f"embed_dims must be a multiple of num_heads, got {embed_dims} and {num_heads}")
         self.embed_dims = embed_dims
         self.num_heads = num_heads
         self.num_levels = num_levels

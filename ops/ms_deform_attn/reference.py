@@ -16,8 +16,8 @@ def ms_deform_attn_reference(
 ) -> Tensor:
     """Multi-scale deformable attention through `torch.nn.functional.grid_sample`.
 
-    Takes and returns what `ms_deform_attn.ms_deform_attn` does, in any dtype and on any device that `grid_sample`
-    serves; gradients come from autograd.
+    Takes and returns what `ms_deform_attn` does, in any dtype and on any device that `grid_sample` serves;
+    gradients come from autograd.
 
     Raises:
         ValueError: a level exceeds the value.

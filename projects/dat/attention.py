@@ -179,9 +179,7 @@ class DeformableAttention(nn.Module):
         Returns:
             (bs, num_groups, h of the grid, w of the grid, 2): x, y, where [-1, 1] is the map.
         """
-        offset = self.conv_offset(
-            query.reshape(-1, query.shape[1] // self.num_groups, *query.shape[2:])
-        )
+        offset = self.conv_offset(query.reshape(-1, query.shape[1] // self.num_groups, *query.shape[2:]))
         offset = offset.to(dtype or query.dtype).movedim(1, -1).flip(-1)  # the network says y, x
         height, width = offset.shape[1:3]
         points = cell_centres(height, width, like=offset)
@@ -194,9 +192,7 @@ class DeformableAttention(nn.Module):
             points = points + offset.tanh() * reach
         return points.unflatten(0, (-1, self.num_groups))
 
-    def _bias(
-        self, points: Tensor, size: tuple[int, int], cells: Sequence[int] | slice
-    ) -> Tensor | None:
+    def _bias(self, points: Tensor, size: tuple[int, int], cells: Sequence[int] | slice) -> Tensor | None:
         """Bias of the logits, broadcast to (bs, num_heads, number of ``cells``, number of points)."""
         if self.position_bias == "relative":
             queries = cell_centres(*size, like=points).flatten(0, 1)[cells]

@@ -7,8 +7,8 @@ import numpy as np
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.registry import MODELS
+from projects.reliable_runner.errors import InputError
 
 from .attention import MAX_BIAS_ELEMENTS, POSITION_BIASES, DeformableAttention
 from .mlp import MLP, ConvMLP
@@ -202,12 +202,8 @@ def _check(embed_dims: int, stages: tuple, per_stage: dict, out_indices: tuple) 
     if unknown := set(per_stage["position_biases"]) - set(POSITION_BIASES):
         raise InputError(f"DAT: position_biases has {unknown}; each is one of {POSITION_BIASES}")
     if not set(out_indices) <= set(range(len(stages))):
-        raise InputError(
-            f"DAT: out_indices={out_indices}, but the stages are 0 to {len(stages) - 1}"
-        )
-    for i, (heads, groups) in enumerate(
-        zip(per_stage["num_heads"], per_stage["num_groups"], strict=True)
-    ):
+        raise InputError(f"DAT: out_indices={out_indices}, but the stages are 0 to {len(stages) - 1}")
+    for i, (heads, groups) in enumerate(zip(per_stage["num_heads"], per_stage["num_groups"], strict=True)):
         channels = embed_dims * 2**i
         if channels % heads or heads % groups:
             raise InputError(

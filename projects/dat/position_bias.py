@@ -15,10 +15,7 @@ def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
         height, width: size of the map in cells.
         like: tensor whose dtype and device the result has.
     """
-    y, x = (
-        (2 * torch.arange(n, dtype=like.dtype, device=like.device) + 1) / n - 1
-        for n in (height, width)
-    )
+    y, x = ((2 * torch.arange(n, dtype=like.dtype, device=like.device) + 1) / n - 1 for n in (height, width))
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 

@@ -2,8 +2,8 @@
 
 from mmengine.runner import CheckpointLoader
 
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.files.checkpoint import MapLocation, read_torch_file
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.checkpoint_file import MapLocation, read_torch_file
 
 
 @CheckpointLoader.register_scheme(prefixes="dat://")

@@ -39,8 +39,7 @@ class Stage(nn.Module):
         self.mlps = nn.ModuleList(make_mlp() for _ in attentions)
         self.drop_path = nn.ModuleList(DropPath(rate) for rate in drop_path_rates)
         self.layer_scales = nn.ModuleList(
-            nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
-            for _ in branches
+            nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale) for _ in branches
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,10 +3,21 @@
 Importing this package registers everything in it.
 """
 
-from .mmcv_ops import provide_missing_ops
+from ms_deform_attn.compat.mmcv_ops import provide_missing_ops
 
 # mmdet.models cannot be imported before this.
 provide_missing_ops()
 
 # ruff: noqa: E402, F401
-from . import attention, backbone, bifpn, checks, dataset_check, datasets, decoder, detector, encoder, evaluation, files, head, neck, positional_encoding, proposals, task_modules, training
+from . import (
+    attention,
+    decoder,
+    detector,
+    encoder,
+    head,
+    matching,
+    neck,
+    positional_encoding,
+    queries,
+    variants,
+)

@@ -7,8 +7,8 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .checkpointing import recomputed
 from .geometry import refine
-from .recompute import recomputed
 from .registry import MODELS
 
 
@@ -75,9 +75,7 @@ class DeformableDetrTransformerDecoder(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if not return_intermediate or post_norm_cfg is not None:
-            raise ValueError(
-                "the decoder takes return_intermediate=True and post_norm_cfg=None only"
-            )
+            raise ValueError("the decoder takes return_intermediate=True and post_norm_cfg=None only")
         layer_type = dict(type="DeformableDetrTransformerDecoderLayer")
         self.layers = nn.ModuleList(
             MODELS.build(layer_cfg, default_args=layer_type) for _ in range(num_layers)

@@ -8,10 +8,11 @@ from mmdet.models.detectors import BaseDetector
 from mmdet.structures import SampleList
 from torch import Tensor, nn
 
+from ms_deform_attn.compat.mmcv_ops import missing_ops
+from projects.reliable_runner.errors import InputError
+
 from .attention import MSDeformAttn
-from .errors import InputError
 from .geometry import get_valid_ratios, padding_masks
-from .mmcv_ops import missing_ops
 from .registry import MODELS
 
 
@@ -64,14 +65,10 @@ class DeformableDETR(BaseDetector):
         self.positional_encoding = MODELS.build(
             positional_encoding, default_args=dict(type="SinePositionalEncoding")
         )
-        self.encoder = MODELS.build(
-            encoder, default_args=dict(type="DeformableDetrTransformerEncoder")
-        )
+        self.encoder = MODELS.build(encoder, default_args=dict(type="DeformableDetrTransformerEncoder"))
         self.decoder = None
         if decoder is not None:
-            self.decoder = MODELS.build(
-                decoder, default_args=dict(type="DeformableDetrTransformerDecoder")
-            )
+            self.decoder = MODELS.build(decoder, default_args=dict(type="DeformableDetrTransformerDecoder"))
         embed_dims = self.encoder.embed_dims
         self.level_embed = nn.Parameter(torch.empty(num_feature_levels, embed_dims))
         if decoder is None:
@@ -227,9 +224,7 @@ class DeformableDETR(BaseDetector):
         )
         return self.add_pred_to_datasample(batch_data_samples, results)
 
-    def _forward(
-        self, batch_inputs: Tensor, batch_data_samples: SampleList
-    ) -> tuple[Tensor, Tensor]:
+    def _forward(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> tuple[Tensor, Tensor]:
         outputs = self.forward_transformer(batch_inputs, batch_data_samples)
         return self.bbox_head(outputs["hidden_states"], outputs["references"])
 

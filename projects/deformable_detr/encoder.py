@@ -6,8 +6,8 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .checkpointing import recomputed
 from .geometry import encoder_reference_points
-from .recompute import recomputed
 from .registry import MODELS
 
 

@@ -77,9 +77,7 @@ def get_valid_ratios(masks: Sequence[Tensor]) -> Tensor:
     return torch.stack(ratios, 1)
 
 
-def encoder_reference_points(
-    spatial_shapes: Sequence[tuple[int, int]], valid_ratios: Tensor
-) -> Tensor:
+def encoder_reference_points(spatial_shapes: Sequence[tuple[int, int]], valid_ratios: Tensor) -> Tensor:
     """The centre of every cell, as seen from every level (paper, section A.4).
 
     Args:

@@ -12,9 +12,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from .geometry import refine, upcast
+from .matching.assigner import Matches, Predictions
+from .matching.targets import Targets
 from .registry import MODELS, TASK_UTILS
-from .task_modules.hungarian_assigner import Matches, Predictions
-from .task_modules.targets import Targets
 
 
 @MODELS.register_module()
@@ -43,9 +43,7 @@ class DeformableDETRHead(BaseModule):
         embed_dims: int = 256,
         num_reg_fcs: int = 2,
         sync_cls_avg_factor: bool = False,
-        loss_cls: dict = dict(
-            type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0
-        ),
+        loss_cls: dict = dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
         loss_bbox: dict = dict(type="L1Loss", loss_weight=5.0),
         loss_iou: dict = dict(type="GIoULoss", loss_weight=2.0),
         share_pred_layer: bool = False,
@@ -70,10 +68,7 @@ class DeformableDETRHead(BaseModule):
 
         def branches(make: Callable[[], nn.Module]) -> nn.ModuleList:
             first = make()
-            rest = (
-                first if share_pred_layer else copy.deepcopy(first)
-                for _ in range(1, num_pred_layer)
-            )
+            rest = (first if share_pred_layer else copy.deepcopy(first) for _ in range(1, num_pred_layer))
             return nn.ModuleList([first, *rest])
 
         def reg_branch() -> nn.Sequential:
@@ -103,14 +98,10 @@ class DeformableDETRHead(BaseModule):
             Class logits (num_layers, bs, num_queries, num_classes) and boxes
             (num_layers, bs, num_queries, 4), cx, cy, w, h in [0, 1].
         """
-        cls_scores = [
-            branch(x) for branch, x in zip(self.cls_branches, hidden_states, strict=False)
-        ]
+        cls_scores = [branch(x) for branch, x in zip(self.cls_branches, hidden_states, strict=False)]
         bbox_preds = [
             refine(branch(x), reference)
-            for branch, x, reference in zip(
-                self.reg_branches, hidden_states, references, strict=False
-            )
+            for branch, x, reference in zip(self.reg_branches, hidden_states, references, strict=False)
         ]
         return torch.stack(cls_scores), torch.stack(bbox_preds)
 
@@ -150,9 +141,7 @@ class DeformableDETRHead(BaseModule):
             prefixes.append({0: "enc_"})
 
         losses = {}
-        for layers, group, matches in zip(
-            prefixes, groups, self.assigner.assign(groups), strict=True
-        ):
+        for layers, group, matches in zip(prefixes, groups, self.assigner.assign(groups), strict=True):
             values = self.group_losses(group, matches)
             losses |= {
                 prefix + name: value[layer]
@@ -178,9 +167,7 @@ class DeformableDETRHead(BaseModule):
 
         def per_layer(loss: Tensor) -> Tensor:
             # Without any match mmdet's losses return a scalar zero.
-            return (
-                loss.view(num_layers, -1).sum(1) if num_matches else loss.sum().expand(num_layers)
-            )
+            return loss.view(num_layers, -1).sum(1) if num_matches else loss.sum().expand(num_layers)
 
         is_class = torch.zeros_like(cls_scores)
         is_class[layer, image, query, targets.labels[image, obj]] = 1
@@ -236,8 +223,6 @@ class DeformableDETRHead(BaseModule):
                 factor = sample.metainfo.get("scale_factor", (1.0, 1.0))
                 boxes = boxes / boxes.new_tensor(factor).repeat(2)
             results.append(
-                InstanceData(
-                    bboxes=boxes, scores=best.values, labels=best.indices % self.num_classes
-                )
+                InstanceData(bboxes=boxes, scores=best.values, labels=best.indices % self.num_classes)
             )
         return results

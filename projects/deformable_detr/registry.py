@@ -24,9 +24,7 @@ class Registry(_Registry):
         """
         found = super().get(key)
         if found is None:
-            raise KeyError(
-                f"no {self.name} is registered as {key!r}{did_you_mean(key, self.names())}"
-            )
+            raise KeyError(f"no {self.name} is registered as {key!r}{did_you_mean(key, self.names())}")
         return found
 
     def names(self) -> set[str]:

@@ -12,9 +12,9 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from projects.deformable_detr.checks.config import check_config
-from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.registry import HOOKS, METRICS, MODELS, SCOPE
+from projects.reliable_runner.checks.config import check_config
+from projects.reliable_runner.errors import InputError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 OURS = "projects.deformable_detr"
@@ -127,9 +127,7 @@ def test_mmdets_detector_runs_on_dat(name, millions, strides):
     assert type(model.backbone).__module__ == "projects.dat.backbone"
     assert_all_are_optimised(cfg, model)
     feats = model.extract_feat(torch.zeros(1, 3, 128, 256, device="meta"))
-    assert [feat.shape for feat in feats] == [
-        (1, 256, 128 // stride, 256 // stride) for stride in strides
-    ]
+    assert [feat.shape for feat in feats] == [(1, 256, 128 // stride, 256 // stride) for stride in strides]
 
 
 def test_dat_decays_no_norm_and_no_table():
@@ -190,9 +188,7 @@ def test_ablation_is_the_papers(name, levels, points, strides):
     for layer in model.encoder.layers:
         levels_seen = 1 if "levelwise" in name else levels
         assert (layer.self_attn.num_levels, layer.self_attn.num_points) == (levels_seen, points)
-    sizes = [
-        feat.shape[-1] for feat in model.extract_feat(torch.zeros(1, 3, 64, 640, device="meta"))
-    ]
+    sizes = [feat.shape[-1] for feat in model.extract_feat(torch.zeros(1, 3, 64, 640, device="meta"))]
     assert sizes == [640 // stride for stride in strides]
 
 

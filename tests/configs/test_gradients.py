@@ -11,8 +11,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
-from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.registry import MODELS
+from projects.reliable_runner.errors import InputError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 SIZE = 64

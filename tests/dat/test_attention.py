@@ -37,9 +37,7 @@ def slow_points(attention: DeformableAttention, query: Tensor, group: int) -> li
     points = []
     for row in range(rows):
         for column in range(columns):
-            cell = F.gelu(
-                F.layer_norm(x[:, row, column], (width,), norm.norm.weight, norm.norm.bias)
-            )
+            cell = F.gelu(F.layer_norm(x[:, row, column], (width,), norm.norm.weight, norm.norm.bias))
             dy, dx = last.weight[:, :, 0, 0] @ cell
             y, x_ = 2 * (row + 0.5) / rows - 1, 2 * (column + 0.5) / columns - 1
             factor = attention.offset_range_factor

@@ -15,9 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from projects.dat.backbone import DAT
 from projects.dat.pretrained import load_official
 from projects.dat.stage import LayerScale
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.files.checkpoint import read_torch_file
 from projects.deformable_detr.registry import MODELS
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.checkpoint_file import read_torch_file
 
 REPO = Path(__file__).resolve().parents[2]
 SMALL = dict(stages=("LS", "LS", "LD" * 9, "LD"))
@@ -148,9 +148,7 @@ def test_training_state_of_the_official_code_is_read_without_yacs(tmp_path, monk
 def test_file_that_is_not_official_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "ours.pth")
     model = DAT(**TINY, init_cfg=dict(type="Pretrained", checkpoint=f"dat://{tmp_path}/ours.pth"))
-    with pytest.raises(
-        InputError, match=r"ours\.pth: has no weights under 'model'.*without 'dat://'"
-    ):
+    with pytest.raises(InputError, match=r"ours\.pth: has no weights under 'model'.*without 'dat://'"):
         model.init_weights()
 
 

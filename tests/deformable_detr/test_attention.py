@@ -5,7 +5,8 @@ import torch
 from mmcv.cnn.bricks.transformer import MultiheadAttention as MMCVMultiheadAttention
 from mmcv.ops import MultiScaleDeformableAttention
 
-from projects.deformable_detr.attention import LevelwiseDeformAttn, MSDeformAttn, MultiheadAttention
+from projects.deformable_detr.attention import MSDeformAttn, MultiheadAttention
+from projects.deformable_detr.variants.levelwise_attention import LevelwiseDeformAttn
 
 
 def test_multihead_attention_is_mmcvs():

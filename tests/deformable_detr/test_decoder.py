@@ -55,9 +55,7 @@ def test_decoder_is_mmdets(with_refinement, reference_dims):
         assert not reference.requires_grad
 
 
-@pytest.mark.parametrize(
-    "option", [dict(return_intermediate=False), dict(post_norm_cfg=dict(type="LN"))]
-)
+@pytest.mark.parametrize("option", [dict(return_intermediate=False), dict(post_norm_cfg=dict(type="LN"))])
 def test_options_that_do_not_exist_are_refused(option):
     with pytest.raises(ValueError, match="return_intermediate"):
         DeformableDetrTransformerDecoder(**(cfg() | option))

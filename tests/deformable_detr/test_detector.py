@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
-from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.registry import MODELS
+from projects.reliable_runner.errors import InputError
 
 BASE = Path(__file__).parents[2] / "configs" / "_base_" / "models" / "ddetr_r18_small.py"
 VARIANTS = {

@@ -2,7 +2,14 @@
 
 import torch
 
-from projects.deformable_detr.geometry import encoder_reference_points, get_valid_ratios, inverse_sigmoid, padding_masks, refine, upcast
+from projects.deformable_detr.geometry import (
+    encoder_reference_points,
+    get_valid_ratios,
+    inverse_sigmoid,
+    padding_masks,
+    refine,
+    upcast,
+)
 
 CPU = torch.device("cpu")
 
@@ -43,7 +50,5 @@ def test_refine_keeps_a_reference_that_is_not_corrected():
 def test_half_precision_is_raised_to_float32():
     for dtype in (torch.float16, torch.bfloat16, torch.float32):
         assert upcast(torch.ones(1, dtype=dtype)).dtype == torch.float32
-        assert (
-            refine(torch.zeros(1, 4, dtype=dtype), torch.full((1, 2), 0.5)).dtype == torch.float32
-        )
+        assert refine(torch.zeros(1, 4, dtype=dtype), torch.full((1, 2), 0.5)).dtype == torch.float32
     assert upcast(torch.ones(1, dtype=torch.float64)).dtype == torch.float64

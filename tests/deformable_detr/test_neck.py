@@ -15,16 +15,13 @@ def test_channel_mapper_is_mmdets(num_outs, norm_cfg):
     theirs = MMDetChannelMapper(**cfg, norm_cfg=norm_cfg, num_outs=num_outs).double()
     theirs.load_state_dict(ours.state_dict(), strict=True)
     inputs = [
-        torch.randn(2, c, s, s + 1, dtype=torch.float64, requires_grad=True)
-        for c, s in ((4, 9), (7, 5))
+        torch.randn(2, c, s, s + 1, dtype=torch.float64, requires_grad=True) for c, s in ((4, 9), (7, 5))
     ]
     outs, expected = ours(inputs), theirs(inputs)
     assert len(outs) == len(expected)
     for a, b in zip(outs, expected, strict=True):
         torch.testing.assert_close(a, b)
-    gradients = [
-        torch.autograd.grad(sum(x.square().sum() for x in o), inputs) for o in (outs, expected)
-    ]
+    gradients = [torch.autograd.grad(sum(x.square().sum() for x in o), inputs) for o in (outs, expected)]
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b)
 

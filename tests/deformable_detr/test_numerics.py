@@ -14,11 +14,10 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 import ms_deform_attn
-import projects.dat
+from projects.deformable_detr.matching.assigner import Predictions
+from projects.deformable_detr.matching.targets import Targets
 from projects.deformable_detr.registry import MODELS
-from projects.deformable_detr.task_modules.hungarian_assigner import Predictions
-from projects.deformable_detr.task_modules.targets import Targets
-from projects.deformable_detr.training.optim_wrapper import AmpOptimWrapper
+from projects.reliable_runner.training.optim_wrapper import AmpOptimWrapper
 
 BASE = Path(__file__).parents[2] / "configs" / "_base_" / "models" / "ddetr_r18_small.py"
 DAT = dict(
@@ -48,9 +47,7 @@ VARIANTS = {
         "decoder.layer_cfg.cross_attn_cfg.num_levels": 1,
     },
     "levelwise": {
-        "encoder.layer_cfg.self_attn_cfg": dict(
-            _delete_=True, type="LevelwiseDeformAttn", embed_dims=128
-        ),
+        "encoder.layer_cfg.self_attn_cfg": dict(_delete_=True, type="LevelwiseDeformAttn", embed_dims=128),
     },
     "fpn": {
         "neck": dict(
@@ -104,9 +101,7 @@ def batch() -> tuple[torch.Tensor, list[DetDataSample]]:
 @contextmanager
 def recorded(model: nn.Module) -> Iterator[dict[str, list[torch.Tensor]]]:
     """What must not be half precision, by name, and ``value``, which must."""
-    seen = {
-        name: [] for name in ("position", "ratios", "encoder", "decoder", "op", "value", "cost")
-    }
+    seen = {name: [] for name in ("position", "ratios", "encoder", "decoder", "op", "value", "cost")}
 
     def fused(value, shapes, starts, reference_points, *args):
         seen["op"].append(reference_points)
@@ -119,17 +114,13 @@ def recorded(model: nn.Module) -> Iterator[dict[str, list[torch.Tensor]]]:
 
     assigner = model.bbox_head.assigner
     original_cost = assigner.cost
-    handles = [
-        model.positional_encoding.register_forward_hook(lambda *a: seen["position"].append(a[2]))
-    ]
+    handles = [model.positional_encoding.register_forward_hook(lambda *a: seen["position"].append(a[2]))]
     stacks = {"encoder": model.encoder, "decoder": model.decoder}
     for name, stack in stacks.items():
         for layer in stack.layers if stack else ():
             handles.append(
                 layer.register_forward_pre_hook(
-                    lambda _, args, kwargs, name=name: seen[name].append(
-                        kwargs["reference_points"]
-                    ),
+                    lambda _, args, kwargs, name=name: seen[name].append(kwargs["reference_points"]),
                     with_kwargs=True,
                 )
             )
@@ -191,9 +182,7 @@ def test_a_wide_map_is_sampled_where_it_is_meant(dtype):
         output = ms_deform_attn.ms_deform_attn_fused(
             value, [(1, width)], [0], reference, half[..., None].expand(-1, -1, -1, -1, -1, 2), half
         )
-        torch.testing.assert_close(
-            output.float(), torch.full((1, 1, 8), expected), rtol=0, atol=1e-2
-        )
+        torch.testing.assert_close(output.float(), torch.full((1, 1, 8), expected), rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])

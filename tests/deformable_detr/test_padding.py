@@ -157,8 +157,7 @@ def test_valid_cells_are_those_of_the_image_alone_where_the_strides_divide_the_b
         levels = [tuple(ceil(side / stride) for side in input_shape) for stride in strides]
         masks = padding_masks(shapes, input_shape, levels, torch.device("cpu"))
         return [
-            list(zip((~m[:, :, 0]).sum(1).tolist(), (~m[:, 0]).sum(1).tolist(), strict=True))
-            for m in masks
+            list(zip((~m[:, :, 0]).sum(1).tolist(), (~m[:, 0]).sum(1).tolist(), strict=True)) for m in masks
         ]
 
     alone = [[(ceil(h / s), ceil(w / s)) for h, w in shapes] for s in strides]

@@ -8,8 +8,8 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
-from projects.deformable_detr.files.checkpoint import read_checkpoint
 from projects.deformable_detr.registry import MODELS
+from projects.reliable_runner.files.checkpoint_file import read_checkpoint
 
 VARIANTS = {
     "base": dict(),
@@ -53,9 +53,7 @@ def model_cfg(variant: str, embed_dims: int = 256) -> dict:
             num_classes=NUM_CLASSES,
             embed_dims=embed_dims,
             sync_cls_avg_factor=True,
-            loss_cls=dict(
-                type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0
-            ),
+            loss_cls=dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
             loss_bbox=dict(type="L1Loss", loss_weight=5.0),
             loss_iou=dict(type="GIoULoss", loss_weight=2.0),
         ),

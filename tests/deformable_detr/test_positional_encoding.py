@@ -29,6 +29,4 @@ def test_padding_does_not_move_the_encoding():
 
 def test_encoding_is_float32_under_autocast():
     with torch.autocast("cpu", torch.bfloat16):
-        assert (
-            SinePositionalEncoding(4)(torch.zeros(1, 2, 2, dtype=torch.bool)).dtype == torch.float32
-        )
+        assert SinePositionalEncoding(4)(torch.zeros(1, 2, 2, dtype=torch.bool)).dtype == torch.float32

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from ms_deform_attn import MSDeformAttn, _library, ms_deform_attn, ms_deform_attn_fused, ms_deform_attn_fused_reference, ms_deform_attn_reference
+from ms_deform_attn import (
+    MSDeformAttn,
+    _library,
+    ms_deform_attn,
+    ms_deform_attn_fused,
+    ms_deform_attn_fused_reference,
+    ms_deform_attn_reference,
+)
 
 ROOT = Path(__file__).parents[2]
 GEOMETRY = [(3, 4), (2, 2)], [0, 12]
@@ -58,9 +65,7 @@ def test_both_entries_and_the_module_compile_to_machine_code(tmp_path, monkeypat
         query = value.flatten(2)[:, : locations.shape[1]]
         points = locations[:, :, 0, :, 0]
         attended = module(query, value.flatten(2), points, *GEOMETRY)
-        return attended + attend(value, locations, weights) * attend_fused(
-            value, locations, weights
-        )
+        return attended + attend(value, locations, weights) * attend_fused(value, locations, weights)
 
     compiled = torch.compile(everything, fullgraph=True, dynamic=True)
     for num_queries in (5, 7):
@@ -154,12 +159,8 @@ def test_gradients_of_several_directions_at_once(function):
     inputs = sampling(5)
     output = function(*inputs)
     directions = torch.rand(3, *output.shape)
-    mapped = torch.autograd.grad(
-        output, inputs, directions, is_grads_batched=True, retain_graph=True
-    )
-    one_by_one = [
-        torch.autograd.grad(output, inputs, each, retain_graph=True) for each in directions
-    ]
+    mapped = torch.autograd.grad(output, inputs, directions, is_grads_batched=True, retain_graph=True)
+    one_by_one = [torch.autograd.grad(output, inputs, each, retain_graph=True) for each in directions]
     for ours, theirs in zip(mapped, zip(*one_by_one, strict=True), strict=True):
         torch.testing.assert_close(ours, torch.stack(theirs))
 
@@ -180,9 +181,7 @@ def test_deterministic_mode_repeats_to_the_bit(function):
     inputs = sampling(40, bs=2)
     torch.use_deterministic_algorithms(True)
     try:
-        first, second = (
-            torch.autograd.grad(function(*inputs).square().sum(), inputs) for _ in range(2)
-        )
+        first, second = (torch.autograd.grad(function(*inputs).square().sum(), inputs) for _ in range(2))
     finally:
         torch.use_deterministic_algorithms(False)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

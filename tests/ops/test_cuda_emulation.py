@@ -98,20 +98,14 @@ def check(kernels, case: Case, dtype, rest_dtype, deterministic: bool) -> None:
     grad_output = (torch.rand(shape, generator=torch.Generator().manual_seed(1)) - 0.5).to(dtype)
     arguments = inputs[0], case.levels, *inputs[1:]
     output = kernels.forward(*arguments, shift=case.shift)
-    gradients = kernels.backward(
-        grad_output, *arguments, deterministic=deterministic, shift=case.shift
-    )
-    for actual, expected in zip(
-        [output, *gradients], expectations(case, grad_output, inputs), strict=True
-    ):
+    gradients = kernels.backward(grad_output, *arguments, deterministic=deterministic, shift=case.shift)
+    for actual, expected in zip([output, *gradients], expectations(case, grad_output, inputs), strict=True):
         # Half a unit in the last place, and float32's (float64's) rounding of sums.
         relative = {torch.float16: 2**-11, torch.bfloat16: 2**-8}.get(actual.dtype, 1e-5)
         absolute = 1e-5 * float(expected.abs().max()) if expected.numel() else 0
         if dtype == torch.float64:
             relative, absolute = 1e-11, 1e-11
-        torch.testing.assert_close(
-            actual.double(), expected, rtol=1.01 * relative, atol=absolute + 1e-12
-        )
+        torch.testing.assert_close(actual.double(), expected, rtol=1.01 * relative, atol=absolute + 1e-12)
 
 
 CASES = {
@@ -178,9 +172,7 @@ def test_locations_that_are_not_finite(kernels, number, head_dims):
 def test_zero_padding_hides_values_that_are_not_finite(kernels):
     value = torch.full((1, 1, 1, 16), float("inf"))
     locations = torch.full((1, 1, 1, 1, 1, 2), 5.0)
-    assert not kernels.forward(
-        value, [(0, 1, 1)], locations, torch.ones_like(locations[..., 0])
-    ).any()
+    assert not kernels.forward(value, [(0, 1, 1)], locations, torch.ones_like(locations[..., 0])).any()
 
 
 def test_just_before_a_knot(kernels):
@@ -254,7 +246,5 @@ def test_asks_torch_whether_to_be_deterministic(kernels):
 def test_a_failed_launch_names_the_gpu_and_the_architectures(kernels):
     case = Case(4)
     value, *rest = case.inputs(torch.float32, torch.float32)
-    with pytest.raises(
-        RuntimeError, match="the GPU is a CPU, compute capability 0.0; .* built for 900"
-    ):
+    with pytest.raises(RuntimeError, match="the GPU is a CPU, compute capability 0.0; .* built for 900"):
         kernels.forward(value, case.levels, *rest, stream=1)

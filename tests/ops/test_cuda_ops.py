@@ -79,9 +79,7 @@ def check(device: str, forward, backward, reference, inputs: list[Tensor]) -> No
     for actual, wanted in zip((output, *grads), (expected, *expected_grads), strict=True):
         relative = {torch.float16: 2**-11, torch.bfloat16: 2**-8}.get(actual.dtype, 1e-5)
         largest = wanted.abs().max().item() if wanted.numel() else 0
-        torch.testing.assert_close(
-            actual.double().cpu(), wanted, rtol=1.01 * relative, atol=1e-5 * largest
-        )
+        torch.testing.assert_close(actual.double().cpu(), wanted, rtol=1.01 * relative, atol=1e-5 * largest)
 
 
 def test_unfused(backend, sizes, deterministic):

@@ -62,7 +62,10 @@ print(*(warning.message for warning in caught), sep="\\n")
     [
         ("", "ms_deform_attn._C cannot be loaded"),
         ("torch.__version__ = '2.9.1'", "torch 2.9.1 is older than 2.10"),
-        ("sys.modules['ms_deform_attn._C'] = type(sys)('ms_deform_attn._C')", "built from older sources"),
+        (
+            "sys.modules['ms_deform_attn._C'] = type(sys)('ms_deform_attn._C')",
+            "built from older sources",
+        ),
     ],
 )
 def test_without_extension_the_reference_serves_with_one_warning(prepare, message):

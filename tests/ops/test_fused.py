@@ -139,9 +139,7 @@ def test_logits_far_apart(device):
     offsets = torch.randn(1, 1, 1, 1, 5, 2, device=device)
     logits = torch.tensor([1e4, 9999.0, -1e4, 0.0, 9950.0], device=device).view(1, 1, 1, 1, 5)
     inputs = value, torch.tensor([[2, 2]]), torch.tensor([0]), points, offsets, logits
-    torch.testing.assert_close(
-        ms_deform_attn_fused(*inputs), ms_deform_attn_fused_reference(*inputs)
-    )
+    torch.testing.assert_close(ms_deform_attn_fused(*inputs), ms_deform_attn_fused_reference(*inputs))
 
 
 @pytest.mark.parametrize(

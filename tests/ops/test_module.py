@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-import projects.deformable_detr
 from ms_deform_attn import MSDeformAttn, ms_deform_attn_fused
 
 SHAPES = torch.tensor([[5, 4], [2, 3]])
@@ -56,12 +55,8 @@ def test_equals_mmcv(sizes, reference_dims, padded):
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
 
     direction = torch.randn_like(ours)
-    our_gradients = torch.autograd.grad(
-        ours, [query, value, points, *module.parameters()], direction
-    )
-    their_gradients = torch.autograd.grad(
-        theirs, [query, value, points, *peer.parameters()], direction
-    )
+    our_gradients = torch.autograd.grad(ours, [query, value, points, *module.parameters()], direction)
+    their_gradients = torch.autograd.grad(theirs, [query, value, points, *peer.parameters()], direction)
     for our_gradient, their_gradient in zip(our_gradients, their_gradients, strict=True):
         torch.testing.assert_close(our_gradient, their_gradient, rtol=0, atol=1e-10)
 
@@ -99,9 +94,7 @@ def test_autocast_keeps_locations_in_float32(monkeypatch):
 
     monkeypatch.setattr("ms_deform_attn.module.ms_deform_attn_fused", spy)
     with torch.autocast("cpu", torch.bfloat16):
-        output = module(
-            torch.randn(1, 3, 8), torch.randn(1, 26, 8), torch.rand(1, 3, 2, 2), SHAPES, STARTS
-        )
+        output = module(torch.randn(1, 3, 8), torch.randn(1, 26, 8), torch.rand(1, 3, 2, 2), SHAPES, STARTS)
     # Beside float32 reference points, the op computes everything but the value's bytes in float32.
     assert seen == {"value": torch.bfloat16, "reference_points": torch.float32}
     assert output.dtype == torch.bfloat16
@@ -125,9 +118,7 @@ def test_float64_takes_float32_reference_points():
 
 
 def test_bad_input():
-    with pytest.raises(
-        ValueError, match="embed_dims must be a multiple of num_heads, got 10 and 4"
-    ):
+    with pytest.raises(ValueError, match="embed_dims must be a multiple of num_heads, got 10 and 4"):
         MSDeformAttn(10, 4)
     module = MSDeformAttn(8, 2, 2, 1)
     with pytest.raises(ValueError, match=r"reference_points must be .* got shape \(1, 3, 2, 3\)"):

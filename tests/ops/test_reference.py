@@ -44,9 +44,7 @@ def test_equals_the_sum_over_samples():
             pixels.view(height, width, 3), x, y
         )
 
-    output = ms_deform_attn_reference(
-        value, torch.tensor(shapes), torch.tensor(starts), locations, weights
-    )
+    output = ms_deform_attn_reference(value, torch.tensor(shapes), torch.tensor(starts), locations, weights)
     torch.testing.assert_close(output, expected.flatten(2), rtol=0, atol=1e-14)
 
 

@@ -22,9 +22,9 @@ from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.files.checkpoint import read_checkpoint
-from projects.deformable_detr.launcher import run_tool
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.checkpoint_file import read_checkpoint
+from projects.reliable_runner.launcher import run_tool
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "tests" / "tiny_ddetr.py"

@@ -8,8 +8,8 @@ import math
 import pytest
 from hypothesis import strategies as st
 
-from projects.deformable_detr.datasets.dataset import CocoDataset
-from projects.deformable_detr.evaluation.coco_metric import CocoMetric
+from projects.reliable_runner.data.coco_dataset import CocoDataset
+from projects.reliable_runner.metric.coco_metric import CocoMetric
 
 DEEP, DIGITS = "@deep@", "@digits@"  # what json.dumps can't write
 JUNK = [
@@ -79,9 +79,7 @@ def spoilt(draw, coco: dict) -> bytes:
     return bytes(content)
 
 
-@pytest.mark.parametrize(
-    "examples", [40, pytest.param(800, marks=pytest.mark.soak)], ids=["quick", "soak"]
-)
+@pytest.mark.parametrize("examples", [40, pytest.param(800, marks=pytest.mark.soak)], ids=["quick", "soak"])
 def test_data_set_and_metric(data, fuzz, examples):
     path = data / "annotations" / "train.json"
 
@@ -104,9 +102,7 @@ def test_data_set_and_metric(data, fuzz, examples):
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-@pytest.mark.parametrize(
-    "examples", [2, pytest.param(30, marks=pytest.mark.soak)], ids=["quick", "soak"]
-)
+@pytest.mark.parametrize("examples", [2, pytest.param(30, marks=pytest.mark.soak)], ids=["quick", "soak"])
 def test_train(data, tool, fuzz, split, examples):
     path = data / "annotations" / f"{split}.json"
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from projects.deformable_detr.files.checkpoint import read_checkpoint
-from projects.deformable_detr.files.data_file import SafePickleHandler
+from projects.reliable_runner.files.checkpoint_file import read_checkpoint
+from projects.reliable_runner.files.data_file import SafePickleHandler
 
 CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 JUNK = [
@@ -110,9 +110,7 @@ def rezipped(content: bytes, draw) -> bytes:
             if fate != "drop":
                 archive.writestr(entry, data[: len(data) // 2] if fate == "cut" else data)
         if draw(st.booleans()):
-            archive.writestr(
-                draw(st.sampled_from(["../../x", "archive/code/x.py", "constants.pkl"])), b"x"
-            )
+            archive.writestr(draw(st.sampled_from(["../../x", "archive/code/x.py", "constants.pkl"])), b"x")
     return target.getvalue()
 
 
@@ -135,9 +133,7 @@ def spoilt(draw, contents: dict, canary: Path) -> bytes:
         action = draw(st.sampled_from(["junk", "junk", "drop", "cast", "rename", "run"]))
         if action == "run":
             node[key] = draw(st.sampled_from(gadgets(canary)))
-        elif action == "cast" and isinstance(
-            node.get(key) if isinstance(node, dict) else None, torch.Tensor
-        ):
+        elif action == "cast" and isinstance(node.get(key) if isinstance(node, dict) else None, torch.Tensor):
             node[key] = draw(st.sampled_from(CASTS))(node[key])
         elif action == "drop":
             del node[key]
@@ -162,9 +158,7 @@ def spoilt(draw, contents: dict, canary: Path) -> bytes:
     return bytes(content)
 
 
-@pytest.mark.parametrize(
-    "examples", [40, pytest.param(600, marks=pytest.mark.soak)], ids=["quick", "soak"]
-)
+@pytest.mark.parametrize("examples", [40, pytest.param(600, marks=pytest.mark.soak)], ids=["quick", "soak"])
 def test_reading(tmp_path, trained, fuzz, canary, examples):
     path = tmp_path / "epoch_3.pth"
 
@@ -176,9 +170,7 @@ def test_reading(tmp_path, trained, fuzz, canary, examples):
     fuzz(spoilt(trained, canary), attempt, examples)
 
 
-@pytest.mark.parametrize(
-    "examples", [3, pytest.param(30, marks=pytest.mark.soak)], ids=["quick", "soak"]
-)
+@pytest.mark.parametrize("examples", [3, pytest.param(30, marks=pytest.mark.soak)], ids=["quick", "soak"])
 @pytest.mark.parametrize("use", ["test", "resume", "load_from", "infer", "convert"])
 def test_tools(tmp_path, data, tool, trained, fuzz, canary, examples, use):
     path = tmp_path / "epoch_3.pth"
@@ -198,9 +190,7 @@ def test_tools(tmp_path, data, tool, trained, fuzz, canary, examples, use):
     fuzz(spoilt(trained, canary), attempt, examples)
 
 
-@pytest.mark.parametrize(
-    "examples", [40, pytest.param(600, marks=pytest.mark.soak)], ids=["quick", "soak"]
-)
+@pytest.mark.parametrize("examples", [40, pytest.param(600, marks=pytest.mark.soak)], ids=["quick", "soak"])
 def test_pickled_predictions(tmp_path, fuzz, canary, examples):
     path = tmp_path / "results.pkl"
     found = dict(bboxes=torch.rand(3, 4), scores=torch.rand(3), labels=torch.zeros(3, dtype=int))

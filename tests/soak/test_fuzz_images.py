@@ -11,8 +11,8 @@ import torch
 from hypothesis import strategies as st
 from PIL import Image
 
-from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.registry import TRANSFORMS
+from projects.reliable_runner.errors import InputError
 
 CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 MODES = ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "YCbCr", "HSV", "I;16", "I", "F"]
@@ -29,9 +29,7 @@ def bomb(width: int, height: int) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + checksum
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = (
-        chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 10**5)) + chunk(b"IEND", b"")
-    )
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 10**5)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -58,9 +56,7 @@ def spoilt(draw) -> tuple[str, bytes]:
     name = f"x.{draw(st.sampled_from(NAMES))}"
     damage = draw(st.sampled_from(["none", "cut", "flip", "bomb", "text", "empty", "any"]))
     if damage == "bomb":
-        return name, bomb(
-            *draw(st.sampled_from([(60000, 60000), (2**31 - 1, 1), (0, 5), (13000, 13000)]))
-        )
+        return name, bomb(*draw(st.sampled_from([(60000, 60000), (2**31 - 1, 1), (0, 5), (13000, 13000)])))
     if damage in ("text", "empty", "any"):
         content = dict(text=b"<html>404</html>", empty=b"").get(damage)
         return name, draw(st.binary(max_size=300)) if content is None else content
@@ -76,9 +72,7 @@ def spoilt(draw) -> tuple[str, bytes]:
     return name, bytes(content)
 
 
-@pytest.mark.parametrize(
-    "examples", [60, pytest.param(1000, marks=pytest.mark.soak)], ids=["quick", "soak"]
-)
+@pytest.mark.parametrize("examples", [60, pytest.param(1000, marks=pytest.mark.soak)], ids=["quick", "soak"])
 @pytest.mark.parametrize("backend", ["pillow", "cv2"])
 def test_reading(tmp_path, fuzz, examples, backend):
     read = TRANSFORMS.build(dict(type="LoadImageFromFile", imdecode_backend=backend))
@@ -99,9 +93,7 @@ def test_names_of_what_is_no_file(path):
         TRANSFORMS.build(dict(type="LoadImageFromFile"))(dict(img_path=path))
 
 
-@pytest.mark.parametrize(
-    "examples", [4, pytest.param(60, marks=pytest.mark.soak)], ids=["quick", "soak"]
-)
+@pytest.mark.parametrize("examples", [4, pytest.param(60, marks=pytest.mark.soak)], ids=["quick", "soak"])
 def test_infer(tmp_path, tool, trained, fuzz, examples):
     folder, weights = tmp_path / "images", tmp_path / "trained.pth"
     torch.save(trained, weights)
@@ -118,9 +110,7 @@ def test_infer(tmp_path, tool, trained, fuzz, examples):
     fuzz(spoilt(), attempt, examples)
 
 
-@pytest.mark.parametrize(
-    "examples", [2, pytest.param(20, marks=pytest.mark.soak)], ids=["quick", "soak"]
-)
+@pytest.mark.parametrize("examples", [2, pytest.param(20, marks=pytest.mark.soak)], ids=["quick", "soak"])
 def test_train(data, tool, fuzz, examples):
     def attempt(case: tuple[str, bytes]) -> str:
         (data / "train" / "000001.png").write_bytes(case[1])

@@ -11,8 +11,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from projects.deformable_detr.launcher import run_tool
 from projects.deformable_detr.registry import MODELS, SCOPE
+from projects.reliable_runner.launcher import run_tool
 
 CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 
@@ -63,9 +63,7 @@ def run_script(tmp_path) -> Callable[..., str]:
             port = str(probe.getsockname()[1])
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         env = {**os.environ, "PATH": path, "PORT": port, "CUDA_VISIBLE_DEVICES": ""}
-        done = subprocess.run(
-            ["bash", script, *args], cwd=tmp_path, env=env, capture_output=True, text=True
-        )
+        done = subprocess.run(["bash", script, *args], cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout + done.stderr
 

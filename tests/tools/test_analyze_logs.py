@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from projects.deformable_detr.errors import InputError
+from projects.reliable_runner.errors import InputError
 
 TOOL = Path(__file__).parents[2] / "tools" / "analysis_tools" / "analyze_logs.py"
 spec = importlib.util.spec_from_file_location("analyze_logs", TOOL)

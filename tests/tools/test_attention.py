@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.inspection.loading import build_model, read_image
+from projects.attention_viewer.loading import build_model, read_image
+from projects.reliable_runner.errors import InputError
 
 TESTS = Path(__file__).parents[1]
 TOOLS = TESTS.parent / "tools" / "analysis_tools"
@@ -29,9 +29,7 @@ def checkpoint(tmp_path):
         config = TESTS / f"tiny_{name}.py"
         if name == "encoder_only":
             config = tmp_path / "encoder_only.py"
-            config.write_text(
-                f"_base_ = {str(TESTS / 'tiny_ddetr.py')!r}\nmodel = dict(decoder=None)\n"
-            )
+            config.write_text(f"_base_ = {str(TESTS / 'tiny_ddetr.py')!r}\nmodel = dict(decoder=None)\n")
         torch.manual_seed(epoch)
         model = build_model(Config.fromfile(config))
         meta = dict(epoch=epoch, dataset_meta=dict(classes=("circle", "square", "triangle")))
@@ -79,9 +77,7 @@ def test_pictures_of_the_backbone(options, said, checkpoint, image, tmp_path, ca
     if "--initial" in options:
         weights = "-"
     out = tmp_path / "out.png"
-    visualize(
-        [*map(str, [config, weights, image]), "--stage=backbone", "--out", str(out), *options]
-    )
+    visualize([*map(str, [config, weights, image]), "--stage=backbone", "--out", str(out), *options])
     assert said in capsys.readouterr().out
     with Image.open(out) as picture:
         assert picture.format == "PNG" and picture.width > 600
@@ -133,9 +129,7 @@ def test_mistakes_are_named(options, message, checkpoint, image, one_line_error)
         ("detr", ["--initial"], "no sampling points"),
     ],
 )
-def test_flags_that_make_no_sense_are_named(
-    name, options, message, checkpoint, image, one_line_error
-):
+def test_flags_that_make_no_sense_are_named(name, options, message, checkpoint, image, one_line_error):
     assert message in one_line_error(visualize, *checkpoint(name), image, *options)
 
 

@@ -17,14 +17,12 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from projects.deformable_detr.launcher import run_tool
 from projects.deformable_detr.registry import MODELS, SCOPE
+from projects.reliable_runner.launcher import run_tool
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "tests" / "tiny_ddetr.py"
-TOOLS = {
-    name: runpy.run_path(str(REPO / "tools" / f"{name}.py"))["main"] for name in ("train", "test")
-}
+TOOLS = {name: runpy.run_path(str(REPO / "tools" / f"{name}.py"))["main"] for name in ("train", "test")}
 CLASSES = ("circle", "square", "triangle")
 
 pytestmark = pytest.mark.usefixtures("small_run")

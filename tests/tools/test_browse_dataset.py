@@ -22,14 +22,10 @@ def data(tmp_path, monkeypatch) -> Path:
     (root / "annotations").mkdir()
     for name in "ab":
         Image.new("RGB", (100, 80), (90, 90, 90)).save(root / "train" / f"{name}.png")
-    images = [
-        dict(id=i, file_name=f"{name}.png", width=100, height=80) for i, name in enumerate("ab")
-    ]
+    images = [dict(id=i, file_name=f"{name}.png", width=100, height=80) for i, name in enumerate("ab")]
     box = dict(id=1, image_id=0, category_id=2, bbox=[10, 20, 30, 20], area=600, iscrowd=0)
     names = enumerate(("circle", "square", "triangle"), 1)
-    contents = dict(
-        images=images, annotations=[box], categories=[dict(id=i, name=name) for i, name in names]
-    )
+    contents = dict(images=images, annotations=[box], categories=[dict(id=i, name=name) for i, name in names])
     (root / "annotations" / "train.json").write_text(json.dumps(contents))
     monkeypatch.setenv("SHAPES_ROOT", str(root))
     return root
@@ -52,9 +48,7 @@ def test_boxes_follow_flip_and_resize(data, tmp_path, capsys):
     with_box = np.asarray(Image.open(out / "000000_a.png")).astype(int)
     assert with_box.shape == (160, 200, 3)
     rows, columns = np.nonzero(np.abs(with_box - ORANGE).max(-1) < 10)
-    assert np.allclose(
-        [columns.min(), columns.max(), rows.min(), rows.max()], [120, 180, 40, 80], atol=2
-    )
+    assert np.allclose([columns.min(), columns.max(), rows.min(), rows.max()], [120, 180, 40, 80], atol=2)
     assert (np.asarray(Image.open(out / "000001_b.png")) == 90).all()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projects.deformable_detr.launcher import run_tool
+from projects.reliable_runner.launcher import run_tool
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "tests" / "tiny_ddetr.py"

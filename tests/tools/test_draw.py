@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from projects.deformable_detr.errors import InputError
 from projects.deformable_detr.registry import DATASETS
+from projects.reliable_runner.errors import InputError
 
 REPO = Path(__file__).parents[2]
 
@@ -28,9 +28,7 @@ draw_shapes, draw_predictions = load("draw_shapes"), load("draw_predictions")
 def test_same_seed_same_files(tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         draw_shapes.draw_split(tmp_path / name, "train", num_images=2, size=48, seed=seed)
-    files = {
-        name: [p.read_bytes() for p in sorted((tmp_path / name).rglob("*.*"))] for name in "abc"
-    }
+    files = {name: [p.read_bytes() for p in sorted((tmp_path / name).rglob("*.*"))] for name in "abc"}
     assert files["a"] == files["b"] != files["c"]
 
 
@@ -39,9 +37,7 @@ def test_boxes_hold_their_shape_exactly(tmp_path):
     canvas = Image.new("RGB", (40, 40))
     for name in draw_shapes.CLASSES:
         picture = canvas.copy()
-        draw_shapes.draw_shape(
-            draw_shapes.ImageDraw.Draw(picture), name, (5, 9, 20), (255, 255, 255)
-        )
+        draw_shapes.draw_shape(draw_shapes.ImageDraw.Draw(picture), name, (5, 9, 20), (255, 255, 255))
         rows, columns = np.nonzero(np.asarray(picture)[..., 0])
         assert (columns.min(), rows.min()) == (5, 9)
         assert (columns.max() + 1, rows.max() + 1) == (25, 29)

@@ -41,9 +41,7 @@ class Deformed(nn.Module):
 
     def __init__(self, max_bias_elements: int | None):
         super().__init__()
-        self.attention = DeformableAttention(
-            3, 3, 3, 4, kernel_size=5, max_bias_elements=max_bias_elements
-        )
+        self.attention = DeformableAttention(3, 3, 3, 4, kernel_size=5, max_bias_elements=max_bias_elements)
 
     def forward(self, image, samples: list[DetDataSample], mode: str):
         return self.attention(image)
@@ -139,13 +137,9 @@ def test_complexity_is_drawn(tmp_path):
 
 def test_mistakes_are_named(tmp_path, one_line_error):
     main, config = get_flops["main"], REPO / "configs" / "ddetr_r50_50e.py"
-    assert "none.json: cannot be read" in one_line_error(
-        main, config, "--ann-file", tmp_path / "none.json"
-    )
+    assert "none.json: cannot be read" in one_line_error(main, config, "--ann-file", tmp_path / "none.json")
     (tmp_path / "list.json").write_text("[]")
-    assert "not in COCO format" in one_line_error(
-        main, config, "--ann-file", tmp_path / "list.json"
-    )
+    assert "not in COCO format" in one_line_error(main, config, "--ann-file", tmp_path / "list.json")
     (tmp_path / "empty.json").write_text('{"images": []}')
     assert "has no images" in one_line_error(main, config, "--ann-file", tmp_path / "empty.json")
     with pytest.raises(SystemExit):

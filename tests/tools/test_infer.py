@@ -26,9 +26,7 @@ pytestmark = pytest.mark.usefixtures("small_run")
 def infer(tmp_path, checkpoint):
     """Runs the tool on the CPU and returns what it has written in its predictions.json, if anything."""
 
-    def infer(
-        *inputs: Path, config: Path = CONFIG, options: tuple = ("--score-thr", 0)
-    ) -> dict | None:
+    def infer(*inputs: Path, config: Path = CONFIG, options: tuple = ("--score-thr", 0)) -> dict | None:
         out = tmp_path / "out"
         args = [*inputs, config, checkpoint, "--out-dir", out, "--device", "cpu", *options]
         main(list(map(str, args)))
@@ -48,9 +46,7 @@ def test_finds_what_the_test_finds(tmp_path, shapes_root, checkpoint, infer, cap
     ]
     run_test(list(map(str, [CONFIG, checkpoint, "--out", pickled, "--work-dir", tmp_path, *names])))
     ann_file = shapes_root / "annotations" / "val.json"
-    found = infer(
-        shapes_root / "val", options=("--score-thr", 0, "--ann-file", ann_file, "--batch-size", 3)
-    )
+    found = infer(shapes_root / "val", options=("--score-thr", 0, "--ann-file", ann_file, "--batch-size", 3))
 
     truth = json.loads(ann_file.read_text())
     assert found["categories"] == [
@@ -101,9 +97,7 @@ def test_a_video_becomes_a_video(tmp_path, shapes_root, infer):
     assert found["annotations"] == []
     drawn = cv2.VideoCapture(str(tmp_path / "out" / "vis" / "clip.mp4"))
     assert (drawn.get(cv2.CAP_PROP_FRAME_COUNT), drawn.get(cv2.CAP_PROP_FPS)) == (3, 5)
-    assert (
-        np.abs(drawn.read()[1].astype(int) - picture).mean() < 5
-    )  # nothing is drawn; MPEG-4 loses a little
+    assert np.abs(drawn.read()[1].astype(int) - picture).mean() < 5  # nothing is drawn; MPEG-4 loses a little
 
 
 def test_what_cannot_be_read_is_skipped_and_named(tmp_path, shapes_root, infer, capsys):

@@ -20,9 +20,7 @@ TOOL = runpy.run_path(str(REPO / "tools" / "analysis_tools" / "measure_padding.p
 @pytest.mark.parametrize("without", [[], ["conv", "norm", "queries"]])
 def test_no_other_cause(small_run, shape, without):
     torch.manual_seed(0)
-    cfg = dict(
-        Config.fromfile(CONFIG).model, with_box_refine=True, as_two_stage=True, _scope_=SCOPE
-    )
+    cfg = dict(Config.fromfile(CONFIG).model, with_box_refine=True, as_two_stage=True, _scope_=SCOPE)
     model = MODELS.build(cfg).eval()
     model.init_weights()
     for parameter in model.parameters():  # zero-initialised layers would hide differences
@@ -55,6 +53,4 @@ def test_mistakes_are_one_line(small_run, checkpoint, shapes_root, tmp_path, one
         TOOL["main"], CONFIG, checkpoint, shapes_root / "val", *sizes
     )
     (tmp_path / "one.png").write_bytes((shapes_root / "val" / "000001.png").read_bytes())
-    assert "two images" in one_line_error(
-        TOOL["main"], CONFIG, checkpoint, tmp_path / "one.png", *sizes
-    )
+    assert "two images" in one_line_error(TOOL["main"], CONFIG, checkpoint, tmp_path / "one.png", *sizes)

@@ -45,9 +45,7 @@ def test_asks_for_one_process_a_gpu(srun, script, tool):
     ]
 
 
-@pytest.mark.parametrize(
-    ("gpus", "a_node"), [({}, 8), ({"GPUS": "2"}, 2), ({"GPUS": "32"}, 8)], ids=str
-)
+@pytest.mark.parametrize(("gpus", "a_node"), [({}, 8), ({"GPUS": "2"}, 2), ({"GPUS": "32"}, 8)], ids=str)
 def test_takes_at_most_eight_gpus_of_a_node(srun, gpus, a_node):
     asked = srun("slurm_train.sh", "p", "j", "c", "w", **gpus).stdout.splitlines()
     assert f"--gres=gpu:{a_node}" in asked

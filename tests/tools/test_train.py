@@ -18,10 +18,7 @@ pytestmark = pytest.mark.usefixtures("small_run")
 
 def train(work_dir: Path, *args: str, epochs: int = 1) -> list[dict]:
     """Train, and return what was logged of each iteration."""
-    names = [
-        f"{key}={work_dir}_{epochs}".replace("/", "_")
-        for key in ("experiment_name", "visualizer.name")
-    ]
+    names = [f"{key}={work_dir}_{epochs}".replace("/", "_") for key in ("experiment_name", "visualizer.name")]
     options = [*names, f"train_cfg.max_epochs={epochs}"]
     logs_before = set(work_dir.glob("*/vis_data/scalars.json"))
     main([str(CONFIG), "--work-dir", str(work_dir), *args, "--cfg-options", *options])
@@ -123,9 +120,7 @@ def test_trains_in_two_processes(tmp_path, run_script):
 def test_a_process_may_have_no_object(tmp_path, shapes_root, run_script):
     annotations = json.loads((shapes_root / "annotations" / "train.json").read_text())
     first = annotations["images"][0]["id"]
-    annotations["annotations"] = [
-        ann for ann in annotations["annotations"] if ann["image_id"] == first
-    ]
+    annotations["annotations"] = [ann for ann in annotations["annotations"] if ann["image_id"] == first]
     (shapes_root / "annotations" / "one.json").write_text(json.dumps(annotations))
     options = [
         "train_cfg.max_epochs=1",

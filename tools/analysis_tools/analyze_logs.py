@@ -21,8 +21,8 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.launcher import run_tool
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.launcher import run_tool
 
 Curve = list[tuple[float, float]]
 
@@ -105,9 +105,7 @@ def epoch_times(path: Path, include_outliers: bool) -> dict[int, float]:
         if "iter" in entry and "time" in entry:
             times[entry.get("epoch", 1)].append(entry["time"])
     if not times:
-        raise InputError(
-            f"{path}: it has no times of training iterations; is it the log of a test?"
-        )
+        raise InputError(f"{path}: it has no times of training iterations; is it the log of a test?")
     kept = {epoch: values if include_outliers else values[1:] for epoch, values in times.items()}
     if not any(kept.values()):
         raise InputError(
@@ -154,9 +152,7 @@ def read_entries(path: Path) -> Iterator[dict]:
         except json.JSONDecodeError as error:
             raise InputError(f"{path}: line {number} is no JSON ({error})") from error
         if not isinstance(entry, dict) or "step" not in entry:
-            raise InputError(
-                f"{path}: line {number} is no entry of a vis_data/scalars.json, it has no step"
-            )
+            raise InputError(f"{path}: line {number} is no entry of a vis_data/scalars.json, it has no step")
         yield entry
 
 

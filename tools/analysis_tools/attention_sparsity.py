@@ -20,31 +20,27 @@ from mmengine.registry import init_default_scope
 from mmengine.utils import track_iter_progress
 from torch import nn
 
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.inspection.figure import check_suffix, save
-from projects.deformable_detr.inspection.loading import build_model, load_weights, predict
-from projects.deformable_detr.inspection.record import record_attention
-from projects.deformable_detr.inspection.sparsity import SparsityMeter
-from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
+from projects.attention_viewer.loading import build_model, load_weights, predict
+from projects.attention_viewer.record import record_attention
+from projects.attention_viewer.sheet import check_suffix, save
+from projects.attention_viewer.sparsity import SparsityMeter
 from projects.deformable_detr.registry import DATASETS
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measure as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Negative entropy of attention along checkpoints.")
     parser.add_argument("config", help="config file")
-    parser.add_argument(
-        "checkpoints", type=Path, nargs="+", help="checkpoint files, or folders of a run"
-    )
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files, or folders of a run")
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("sparsity.png"),
         help="picture to write (.png, .svg or .jpg)",
     )
-    parser.add_argument(
-        "--num-images", type=int, default=20, help="images, spread over the test set (20)"
-    )
+    parser.add_argument("--num-images", type=int, default=20, help="images, spread over the test set (20)")
     add_cfg_options(parser)
     args = parser.parse_args(argv)
 

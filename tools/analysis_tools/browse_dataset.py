@@ -16,12 +16,12 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
 from tqdm import tqdm
 
-from projects.deformable_detr.checks.classes import class_names
-from projects.deformable_detr.drawing import build_visualizer, draw_sample
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.files.media import MediaWriter
-from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
 from projects.deformable_detr.registry import DATASETS, SCOPE
+from projects.reliable_runner.checks.class_names import class_names
+from projects.reliable_runner.drawing import build_visualizer, draw_sample
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.media import MediaWriter
+from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,16 +34,12 @@ def main(argv: list[str] | None = None) -> None:
         default="work_dirs/browse_dataset",
         help="folder for the pictures",
     )
-    parser.add_argument(
-        "--num", type=int, help="only so many images, the first ones of the data set"
-    )
+    parser.add_argument("--num", type=int, help="only so many images, the first ones of the data set")
     parser.add_argument("--show", action="store_true", help="show them in a window too")
     parser.add_argument(
         "--not-show", dest="show", action="store_false", help="as in MMDetection; here the default"
     )
-    parser.add_argument(
-        "--show-interval", type=float, default=2, help="seconds between shown ones (2)"
-    )
+    parser.add_argument("--show-interval", type=float, default=2, help="seconds between shown ones (2)")
     add_cfg_options(parser)
     args = parser.parse_args(argv)
 
@@ -69,9 +65,7 @@ def training_set(cfg: Config) -> BaseDataset:
         InputError: the config has none, or its data can't be read.
     """
     if not cfg.get("train_dataloader"):
-        raise InputError(
-            f"{cfg.filename}: it has no train_dataloader, whose dataset is to be drawn"
-        )
+        raise InputError(f"{cfg.filename}: it has no train_dataloader, whose dataset is to be drawn")
     init_default_scope(cfg.get("default_scope") or SCOPE)
     return DATASETS.build(cfg.train_dataloader.dataset)
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.launcher import run_tool
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.launcher import run_tool
 from tools.analysis_tools.convergence_results import Run, read_run, write_results
 
 REPO = Path(__file__).resolve().parents[2]
@@ -119,9 +119,7 @@ def claim_folder(out: Path, options: list[str]) -> None:
     note.write_text(json.dumps(options))
 
 
-def train_command(
-    out: Path, row: str, seed: int, epochs: int, options: list[str]
-) -> list[str | Path]:
+def train_command(out: Path, row: str, seed: int, epochs: int, options: list[str]) -> list[str | Path]:
     """How tools/train.py is called; with ``--resume``, so that an interrupted run goes on."""
     config = REPO / "configs" / f"{CONFIGS[row]}.py"
     times = TIMES_AS_LONG.get(row, 1)

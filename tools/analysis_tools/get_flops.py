@@ -23,10 +23,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
-from projects.deformable_detr.mmcv_ops import callers_of_ops
+from ms_deform_attn.compat.mmcv_ops import callers_of_ops
 from projects.deformable_detr.registry import MODELS
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
 
 # Parameters in millions and FLOPs in 10^9: the official code's README.
 PUBLISHED = {
@@ -50,9 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--ann-file", type=Path, help="average over the images of this COCO file instead of --shape"
     )
-    parser.add_argument(
-        "--num-images", type=_side, default=100, help="of --ann-file: the first ones, by id"
-    )
+    parser.add_argument("--num-images", type=_side, default=100, help="of --ann-file: the first ones, by id")
     add_cfg_options(parser)
     args = parser.parse_args(argv)
     if len(args.shape) > 2:

@@ -24,10 +24,10 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.files.media import find_media
-from projects.deformable_detr.inspection.loading import build_model, load_weights
-from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
+from projects.attention_viewer.loading import build_model, load_weights
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.media import find_media
+from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
 
 _CAUSES = ("conv", "norm", "queries")
 _SCORE_ALONE, _SCORE_PADDED, _REACH = 0.3, 0.1, 8.0
@@ -44,9 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--beside", help="size of the larger image beside each", **size)
     parser.add_argument("--divisor", type=int, default=1, help="pad_size_divisor (1)")
     parser.add_argument("--num", type=int, default=20, help="number of images (20)")
-    parser.add_argument(
-        "--without", nargs="+", choices=_CAUSES, default=[], help="causes to take away"
-    )
+    parser.add_argument("--without", nargs="+", choices=_CAUSES, default=[], help="causes to take away")
     add_cfg_options(parser)
     args = parser.parse_args(argv)
 
@@ -122,9 +120,7 @@ def norm_of_image(shapes: list, width: int, norm: nn.GroupNorm, inputs: tuple, _
     for i, shape in enumerate(shapes):
         h, w = valid_part(shape, width, x)
         part = x[i : i + 1, :, :h, :w]
-        output[i : i + 1, :, :h, :w] = F.group_norm(
-            part, norm.num_groups, norm.weight, norm.bias, norm.eps
-        )
+        output[i : i + 1, :, :h, :w] = F.group_norm(part, norm.num_groups, norm.weight, norm.bias, norm.eps)
     return output
 
 

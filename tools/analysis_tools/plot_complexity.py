@@ -18,7 +18,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from projects.deformable_detr.launcher import run_tool
+from projects.reliable_runner.launcher import run_tool
 
 EMBED_DIMS, NUM_HEADS, NUM_POINTS, NUM_LAYERS = 256, 8, 4, 6
 ASPECT = 1333 / 800

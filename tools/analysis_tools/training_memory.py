@@ -15,8 +15,8 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from projects.deformable_detr.inspection.loading import build_model
-from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
+from projects.attention_viewer.loading import build_model
+from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
 from tools.random_batch import random_batch
 
 

@@ -20,14 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 from matplotlib.figure import Figure
 
-from projects.deformable_detr.checks.classes import class_names
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.inspection.backbone_pictures import picture_offsets, picture_shared_points
-from projects.deformable_detr.inspection.figure import check_suffix, save
-from projects.deformable_detr.inspection.loading import build_model, load_weights, read_image
-from projects.deformable_detr.inspection.pictures import picture_map, picture_points, picture_total
-from projects.deformable_detr.inspection.view import View
-from projects.deformable_detr.launcher import add_cfg_options, parse_config, run_tool
+from projects.attention_viewer.backbone_pictures import picture_offsets, picture_shared_points
+from projects.attention_viewer.loading import build_model, load_weights, read_image
+from projects.attention_viewer.pictures import picture_map, picture_points, picture_total
+from projects.attention_viewer.sheet import check_suffix, save
+from projects.attention_viewer.view import View
+from projects.reliable_runner.checks.class_names import class_names
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -58,12 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--query", type=int, help="number of the query or cell, from 0")
     chosen.add_argument("--detection", type=int, default=1, help="rank of the detection, from 1")
-    chosen.add_argument(
-        "--point", type=float, nargs=2, metavar=("X", "Y"), help="in pixels of the image"
-    )
-    parser.add_argument(
-        "--level", type=int, default=0, help="of the encoder's cell; 0 is the finest"
-    )
+    chosen.add_argument("--point", type=float, nargs=2, metavar=("X", "Y"), help="in pixels of the image")
+    parser.add_argument("--level", type=int, default=0, help="of the encoder's cell; 0 is the finest")
     parser.add_argument("--score-thr", type=float, default=0.3, help="least score of a detection")
     parser.add_argument(
         "--initial",
@@ -101,9 +97,7 @@ def check_options(args: Namespace) -> None:
     if args.show and args.show not in shown:
         raise InputError(f"--show {args.show}: of the {args.stage} there is {', '.join(shown)}")
     if args.stage == "backbone" and args.query is not None:
-        raise InputError(
-            "--query: the backbone's maps differ in size; name a place with --point X Y"
-        )
+        raise InputError("--query: the backbone's maps differ in size; name a place with --point X Y")
     if args.initial and (args.stage == "decoder" or args.show in ("map", "total")):
         raise InputError("--initial shows the points of the encoder, or those of --stage backbone")
 

@@ -1,6 +1,6 @@
 """Which row of a class branch belongs to which class."""
 
-from projects.deformable_detr.errors import InputError
+from projects.reliable_runner.errors import InputError
 from tools.model_converters.weights import Weights
 
 # The official code and transformers number the classes of COCO as the annotations do: 91 rows, 80 in use.
@@ -57,9 +57,7 @@ def spread(weights: Weights, ids: tuple[int, ...]) -> None:
         InputError: there is not one id a class.
     """
     if weights.num_classes != len(ids):
-        raise InputError(
-            f"--classes names {len(ids)} rows, but the model has {weights.num_classes} classes"
-        )
+        raise InputError(f"--classes names {len(ids)} rows, but the model has {weights.num_classes} classes")
     unused = weights.unused if ids == weights.ids else {}
     rows = max([max(ids) + 1, *(len(ids) + len(rest) for rest in unused.values())])
     for key, kept in _rows_of_branches(weights, ids):

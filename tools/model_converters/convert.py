@@ -10,8 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.launcher import run_tool
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.launcher import run_tool
 from tools.model_converters.classes import COCO_IDS, NUMBERED_BY_ID, parse_ids, select, spread
 from tools.model_converters.files import check_out_path, read_tensors, write_tensors
 from tools.model_converters.names import FAMILIES

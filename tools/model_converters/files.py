@@ -6,8 +6,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from projects.deformable_detr.errors import InputError
-from projects.deformable_detr.files.checkpoint import read_torch_file
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.checkpoint_file import read_torch_file
 
 _TORCH = (".pth", ".pt", ".bin")
 _AVERAGES = ("ema_state_dict", "model_ema", "ema_model", "ema")

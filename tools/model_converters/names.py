@@ -134,9 +134,7 @@ def table(levels: Levels) -> tuple[Row, ...]:
     rows += [_names(*cells) for cells in _cells("".join(neck) + _TRANSFORMER)]
     copies = [{}] * len(rows) + [_names(*cells) for cells in _cells(_HEAD.format(*COPY_PREFIXES))]
     rows += [_names(*cells) for cells in _cells(_HEAD.format("", ""))]
-    return tuple(
-        Row(names, copy, *_leaves(names["mmdet"])) for names, copy in zip(rows, copies, strict=True)
-    )
+    return tuple(Row(names, copy, *_leaves(names["mmdet"])) for names, copy in zip(rows, copies, strict=True))
 
 
 def _cells(text: str) -> Iterable[list[str]]:

@@ -15,9 +15,7 @@ _IN_MEMORY = (
     (re.compile(r"\.mlp\.fc"), ".fc"),
 )
 _NUMBERED = re.compile(r"(.*?(?:layers|branches|layer\d)\.)(\d+)\.")
-_QUERY_KEY_VALUE = re.compile(
-    r"(model\.decoder\.layers\.\d+\.self_attn\.)([qkv])_proj\.(weight|bias)"
-)
+_QUERY_KEY_VALUE = re.compile(r"(model\.decoder\.layers\.\d+\.self_attn\.)([qkv])_proj\.(weight|bias)")
 
 
 def count_levels(tensors: dict[str, Tensor]) -> Levels:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from projects.deformable_detr.errors import InputError
+from projects.reliable_runner.errors import InputError
 from tools.model_converters.names import FAMILIES, Levels, Row, find, table
 from tools.model_converters.spelling import count_layers, count_levels, plain, split_attention
 
@@ -45,9 +45,7 @@ def guess_family(tensors: dict[str, Tensor]) -> str:
         InputError: none has half of them.
     """
     tensors, levels = plain(tensors), count_levels(tensors)
-    known = {
-        family: sum(find(key, family, levels) is not None for key in tensors) for family in FAMILIES
-    }
+    known = {family: sum(find(key, family, levels) is not None for key in tensors) for family in FAMILIES}
     family = max(known, key=known.get)
     if known[family] * 2 < len(tensors):
         raise InputError(
@@ -158,15 +156,11 @@ def _report(
 ) -> None:
     faults = []
     if unknown:
-        faults.append(
-            f"{len(unknown)} weights have names that it does not know: {_listed(unknown)}"
-        )
+        faults.append(f"{len(unknown)} weights have names that it does not know: {_listed(unknown)}")
     if missing:
         faults.append(f"{len(missing)} weights are missing: {_listed(missing)}")
     if differing:
-        faults.append(
-            f"{len(differing)} branches differ under their two names: {_listed(differing)}"
-        )
+        faults.append(f"{len(differing)} branches differ under their two names: {_listed(differing)}")
     if not faults:
         return
     guess = guess_family(tensors)
@@ -179,9 +173,7 @@ def _report(
 
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
-    return ", ".join(names[:_SHOWN]) + (
-        f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    )
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _branches_differ(tensors: dict[str, Tensor]) -> bool:

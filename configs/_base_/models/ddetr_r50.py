@@ -35,9 +35,7 @@ model = dict(
         norm_cfg=dict(type="GN", num_groups=32),
         num_outs=4,
     ),
-    positional_encoding=dict(
-        type="SinePositionalEncoding", num_feats=128, normalize=True, offset=-0.5
-    ),
+    positional_encoding=dict(type="SinePositionalEncoding", num_feats=128, normalize=True, offset=-0.5),
     encoder=dict(
         type="DeformableDetrTransformerEncoder",
         num_layers=6,

@@ -113,9 +113,7 @@ class Emulation:
         memory = Memory(shift)
         inputs = _inputs(memory, value, levels, rest)
         output = memory.like(value.new_empty(value.shape[0], rest[-1].shape[1], *value.shape[2:]))
-        _check(
-            self.library.forward(TYPES.index(value.dtype), byref(inputs), output.data_ptr(), stream)
-        )
+        _check(self.library.forward(TYPES.index(value.dtype), byref(inputs), output.data_ptr(), stream))
         memory.check()
         return output.flatten(2)
 
@@ -152,9 +150,7 @@ class Emulation:
             raw_weights = memory.like(rest[-1], wide)
         bounds = memory.copy(torch.zeros(2, dtype=wide))
         references = memory.like(rest[-1][..., :1].expand(*rest[-1].shape[:-1], 4), wide)
-        workspace = Workspace(
-            *(tensor.data_ptr() for tensor in (sums, bounds, raw_weights, references))
-        )
+        workspace = Workspace(*(tensor.data_ptr() for tensor in (sums, bounds, raw_weights, references)))
         kind = TYPES.index(value.dtype)
         arguments = byref(inputs), byref(gradients), byref(workspace)
         _check(self.library.backward(kind, *arguments, deterministic, None))

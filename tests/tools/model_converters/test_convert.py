@@ -10,8 +10,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from projects.deformable_detr.files.checkpoint import read_checkpoint
 from projects.deformable_detr.registry import MODELS, SCOPE
+from projects.reliable_runner.files.checkpoint_file import read_checkpoint
 from tools.model_converters.classes import COCO_IDS
 from tools.model_converters.convert import main
 
@@ -84,9 +84,7 @@ def official_weights(variant: str = "base", rows: int = 91, levels: int = 3) -> 
     add_branches(0)
     for i in range(1, 3 + (variant == "two-stage")):
         if variant == "base":
-            for key in [
-                key for key in weights if key.startswith(("class_embed.0", "bbox_embed.0"))
-            ]:
+            for key in [key for key in weights if key.startswith(("class_embed.0", "bbox_embed.0"))]:
                 weights[key.replace(".0.", f".{i}.", 1)] = weights[key]
         else:
             add_branches(i)
@@ -232,9 +230,7 @@ def test_single_scale(convert, assert_same):
 def test_rows_of_coco(convert):
     weights = official_weights("two-stage")
     _, ours = convert({"model": weights}, "ours.pth")
-    assert torch.equal(
-        ours["bbox_head.cls_branches.0.bias"], weights["class_embed.0.bias"][[*COCO_IDS]]
-    )
+    assert torch.equal(ours["bbox_head.cls_branches.0.bias"], weights["class_embed.0.bias"][[*COCO_IDS]])
     # The encoder ranks its proposals by row 0, which no class of COCO has.
     assert torch.equal(ours["bbox_head.cls_branches.3.bias"], weights["class_embed.3.bias"][:80])
 
@@ -260,9 +256,7 @@ def test_another_list_on_the_way_back(convert):
     weights = official_weights("refine", rows=12)
     path, ours = convert({"model": weights}, "ours.pth", "--classes", "7,2,11")
     _, back = convert(path, "official.pth", "--to", "official", "--classes", "0,1,3")
-    assert torch.equal(
-        back["class_embed.0.bias"][[0, 1, 3]], weights["class_embed.0.bias"][[7, 2, 11]]
-    )
+    assert torch.equal(back["class_embed.0.bias"][[0, 1, 3]], weights["class_embed.0.bias"][[7, 2, 11]])
     assert back["class_embed.0.bias"].tolist()[2] == -50
 
 
@@ -335,17 +329,13 @@ def test_wrong_family(refuse):
     error = refuse({"model": official_weights()}, "--from", "detrex")
     assert "source.pth: read as detrex (IDEA-Research/detrex)" in error
     assert "have names that it does not know: transformer.level_embed, " in error
-    assert (
-        "are missing: " in error and "its names are those of official: say --from official" in error
-    )
+    assert "are missing: " in error and "its names are those of official: say --from official" in error
 
 
 def test_half_a_checkpoint(refuse):
     half = dict(list(official_weights("refine").items())[:60])
     error = refuse({"model": half})
-    assert (
-        "read as official" in error and "weights are missing: backbone.0.body.conv1.weight" in error
-    )
+    assert "read as official" in error and "weights are missing: backbone.0.body.conv1.weight" in error
     assert "convert a whole Deformable DETR" in error
 
 
@@ -388,9 +378,7 @@ def test_branches_that_differ_under_their_two_names(refuse):
     weights = official_weights("refine")
     weights["bbox_embed.1.layers.0.bias"] = weights["bbox_embed.1.layers.0.bias"] + 1
     error = refuse({"model": weights})
-    assert (
-        "1 branches differ under their two names" in error and "bbox_embed.1.layers.0.bias" in error
-    )
+    assert "1 branches differ under their two names" in error and "bbox_embed.1.layers.0.bias" in error
 
 
 def test_a_backbone_without_counterpart(refuse, our_model):

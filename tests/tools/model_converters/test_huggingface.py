@@ -97,9 +97,7 @@ def test_theirs_predict_the_same_here(
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize(
-    ("num_classes", "detour"), [(80, []), (5, []), (80, ["official", "detrex"])]
-)
+@pytest.mark.parametrize(("num_classes", "detour"), [(80, []), (5, []), (80, ["official", "detrex"])])
 def test_ours_predict_the_same_there(
     variant, num_classes, detour, convert, our_model, predict, their_predict
 ):
@@ -110,9 +108,7 @@ def test_ours_predict_the_same_there(
         path, _ = convert(path, f"{family}.pth", "--to", family)
     path, _ = convert(path, "model.safetensors", "--to", "huggingface-resnet")
     their_config(variant, num_labels).save_pretrained(path.parent)
-    theirs, report = DeformableDetrForObjectDetection.from_pretrained(
-        path.parent, output_loading_info=True
-    )
+    theirs, report = DeformableDetrForObjectDetection.from_pretrained(path.parent, output_loading_info=True)
     assert not report["missing_keys"] and not report["mismatched_keys"]
     assert all(key.endswith("num_batches_tracked") for key in report["unexpected_keys"])
     logits, boxes = their_predict(theirs.eval())

@@ -1,0 +1,1 @@
+"""The op under the names that other code bases import."""

@@ -1,0 +1,73 @@
+"""What the model predicts from each query, in pixels of the original image."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from projects.reliable_runner.errors import InputError
+
+from .frame import ImageFrame
+
+
+@dataclass
+class Detections:
+    """The best class and the box of each query, as each layer of the decoder sees them.
+
+    Args:
+        scores: (num_layers, num_queries) in [0, 1].
+        labels: (num_layers, num_queries).
+        boxes: (num_layers, num_queries, 4), x1, y1, x2, y2 in pixels of the original image.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    boxes: Tensor
+
+    @classmethod
+    def of_outputs(
+        cls, cls_scores: Tensor, bbox_preds: Tensor, use_sigmoid: bool, frame: ImageFrame
+    ) -> "Detections":
+        """From what a head returns of one image.
+
+        Args:
+            cls_scores: (num_layers, 1, num_queries, num_classes), logits; with a last one for the
+                background unless ``use_sigmoid``.
+            bbox_preds: (num_layers, 1, num_queries, 4), cx, cy, w, h in [0, 1].
+            use_sigmoid: each class has its own probability.
+            frame: of the image.
+        """
+        logits = cls_scores[:, 0]
+        classes = logits.sigmoid() if use_sigmoid else logits.softmax(-1)[..., :-1]
+        return cls(*classes.max(-1), frame.boxes_to_pixels(bbox_preds[:, 0]))
+
+    def ranked(self, score_thr: float) -> Tensor:
+        """The queries that the last layer gives at least ``score_thr``, the best one first.
+
+        Raises:
+            InputError: there are none.
+        """
+        best, queries = self.scores[-1].sort(descending=True)
+        if best[0] < score_thr:
+            raise InputError(
+                f"there is no detection: the best score is {best[0]:.3f}; lower --score-thr, here "
+                f"{score_thr}, or name a query with --query"
+            )
+        return queries[best >= score_thr]
+
+    def centres(self) -> Tensor:
+        """Centres of the last layer's boxes, (num_queries, 2), in pixels of the original image."""
+        return (self.boxes[-1, :, :2] + self.boxes[-1, :, 2:]) / 2
+
+
+def at_rank(queries: Tensor, rank: int) -> int:
+    """The query of the ``rank``-th best detection, from 1.
+
+    Raises:
+        InputError: there are fewer detections.
+    """
+    if not 1 <= rank <= len(queries):
+        raise InputError(
+            f"--detection {rank}: the image has the detections 1 (the best) to {len(queries)}; a lower "
+            "--score-thr shows more"
+        )
+    return int(queries[rank - 1])

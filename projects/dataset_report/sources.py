@@ -1,0 +1,146 @@
+"""The annotation files and image folders that a config names."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from mmcv.image import rescale_size
+from mmdet.datasets import CocoDataset
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from projects.deformable_detr.registry import DATASETS, SCOPE, TRANSFORMS
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.quiet import quiet
+
+_DEFAULT_LOADER = dict(type="LoadImageFromFile")
+
+
+@dataclass
+class Source:
+    """An annotation file with its images.
+
+    Args:
+        split: "train", "val" or "test"; several files of a split are numbered.
+        cfg: config of its data set.
+        dataset: built from it, and not read.
+    """
+
+    split: str
+    cfg: dict
+    dataset: CocoDataset
+
+    @property
+    def ann_file(self) -> str:
+        """Path of the annotation file."""
+        return self.dataset.ann_file
+
+    @property
+    def folder(self) -> str:
+        """What the file names of the images are relative to."""
+        return self.dataset.data_prefix.get("img", "")
+
+    @property
+    def classes(self) -> Sequence[str] | str:
+        """Names by label, or the string that a config has in their place."""
+        return self.dataset._metainfo["classes"]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names by label, also where the config has a string."""
+        return (self.classes,) if isinstance(self.classes, str) else self.classes
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the COCO metric reads the file too."""
+        return self.dataset.test_mode
+
+    def paths(self, images: Sequence[dict]) -> list[str]:
+        """Paths of entries of the annotation file."""
+        return [os.path.join(self.folder, image["file_name"]) for image in images]
+
+    def loader(self) -> Callable[[dict], dict]:
+        """What loads the images in the pipeline."""
+        steps = [step for step in self.cfg.get("pipeline", []) if _is_loader(step)]
+        return TRANSFORMS.build((steps or [_DEFAULT_LOADER])[0])
+
+    def load(self) -> None:
+        """Read the data set as a training does, silently.
+
+        Raises:
+            InputError: a training would raise it.
+        """
+        with quiet():
+            DATASETS.build({**self.cfg, "pipeline": []})
+
+
+def _is_loader(step: dict) -> bool:
+    return str(step.get("type")).endswith("LoadImageFromFile")
+
+
+def find_sources(cfg: Config, splits: Sequence[str] | None = None) -> list[Source]:
+    """Find the data sets of a config, inside wrappers such as ``RepeatDataset`` and ``ConcatDataset`` too.
+
+    Args:
+        cfg: the config.
+        splits: of "train", "val", "test"; by default those that the config has, "test" only if it is not
+            the same as "val".
+
+    Raises:
+        InputError: there are none, the config does not have one of ``splits``, or a data set is not COCO's.
+    """
+    init_default_scope(cfg.get("default_scope") or SCOPE)
+    configs = {
+        split: loader.dataset
+        for split in ("train", "val", "test")
+        if (loader := cfg.get(f"{split}_dataloader"))
+    }
+    absent = [split for split in splits or () if split not in configs]
+    if absent or not configs:
+        names = ", ".join(f"{split}_dataloader" for split in absent or ("train", "val", "test"))
+        raise InputError(f"{cfg.filename}: it has no {names}")
+    if splits is None and configs.get("test") == configs.get("val"):
+        configs.pop("test", None)
+    sources = []
+    for split in splits or configs:
+        leaves = list(_leaves(configs[split]))
+        for number, leaf in enumerate(leaves, 1):
+            name = f"{split} {number}" if len(leaves) > 1 else split
+            sources.append(Source(name, leaf, _build(name, leaf)))
+    return sources
+
+
+def _leaves(cfg: dict) -> Iterator[dict]:
+    inner = cfg.get("datasets") or ([cfg.dataset] if "dataset" in cfg else [])
+    for part in inner:
+        yield from _leaves(part)
+    if not inner:
+        yield cfg
+
+
+def _build(name: str, cfg: dict) -> CocoDataset:
+    kind = DATASETS.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
+    if not issubclass(kind, CocoDataset):
+        raise InputError(f"the data set of {name} is a {cfg['type']}; only CocoDataset can be checked")
+    return DATASETS.build({**cfg, "pipeline": [], "lazy_init": True})
+
+
+def input_resize(cfg: Config) -> Callable[[float, float], tuple[float, float]] | None:
+    """How the test pipeline resizes, if it has a plain ``Resize``.
+
+    Returns:
+        From width and height of an image to the factors of both; None if there is no such step.
+    """
+    loader = cfg.get("test_dataloader") or cfg.get("val_dataloader") or {}
+    steps = next(_leaves(loader.dataset), {}).get("pipeline", []) if loader else []
+    step = next((step for step in steps if step.get("type") == "Resize" and "scale" in step), None)
+    if step is None:
+        return None
+    scale = step.scale if isinstance(step.scale, int | float) else tuple(step.scale)
+
+    def factors(width: float, height: float) -> tuple[float, float]:
+        if step.get("keep_ratio") or not isinstance(scale, tuple):
+            return (rescale_size((width, height), scale, return_scale=True)[1],) * 2
+        return scale[0] / width, scale[1] / height
+
+    return factors

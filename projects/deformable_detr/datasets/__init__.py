@@ -1,3 +1,0 @@
-"""What the model is fed."""
-
-from . import dataset, sampler, seeded_items, transforms  # noqa: F401

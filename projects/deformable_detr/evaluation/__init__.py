@@ -1,3 +1,0 @@
-"""COCO's metric."""
-
-from . import coco_metric  # noqa: F401

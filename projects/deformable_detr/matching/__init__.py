@@ -1,0 +1,3 @@
+"""Which prediction answers for which object."""
+
+from . import assigner, costs  # noqa: F401

@@ -1,0 +1,173 @@
+"""Where object queries come from: learned once for all images, or proposed by the encoder."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmengine.model import BaseModule, xavier_init
+from torch import Tensor, nn
+
+from .geometry import cell_centres, sine_embedding, upcast
+from .registry import MODELS
+
+
+class Queries(NamedTuple):
+    """What the decoder starts from, and what the encoder predicted on the way."""
+
+    query: Tensor  # (bs, num_queries, embed_dims)
+    query_pos: Tensor | None  # (bs, num_queries, embed_dims)
+    reference_points: Tensor  # (bs, num_queries, 2 or 4) in [0, 1]
+    enc_outputs_class: Tensor | None = None  # (bs, num_value, num_classes), logits
+    enc_outputs_coord: Tensor | None = None  # (bs, num_value, 4), cx, cy, w, h in [0, 1]
+
+
+@MODELS.register_module()
+class LearnedQueries(BaseModule):
+    """Queries that are parameters; a linear layer makes their reference points (paper, section 4.2).
+
+    Args:
+        num_queries: number of object queries.
+        embed_dims: width of the transformer.
+        init_cfg: mmengine's initialisation.
+    """
+
+    def __init__(self, num_queries: int, embed_dims: int, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        self.query_embedding = nn.Embedding(num_queries, embed_dims * 2)
+        self.reference_points_fc = nn.Linear(embed_dims, 2)
+
+    def init_weights(self) -> None:
+        """Spread the reference points over the image."""
+        xavier_init(self.reference_points_fc, distribution="uniform", bias=0.0)
+
+    def forward(self, memory: Tensor, *_) -> Queries:
+        """The same queries for each image of ``memory`` (bs, num_value, embed_dims)."""
+        query_pos, query = self.query_embedding.weight.chunk(2, dim=1)
+        with torch.autocast(memory.device.type, enabled=False):
+            reference_points = self.reference_points_fc(query_pos).sigmoid()
+        return Queries(*(x.expand(len(memory), -1, -1) for x in (query, query_pos, reference_points)))
+
+
+@MODELS.register_module()
+class CellProposals(BaseModule):
+    """Every cell of the encoder proposes one object (paper, section 4.2 "Two-Stage" and A.4).
+
+    Alone it is what a model without decoder predicts from, the encoder-only DETR of Sun et al.,
+    "Rethinking Transformer-based Set Prediction for Object Detection" (ICCV 2021), section 3.
+
+    Args:
+        embed_dims: width of the transformer.
+        base_size: side of the box that a cell of the finest level proposes, in shares of the image;
+            it doubles from level to level.
+        init_cfg: mmengine's initialisation.
+    """
+
+    def __init__(self, embed_dims: int, base_size: float = 0.05, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        self.base_size = base_size
+        self.memory_trans_fc = nn.Linear(embed_dims, embed_dims)
+        self.memory_trans_norm = nn.LayerNorm(embed_dims)
+
+    def init_weights(self) -> None:
+        """Xavier weights; the biases stay as torch makes them."""
+        nn.init.xavier_uniform_(self.memory_trans_fc.weight)
+
+    def forward(self, memory: Tensor, masks: Sequence[Tensor], *_) -> Queries:
+        """A query for every cell, which is ready for the head.
+
+        Args:
+            memory: (bs, num_value, embed_dims).
+            masks: for each level (bs, h, w), True on padding.
+
+        Returns:
+            num_value queries without position, with 4-d reference points.
+        """
+        features, boxes_unact = self.propose(memory, masks)
+        return Queries(features, None, boxes_unact.sigmoid())
+
+    def propose(self, memory: Tensor, masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Features (bs, num_value, embed_dims) to predict from, and `cell_boxes` to correct."""
+        boxes_unact, usable = self.cell_boxes(masks)
+        return self.memory_trans_norm(self.memory_trans_fc(memory * usable[..., None])), boxes_unact
+
+    def cell_boxes(self, masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The box that each cell proposes before it is corrected.
+
+        Args:
+            masks: for each level (bs, h, w), True on padding.
+
+        Returns:
+            Boxes (bs, num_value, 4) before the sigmoid, infinite where the cell is not usable; and which
+            cells are: not padding, and the whole box in (0.01, 0.99). (bs, num_value), bool.
+        """
+        boxes = []
+        for level, mask in enumerate(masks):
+            y, x = cell_centres(*mask.shape[1:], mask.device)
+            valid_h, valid_w = (~mask[:, :, 0]).sum(1), (~mask[:, 0]).sum(1)
+            x = x.flatten() / valid_w[:, None]  # (bs, h * w)
+            y = y.flatten() / valid_h[:, None]
+            size = torch.full_like(x, self.base_size * 2.0**level)
+            boxes.append(torch.stack((x, y, size, size), -1))
+        boxes = torch.cat(boxes, 1)
+        usable = ((boxes > 0.01) & (boxes < 0.99)).all(-1)
+        usable = usable & ~torch.cat([mask.flatten(1) for mask in masks], 1)
+        boxes_unact = torch.log(boxes / (1 - boxes))
+        return boxes_unact.masked_fill(~usable[..., None], math.inf), usable
+
+
+@MODELS.register_module()
+class TwoStageProposals(CellProposals):
+    """The encoder's best-scored boxes become the queries (paper, section 4.2 "Two-Stage" and A.4).
+
+    Args:
+        num_queries: number of proposals kept.
+        embed_dims: width of the transformer; even.
+        **kwargs: of `CellProposals`.
+    """
+
+    def __init__(self, num_queries: int, embed_dims: int, **kwargs) -> None:
+        super().__init__(embed_dims, **kwargs)
+        self.num_queries = num_queries
+        self.pos_trans_fc = nn.Linear(embed_dims * 2, embed_dims * 2)
+        self.pos_trans_norm = nn.LayerNorm(embed_dims * 2)
+
+    def init_weights(self) -> None:
+        """Xavier weights; the biases stay as torch makes them."""
+        super().init_weights()
+        nn.init.xavier_uniform_(self.pos_trans_fc.weight)
+
+    def forward(
+        self,
+        memory: Tensor,
+        masks: Sequence[Tensor],
+        cls_branch: nn.Module,
+        reg_branch: nn.Module,
+    ) -> Queries:
+        """Score a box for every cell and keep the best.
+
+        Args:
+            memory: (bs, num_value, embed_dims).
+            masks: for each level (bs, h, w), True on padding.
+            cls_branch: the head's class branch for the encoder; its first class means "object".
+            reg_branch: the head's box branch for the encoder.
+
+        Returns:
+            Queries with 4-d reference points; at most num_value of them.
+        """
+        features, boxes_unact = self.propose(memory, masks)
+        enc_outputs_class = cls_branch(features)
+        enc_unact = upcast(reg_branch(features)) + boxes_unact
+
+        num_queries = min(self.num_queries, memory.shape[1])
+        best = enc_outputs_class[..., 0].topk(num_queries, dim=1).indices
+        # No gradient through the proposals: the decoder corrects them, the encoder's own loss moves them.
+        references = enc_unact.gather(1, best[..., None].expand(-1, -1, 4)).detach().sigmoid()
+        query_pos, query = self.embed_boxes(references).chunk(2, dim=-1)
+        return Queries(query, query_pos, references, enc_outputs_class, enc_unact.sigmoid())
+
+    def embed_boxes(self, boxes: Tensor) -> Tensor:
+        """Boxes (bs, n, 4) in [0, 1] as queries and their positions, (bs, n, 2 * embed_dims)."""
+        num_feats = self.pos_trans_fc.in_features // 4
+        embedding = sine_embedding(boxes * 2 * math.pi, num_feats).flatten(2)
+        return self.pos_trans_norm(self.pos_trans_fc(embedding.to(self.pos_trans_fc.weight.dtype)))

@@ -1,0 +1,143 @@
+"""COCO data that says what is wrong with it before training starts."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+
+import cv2
+from mmdet.datasets import CocoDataset as _CocoDataset
+from mmengine.logging import print_log
+
+from projects.dataset_report.boxes import box_fault
+from projects.dataset_report.categories import both_lists, compare_names
+from projects.dataset_report.finding import Finding
+from projects.dataset_report.images import missing_files
+from projects.dataset_report.overview import overview
+from ..errors import InputError
+from ..files.coco_file import CocoFile, shorten
+from .seeded_items import SeededItems
+from .workers import note_image
+
+
+class CocoDataset(_CocoDataset, SeededItems):
+    """mmdet's ``CocoDataset`` with its input checked.
+
+    Boxes that cannot be learnt (not finite, of no area, thinner than a pixel, outside the image) and
+    annotations whose image or category the file does not hold are skipped, counted and named in one
+    warning. Boxes partly outside the image stay as they are: the transforms clip them. Crowd boxes keep
+    ``ignore_flag`` 1. What is random about a training image is seeded (`SeededItems`). Arguments are those of
+    mmdet's class.
+
+    Attributes:
+        max_instances (tuple[int, str]): The most objects (crowds left out) in one image, and its path.
+        summary (list[str]): Lines about the classes and the sizes of the objects in the file.
+        suspicions (list[Finding]): What the file as a whole looks like, and may be meant so.
+        missing_images (list[str]): Paths of the images that do not exist.
+
+    Raises:
+        InputError: The annotation file is missing or not COCO, its categories do not match the classes,
+            no image is left, or all annotations are skipped.
+    """
+
+    max_instances: tuple[int, str] = (0, "")
+    summary: Sequence[str] = ()
+    suspicions: Sequence[Finding] = ()
+    missing_images: Sequence[str] = ()
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file once; see mmdet's method for what an item holds."""
+        self._skipped: dict[str, list[str]] = defaultdict(list)
+        data_list = super().load_data_list()
+        if self._skipped:
+            report = self._skipped_report()
+            if not any(info["instances"] for info in data_list):
+                raise InputError(
+                    f"{self.ann_file}: {report}\nNone is left. Boxes are x, y, width, height in pixels; "
+                    "ids are equal only if their types are."
+                )
+            self._warn(report)
+        return data_list
+
+    def COCOAPI(self, path: str) -> CocoFile:
+        """Read ``path``; mmdet's ``load_data_list`` calls what has this name."""
+        coco = CocoFile(path, scored=self.test_mode)
+        content = {"annotations": [], **coco.dataset}
+        self._check_classes([category["name"] for category in content["categories"]])
+        self.summary, self.suspicions = overview(content, self._metainfo["classes"])
+        for ann in content["annotations"]:
+            for key, known in ("image_id", coco.imgs), ("category_id", coco.cats):
+                if ann[key] not in known:
+                    fault = f"whose {key} the file does not hold"
+                    self._skipped[fault].append(f"annotation {ann['id']} ({key} {ann[key]!r})")
+        return coco
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Leave out the boxes that cannot be learnt, then parse as mmdet does."""
+        image = raw_data_info["raw_img_info"]
+        kept = []
+        for ann in raw_data_info["raw_ann_info"]:
+            fault = box_fault(ann, image["width"], image["height"])
+            if fault is None:
+                kept.append(ann)
+            elif ann["category_id"] in self.cat2label and not ann.get("ignore", False):
+                self._skipped[fault].append(f"annotation {ann['id']} in {image['file_name']}")
+        return super().parse_data_info({"raw_img_info": image, "raw_ann_info": kept})
+
+    def filter_data(self) -> list[dict]:
+        """Apply ``filter_cfg`` as mmdet does, and say how many images that leaves out."""
+        kept = super().filter_data()
+        total = len(self.data_list)
+        if not kept:
+            raise InputError(
+                f"{self.ann_file}: "
+                + (
+                    f"filter_cfg={dict(self.filter_cfg)} leaves none of its {total} images"
+                    if total
+                    else "it holds no image"
+                )
+            )
+        if len(kept) < total:
+            print_log(
+                f"{self.ann_file}: {total - len(kept)} of {total} images are left out by "
+                f"filter_cfg={dict(self.filter_cfg)}",
+                logger="current",
+            )
+        self.max_instances = max(
+            (sum(not instance["ignore_flag"] for instance in info["instances"]), info["img_path"])
+            for info in kept
+        )
+        self.missing_images = missing_files(info["img_path"] for info in kept)
+        return kept
+
+    def prepare_data(self, idx: int) -> dict | None:
+        """Load and transform an image; an error of OpenCV, which names no file, becomes one that does."""
+        info = self.get_data_info(idx)
+        note_image(info["img_path"])
+        try:
+            return self.pipeline(info.copy())
+        except cv2.error as error:
+            raise InputError(
+                f"image {info['img_path']} ({info['width']}x{info['height']}) cannot be transformed: {error} "
+                "A very thin image has no pixel left after a resize: filter_cfg=dict(min_size=N) leaves out "
+                "training images with a side below N pixels."
+            ) from error
+
+    def _check_classes(self, categories: list[str]) -> None:
+        classes = self._metainfo["classes"]
+        compare_names(classes, categories, self.ann_file)
+        if len(categories) > len(classes):
+            self._warn(
+                "boxes of categories that are not among the classes are ignored"
+                + both_lists(classes, categories)
+            )
+
+    def _skipped_report(self) -> str:
+        total = sum(map(len, self._skipped.values()))
+        lines = [
+            f"\n  {len(names)} {fault}: {shorten(names)}" for fault, names in self._skipped.items()
+        ]
+        scored = "\n  (the COCO metric reads the file itself and still counts them)"
+        return f"{total} annotations are skipped" + "".join(lines) + scored * self.test_mode
+
+    def _warn(self, message: str) -> None:
+        print_log(f"{self.ann_file}: {message}", logger="current", level=logging.WARNING)

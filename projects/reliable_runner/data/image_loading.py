@@ -1,0 +1,110 @@
+"""Reading an image so that a damaged file is an error and never a grey picture."""
+
+import io
+import os
+
+import mmcv
+import numpy as np
+from mmcv.transforms import LoadImageFromFile as _LoadImageFromFile
+from mmengine import fileio
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import InputError
+
+# Pillow clips 16 bits to 8 and mmcv lays LA on a coloured canvas; OpenCV scales, and drops the alpha.
+_MODES_FOR_CV2 = {"LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+
+
+class LoadImageFromFile(_LoadImageFromFile):
+    """mmcv's ``LoadImageFromFile``, by default with Pillow, which notices a file that is cut short.
+
+    OpenCV 4 fills the missing part with grey and says nothing. The pixels are those that OpenCV gives, EXIF
+    orientation included.
+
+    Args:
+        to_float32: Whether the image becomes float32; it is uint8 otherwise.
+        color_type: The flag of ``mmcv.imfrombytes``.
+        imdecode_backend: The backend of ``mmcv.imfrombytes``.
+        ignore_empty: Whether an image that cannot be read is passed over (another one is drawn for
+            training) instead of raising.
+        backend_args: Where files are read from; see ``mmengine.fileio.get``.
+    """
+
+    def __init__(
+        self,
+        to_float32: bool = False,
+        color_type: str = "color",
+        imdecode_backend: str = "pillow",
+        ignore_empty: bool = False,
+        *,
+        backend_args: dict | None = None,
+    ) -> None:
+        super().__init__(
+            to_float32=to_float32,
+            color_type=color_type,
+            imdecode_backend=imdecode_backend,
+            ignore_empty=ignore_empty,
+            backend_args=backend_args,
+        )
+
+    def transform(self, results: dict) -> dict | None:
+        """Read ``results["img_path"]``; set ``img`` (h, w, 3; BGR), ``img_shape`` and ``ori_shape`` (h, w).
+
+        Raises:
+            InputError: The file is missing, empty, cut short or no image, or its size is not the
+                ``height`` and ``width`` that the annotation file states.
+        """
+        path = results["img_path"]
+        try:
+            if "://" not in path and not os.path.isfile(path):
+                raise FileNotFoundError  # a folder, or a device, which could be read for ever
+            img = self._decode(fileio.get(path, backend_args=self.backend_args))
+        except (
+            Exception
+        ) as error:  # decoders raise OSError, SyntaxError, struct.error, cv2.error, ...
+            if self.ignore_empty:
+                return None
+            raise InputError(f"image {path} {_reason(path, error)}") from error
+        self._check_size(results, img.shape[:2])
+        results["img"] = img.astype(np.float32) if self.to_float32 else img
+        results["img_shape"] = results["ori_shape"] = img.shape[:2]
+        return results
+
+    def _decode(self, content: bytes) -> np.ndarray:
+        backend = self.imdecode_backend
+        if backend == "pillow":
+            with Image.open(io.BytesIO(content)) as image:
+                if image.mode in _MODES_FOR_CV2:
+                    image.load()  # raises if the file is cut short
+                    backend = "cv2"
+        img = mmcv.imfrombytes(content, flag=self.color_type, backend=backend)
+        if img is None:
+            raise UnidentifiedImageError(f"{backend} cannot decode it")
+        # Grey pictures of floats come from OpenCV without channels, whatever is asked for.
+        return img if img.ndim == 3 or "grayscale" in self.color_type else np.stack([img] * 3, 2)
+
+    @staticmethod
+    def _check_size(results: dict, decoded: tuple[int, int]) -> None:
+        stated = results.get("height"), results.get("width")
+        if None in stated or stated == decoded:
+            return
+        hint = "its boxes would be wrong; correct the annotation file or the image"
+        if stated == decoded[::-1]:
+            hint = (
+                "it may carry an EXIF orientation; if the boxes belong to the stored orientation, set "
+                "color_type='color_ignore_orientation' in LoadImageFromFile"
+            )
+        raise InputError(
+            f"image {results['img_path']} is {decoded[1]}x{decoded[0]} (width x height), the annotation "
+            f"file says {stated[1]}x{stated[0]}: {hint}"
+        )
+
+
+def _reason(path: str, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "does not exist; check data_root, data_prefix and file_name in the annotation file"
+    if os.path.isfile(path) and not os.path.getsize(path):
+        return "is empty (0 bytes); fetch it again or take it out of the annotation file"
+    if isinstance(error, UnidentifiedImageError):
+        return "is not an image, or is cut short in its first bytes; fetch it again"
+    return f"cannot be decoded, it is cut short or damaged ({error}); fetch it again"

@@ -1,0 +1,72 @@
+"""Data sets in which an image's random numbers depend on nothing but the image, the epoch and the seed."""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmdet.datasets import ConcatDataset as _ConcatDataset
+from mmdet.datasets import MultiImageMixDataset as _MultiImageMixDataset
+from mmengine.dataset import ClassBalancedDataset as _ClassBalancedDataset
+from mmengine.dataset import RepeatDataset as _RepeatDataset
+
+from .sampler import EpochIndex
+
+
+class SeededItems:
+    """Mixin of data sets: seeds python, numpy and torch from (seed, epoch, index) before an item is loaded.
+
+    Augmentation is then the same for any number of processes and workers, any batch size, and after a
+    resume. It takes the indices of our samplers (`EpochIndex`); others leave the generators alone. Only the
+    data set that the data loader holds seeds, so that each repetition of a ``RepeatDataset`` draws anew.
+    """
+
+    def __getitems__(self, indices: Sequence[int]) -> list:
+        """The items of a batch; torch's data loader calls this if there is one."""
+        in_epoch = all(isinstance(index, EpochIndex) for index in indices)
+        if getattr(self, "test_mode", False) or not in_epoch:
+            return [self[index] for index in indices]
+        with _generators_kept():
+            return [self._seeded_item(index) for index in indices]
+
+    def _seeded_item(self, index: EpochIndex) -> object:
+        _seed_generators(index.seed, index.epoch, index)
+        return self[int(index)]
+
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Without workers the same generators give dropout its numbers."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+def _seed_generators(*entropy: int) -> None:
+    python_seed, numpy_seed, torch_seed = map(
+        int, np.random.SeedSequence(entropy).generate_state(3)
+    )
+    random.seed(python_seed)
+    np.random.seed(numpy_seed)
+    torch.default_generator.manual_seed(torch_seed)  # the CPU's alone
+
+
+class ConcatDataset(_ConcatDataset, SeededItems):
+    """mmdet's ``ConcatDataset`` with `SeededItems`."""
+
+
+class RepeatDataset(_RepeatDataset, SeededItems):
+    """mmengine's ``RepeatDataset`` with `SeededItems`."""
+
+
+class ClassBalancedDataset(_ClassBalancedDataset, SeededItems):
+    """mmengine's ``ClassBalancedDataset`` with `SeededItems`."""
+
+
+class MultiImageMixDataset(_MultiImageMixDataset, SeededItems):
+    """mmdet's ``MultiImageMixDataset`` with `SeededItems`."""

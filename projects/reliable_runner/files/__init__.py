@@ -1,0 +1,1 @@
+"""What is read from strangers and written to be safe: checkpoints, annotations, images."""

@@ -1,0 +1,183 @@
+"""A COCO annotation file, checked while it is read."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from mmdet.datasets.api_wrappers import COCO
+
+from ..errors import InputError
+
+_FORMAT = "The format: https://cocodataset.org/#format-data (object detection)."
+_SHOWN = 5  # how many entries a message names before it says "and N more"
+_ID = (int, str)
+_NUMBER = (int, float)
+_MOST = 2**63  # a whole number in numpy and torch is less
+FIELDS = {
+    "images": {"id": _ID, "file_name": str, "width": _NUMBER, "height": _NUMBER},
+    "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": list, "area": _NUMBER},
+    "categories": {"id": _ID, "name": str},
+}
+METRIC_FIELDS = {"iscrowd": int}  # what the COCO metric wants in an annotation too
+REMEDIES = {
+    "area": " (width * height of its box serves)",
+    "iscrowd": " (0 unless its box holds a crowd)",
+}
+
+
+class CocoFile(COCO):
+    """The COCO API over a file whose every entry was checked before it was indexed.
+
+    Args:
+        path: The annotation file (JSON).
+        scored: Whether the COCO metric reads this file too. It needs ``iscrowd`` in every annotation,
+            and does without ``annotations`` when it only writes predictions down.
+
+    Raises:
+        InputError: The file is missing, is not JSON or is not COCO.
+    """
+
+    def __init__(self, path: str, scored: bool = False) -> None:
+        self.path = path
+        self.scored = scored
+        with _named_errors(path):
+            super().__init__(path)
+
+    def createIndex(self) -> None:
+        """Check every entry, then build the index (the parent's constructor calls this)."""
+        optional = {"annotations"} if self.scored else set()
+        missing = [name for name in FIELDS if name not in self.dataset and name not in optional]
+        if missing:
+            found = ", ".join(self.dataset) or "nothing"
+            raise InputError(
+                f"annotation file {self.path} is not COCO: no {', '.join(missing)} (it holds {found}). "
+                f"{_FORMAT}"
+            )
+        for section in FIELDS:
+            faults = self._faults(section, self.dataset.get(section, []))
+            if faults:
+                raise InputError(f"annotation file {self.path} is not COCO: {shorten(faults)}. {_FORMAT}")
+        super().createIndex()
+
+    def loadCats(self, ids: object = []) -> list[dict]:
+        """As in pycocotools, which takes a string for a list of ids."""
+        return super().loadCats([ids] if isinstance(ids, str) else ids)
+
+    def _faults(self, section: str, entries: object) -> list[str]:
+        if not isinstance(entries, list):
+            return [f"{section!r} is no list but {type(entries).__name__}"]
+        fields = FIELDS[section]
+        if section == "annotations" and self.scored:
+            fields = {**fields, **METRIC_FIELDS}
+        faults, seen, kinds = [], set(), set()
+        for index, entry in enumerate(entries):
+            fault = entry_fault(entry, fields)
+            if fault is None and entry["id"] in seen:
+                fault = EntryFault("id", "repeats an id")
+            if fault is None:
+                seen.add(entry["id"])
+                kinds.add(type(entry["id"]))
+            else:
+                faults.append(f"{entry_name(section, index, entry)} {fault.text}")
+        if len(kinds) > 1:
+            faults.append(f"{section} have numbers and strings as ids")
+        return faults
+
+
+def shorten(items: list[str]) -> str:
+    """Join the first few of ``items`` and say how many more there are."""
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return ", ".join(items[:_SHOWN]) + more
+
+
+def read_json(path: str) -> dict:
+    """Parse an annotation file, whatever it holds.
+
+    Raises:
+        InputError: The file is missing or is not a JSON object.
+    """
+    with _named_errors(path), open(path) as file:
+        content = json.load(file)
+        assert isinstance(content, dict)
+    return content
+
+
+@contextmanager
+def _named_errors(path: str) -> Iterator[None]:
+    """Turn what reading ``path`` raises into an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"annotation file {path} does not exist; {_nearby(path)}") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InputError(
+            f"annotation file {path} is not JSON: {error.msg} at {where}. Is it whole, and the right file?"
+        ) from error
+    except RecursionError as error:
+        raise InputError(
+            f"annotation file {path} is not COCO: its lists are nested too deeply. {_FORMAT}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"annotation file {path} is no text; if it is compressed, unpack it first"
+        ) from error
+    except (OSError, ValueError) as error:  # a number of thousands of digits is a ValueError
+        raise InputError(f"annotation file {path} cannot be read: {error}") from error
+    except AssertionError as error:
+        raise InputError(
+            f"annotation file {path} is not COCO: it must hold one JSON object with "
+            f"{', '.join(FIELDS)}. {_FORMAT}"
+        ) from error
+
+
+class EntryFault(NamedTuple):
+    """What is wrong with an entry of an annotation file."""
+
+    key: str  # "" if the entry is no object
+    text: str
+    is_missing: bool = False
+
+
+def entry_fault(entry: object, fields: dict) -> EntryFault | None:
+    """Compare an entry with ``fields``, types by key; None if it has all of them, and any box 4 numbers."""
+    if not isinstance(entry, dict):
+        return EntryFault("", f"is no object but {entry!r:.80}")
+    for key, types in fields.items():
+        if key not in entry:
+            return EntryFault(key, f"has no {key!r}{REMEDIES.get(key, '')}", is_missing=True)
+        if not _is(entry[key], types):
+            return EntryFault(key, f"has {key} {entry[key]!r:.80}")
+    box = entry.get("bbox") if "bbox" in fields else None
+    if box is not None and not (len(box) == 4 and all(_is(side, _NUMBER) for side in box)):
+        return EntryFault("bbox", f"has bbox {box!r:.80} instead of [x, y, width, height]")
+    return None
+
+
+def _is(value: object, types: type | tuple[type, ...]) -> bool:
+    """Whether ``value`` is of ``types`` and what follows can work with it: no huge number, no broken text."""
+    if isinstance(value, str):
+        broken = "\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value)
+        return not broken and isinstance(value, types)
+    huge = isinstance(value, int) and abs(value) >= _MOST
+    return not huge and not isinstance(value, bool) and isinstance(value, types)
+
+
+def entry_name(section: str, index: int, entry: object) -> str:
+    """Where an entry is in its file."""
+    key = entry.get("id") if isinstance(entry, dict) else None
+    return f"{section}[{index}] (id {key!s:.40})"
+
+
+def _nearby(path: str) -> str:
+    folder = Path(path).absolute().parent
+    if folder.is_dir():
+        names = sorted(file.name for file in folder.glob("*.json"))
+        return f"{folder} holds {shorten(names) if names else 'no .json file'}"
+    while not folder.parent.is_dir():
+        folder = folder.parent
+    return f"there is no folder {folder}"

@@ -1,0 +1,173 @@
+"""Images and videos on disk: found, and written."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import mmcv
+import numpy as np
+from mmdet.utils.misc import IMG_EXTENSIONS
+
+from ..errors import InputError
+from .coco_file import shorten
+
+VIDEO_EXTENSIONS = (
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".avi",
+    ".mkv",
+    ".webm",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".flv",
+)
+_WRITABLE = (".jpg", ".jpeg", ".png")
+
+
+def find_media(inputs: Sequence[str | Path]) -> list[Path]:
+    """Find images and videos.
+
+    Args:
+        inputs: files (any), folders and patterns; of a folder the images and videos in it, not those in its
+            subfolders; in a pattern ``**`` stands for any subfolders.
+
+    Returns:
+        The files, each once, those of a folder or pattern in the order of their names.
+
+    Raises:
+        InputError: an input does not exist, or there is no image and no video in it.
+    """
+    found: dict[Path, None] = {}
+    for entry in map(str, inputs):
+        path = Path(entry).expanduser()
+        if path.is_file():
+            found[path] = None
+            continue
+        candidates = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+        media = sorted(file for file in candidates if file.is_file() and _is_medium(file))
+        if not media:
+            raise InputError(_nothing_in(path))
+        found.update(dict.fromkeys(media))
+    return list(found)
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The names of the files if they differ, else their paths below the folder that all share."""
+    names = [path.name for path in paths]
+    if len(set(names)) == len(names):
+        return names
+    absolute = [path.absolute() for path in paths]
+    shared = min((path.parent for path in absolute), key=lambda folder: len(folder.parts))
+    while not all(path.is_relative_to(shared) for path in absolute):
+        shared = shared.parent
+    return [path.relative_to(shared).as_posix() for path in absolute]
+
+
+def is_video(path: Path) -> bool:
+    """Whether the name is that of a video."""
+    return path.suffix.lower() in VIDEO_EXTENSIONS
+
+
+class Video:
+    """The frames of a video, (h, w, 3), uint8, BGR, upright.
+
+    Args:
+        path: what OpenCV's build of FFmpeg reads.
+
+    Attributes:
+        num_frames (int): as the file says, 0 if it does not; some containers tell an estimate.
+        fps (float): frames a second; 25 if the file does not say.
+
+    Raises:
+        InputError: the file is no video. While it is iterated: it ends before it should.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._capture = cv2.VideoCapture(str(path))
+        if not self._capture.isOpened():
+            raise InputError(
+                f"video {path} can't be opened: it is no video, cut short, or of a codec that "
+                "OpenCV does not know; ffmpeg -i VIDEO out.mp4 may help"
+            )
+        self.num_frames = max(int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        number = 0
+        while (grabbed := self._capture.read())[0]:
+            number += 1
+            yield grabbed[1]
+        if number < self.num_frames:
+            raise InputError(
+                f"video {self.path} has {number} readable frames, but says that it has {self.num_frames}; it "
+                "may be cut short"
+            )
+
+
+class MediaWriter:
+    """Writes pictures into a folder, those of a video as a video (.mp4); a context manager.
+
+    Args:
+        folder: it is made with the first picture.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._videos: dict[str, cv2.VideoWriter] = {}
+
+    def __enter__(self) -> "MediaWriter":
+        return self
+
+    def __exit__(self, *_) -> None:
+        for video in self._videos.values():
+            video.release()
+
+    def write(self, name: str, picture: np.ndarray, fps: float | None = None) -> None:
+        """Write a picture (h, w, 3), uint8, BGR.
+
+        Args:
+            name: below the folder; what is neither JPEG nor PNG gets ``.png`` or ``.mp4`` after its name.
+            picture: the pixels.
+            fps: not None for the next frame of a video, frames a second.
+
+        Raises:
+            InputError: the file can't be written.
+        """
+        suffix = Path(name).suffix.lower()
+        if fps is None:
+            path = self.folder / (name if suffix in _WRITABLE else f"{name}.png")
+        else:
+            path = self.folder / (name if suffix == ".mp4" else f"{name}.mp4")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if fps is None:
+                mmcv.imwrite(picture, str(path))
+            else:
+                self._video(path, picture, fps).write(np.ascontiguousarray(picture))
+        except OSError as error:
+            raise InputError(f"{path}: can't be written ({error})") from error
+
+    def _video(self, path: Path, picture: np.ndarray, fps: float) -> cv2.VideoWriter:
+        if path not in self._videos:
+            size = picture.shape[1::-1]
+            video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
+            if not video.isOpened():
+                raise OSError(f"OpenCV makes no video of {size[0]}x{size[1]} at {fps:g} frames a second")
+            self._videos[path] = video
+        return self._videos[path]
+
+
+def _is_medium(path: Path) -> bool:
+    return path.suffix.lower() in (*IMG_EXTENSIONS, *VIDEO_EXTENSIONS)
+
+
+def _nothing_in(path: Path) -> str:
+    if not path.is_dir():
+        return f"{path}: there is no such image, video or folder, and as a pattern it fits no image or video"
+    below = sorted({file.parent.name for file in path.glob("*/*") if _is_medium(file)})
+    hint = f"; there are some in its subfolders {shorten(below)}: '{path}/**/*.jpg'" if below else ""
+    return f"{path}: there is no image or video in this folder{hint}"

@@ -1,0 +1,89 @@
+"""Pretrained weights from the network: an address, or a name such as ``torchvision://resnet50``, in a config.
+
+Unlike mmengine's, these loaders read safely (`read_checkpoint`) and need no torchvision.
+"""
+
+import re
+from pathlib import Path
+
+import mmengine
+import torch
+from mmengine.dist import barrier, get_rank
+
+from ..errors import InputError, did_you_mean
+from .checkpoint_file import MapLocation, read_checkpoint
+
+
+def load_from_http(filename: str, map_location: MapLocation = None) -> dict:
+    """Download a checkpoint once, into torch.hub's folder, and load it from there.
+
+    Raises:
+        InputError: The download failed, or what came is no checkpoint.
+    """
+    return read_checkpoint(_download(filename), map_location)
+
+
+def load_from_torchvision(filename: str, map_location: MapLocation = None) -> dict:
+    """Load ImageNet weights by torchvision's name of the model, e.g. ``torchvision://resnet50``.
+
+    Raises:
+        InputError: There is no such name, the download failed, or what came is not what was published.
+    """
+    url = _published(filename, "torchvision_0.12.json")
+    # torchvision's file names end in the first digits of the file's SHA-256.
+    digest = re.search(r"-([0-9a-f]+)\.pth$", url)
+    return read_checkpoint(_download(url, digest and digest[1]), map_location)
+
+
+def load_from_openmmlab(filename: str, map_location: MapLocation = None) -> dict:
+    """Load OpenMMLab's weights by name, e.g. ``open-mmlab://detectron2/resnet50_caffe``.
+
+    Raises:
+        InputError: There is no such name, the download failed, or what came is no checkpoint.
+    """
+    return read_checkpoint(_download(_published(filename, "openmmlab.json")), map_location)
+
+
+def refuse_other_stores(filename: str, map_location: MapLocation = None) -> dict:
+    """Refuse what would be read without a check.
+
+    Raises:
+        InputError: always.
+    """
+    raise InputError(f"{filename}: fetch the checkpoint from there, and name the local file")
+
+
+def _published(filename: str, index: str) -> str:
+    """Return the address of a name, by one of the lists that mmengine has.
+
+    Raises:
+        InputError: There is no such name.
+    """
+    urls = mmengine.load(Path(mmengine.__file__).parent / "hub" / index)
+    scheme, _, name = filename.partition("://")
+    if name not in urls:
+        raise InputError(f"{filename}: {scheme} has no weights of this name{did_you_mean(name, urls)}")
+    return urls[name]
+
+
+def _download(url: str, digest: str | None = None) -> Path:
+    """Return where ``url`` lies in torch.hub's folder, downloading it on rank 0 if it isn't there."""
+    path = Path(torch.hub.get_dir(), "checkpoints", url.partition("?")[0].rpartition("/")[2])
+    if get_rank() == 0:
+        _fetch(url, path, digest)
+    barrier()
+    _fetch(url, path, digest)  # for a machine that shares no disk with rank 0
+    return path
+
+
+def _fetch(url: str, path: Path, digest: str | None) -> None:
+    if path.exists():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{url}: the download failed ({error}). Download it by other means and put it at {path}, "
+            "or do without it: for a backbone's weights set model.backbone.init_cfg=None"
+        ) from error

@@ -1,0 +1,155 @@
+"""A trained detector for images; the names and the results are those of ``mmdet.apis``.
+
+detector = init_detector("configs/ddetr_r18_custom.py", "work_dirs/bccd/epoch_60.pth")
+sample = inference_detector(detector, "cells.jpg")  # sample.pred_instances: bboxes, scores, labels
+"""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmcv.transforms import LoadImageFromFile
+from mmdet.structures import DetDataSample
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS, init_default_scope
+from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from torch import nn
+
+from ms_deform_attn.compat.mmcv_ops import missing_ops
+
+from .checks.class_names import check_num_classes, class_names
+from .checks.weights import check_fits
+from .errors import InputError
+from .launcher import parse_config
+from .metric.coco_metric import check_finite
+
+Image = str | Path | np.ndarray
+
+
+def init_detector(
+    config: str | Path,
+    checkpoint: str | Path,
+    device: str | None = None,
+    cfg_options: dict | None = None,
+) -> nn.Module:
+    """Build a detector and give it the weights of a checkpoint.
+
+    Args:
+        config: the config file that it was trained with.
+        checkpoint: a file, or an address as in ``load_from``.
+        device: as ``torch.device`` takes it; by default the first GPU if there is one, else the CPU.
+        cfg_options: settings of the config to override, e.g. ``{"model.test_cfg.max_per_img": 10}``.
+
+    Returns:
+        The detector in evaluation mode. ``dataset_meta["classes"]`` are the checkpoint's, or the config's if
+        it names none; ``cfg`` and ``test_pipeline`` are what `inference_detector` reads.
+
+    Raises:
+        InputError: config or checkpoint can't be read, they do not fit, there is no such device, or the
+            detector needs an op of mmcv that is not installed.
+    """
+    device = _device(device)
+    cfg = parse_config(Namespace(config=str(config), cfg_options=cfg_options or {}))
+    init_default_scope(cfg.get("default_scope") or "mmdet")
+    detector = MODELS.build(cfg.model)
+    if reason := missing_ops(detector):
+        raise InputError(f"{config}: {reason}")
+    detector.cfg, detector.test_pipeline = cfg, _test_pipeline(cfg)
+
+    contents = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")
+    check_fits(checkpoint, contents.get("state_dict", contents), detector)
+    _load_checkpoint_to_model(detector, contents)
+    meta = contents.get("meta", {})
+    classes, source = class_names(meta.get("dataset_meta") or meta), checkpoint
+    if classes is None:
+        dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True))
+        classes, source = class_names(dataset.metainfo), f"the test_dataloader of {config}"
+    if classes is None:
+        raise InputError(
+            f"{config}: neither the checkpoint nor the test_dataloader names the classes; give its dataset "
+            "metainfo=dict(classes=(...))"
+        )
+    check_num_classes(detector, classes, source)
+    detector.dataset_meta = dict(classes=classes)
+    return detector.to(device).eval()
+
+
+def inference_detector(
+    detector: nn.Module, images: Image | Sequence[Image], batch_size: int = 1
+) -> DetDataSample | list[DetDataSample]:
+    """Detect objects in images.
+
+    Args:
+        detector: what `init_detector` returns.
+        images: one or several: a path, or an array (h, w, 3) with the channels in the order BGR.
+        batch_size: how many images of a sequence go through the model at once.
+
+    Returns:
+        One result, or for a sequence a list of as many. ``pred_instances`` holds ``bboxes`` (n, 4) as x1, y1,
+        x2, y2 in pixels of the image given, ``scores`` (n,), falling, in [0, 1], and ``labels`` (n,), indices
+        into the classes; all on the CPU.
+
+    Raises:
+        InputError: an image can't be read, is of another form, or what is predicted for it is not finite.
+    """
+    if isinstance(images, Image):
+        return inference_detector(detector, [images])[0]
+    samples = []
+    for start in range(0, len(images), batch_size):
+        batch = [_inputs(detector, image) for image in images[start : start + batch_size]]
+        with torch.inference_mode():
+            samples += [sample.cpu() for sample in detector.test_step(pseudo_collate(batch))]
+    for number, sample in enumerate(samples):
+        check_finite(sample.pred_instances, sample.get("img_path", number))
+    return samples
+
+
+def read_image(detector: nn.Module, path: str | Path) -> np.ndarray:
+    """Read an image (h, w, 3; BGR) as the test pipeline of ``detector`` does.
+
+    Raises:
+        InputError: it is missing, damaged or no image.
+    """
+    return detector.test_pipeline[0](dict(img_path=str(path)))["img"]
+
+
+def _inputs(detector: nn.Module, image: Image) -> dict:
+    path = {} if isinstance(image, np.ndarray) else dict(img_path=str(image))
+    image = read_image(detector, image) if path else image
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(f"an image is an array (h, w, 3), channels BGR; this one is {image.shape}")
+    results = dict(path, img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+    for transform in detector.test_pipeline[1:]:
+        results = transform(results)
+    return results
+
+
+def _test_pipeline(cfg: Config) -> list:
+    if "test_dataloader" not in cfg:
+        raise InputError(f"{cfg.filename}: it has no test_dataloader, whose pipeline is needed")
+    steps = get_test_pipeline_cfg(cfg)
+    if any(step["type"].endswith("TestTimeAug") for step in steps):
+        raise InputError(
+            f"{cfg.filename}: its test pipeline makes several views of an image (TestTimeAug), which only "
+            "tools/test.py merges; give the config that it inherits"
+        )
+    pipeline = [TRANSFORMS.build(step) for step in steps]
+    if not isinstance(pipeline[0], LoadImageFromFile):
+        raise InputError(
+            f"{cfg.filename}: the test pipeline begins with {steps[0]['type']} and not with LoadImageFromFile"
+        )
+    return pipeline
+
+
+def _device(name: str | None) -> torch.device:
+    name = name or ("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device {name!r} can't be used: {reason}; cpu always can") from error

@@ -1,0 +1,126 @@
+"""What this package puts in place of mmengine's and mmdet's own."""
+
+from functools import wraps
+
+from mmdet import registry as mmdet_registry
+from mmengine import registry
+from mmengine.fileio import register_backend, register_handler
+from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner._flexible_runner import FlexibleRunner
+
+from .checks.class_names import ClassCheckHook
+from .checks.training_state import ResumeCheckHook
+from .checks.weights import CheckpointCheckHook
+from .data.coco_dataset import CocoDataset
+from .data.image_loading import LoadImageFromFile
+from .data.sampler import DefaultSampler, InfiniteSampler
+from .data.seeded_items import (
+    ClassBalancedDataset,
+    ConcatDataset,
+    MultiImageMixDataset,
+    RepeatDataset,
+)
+from .files.atomic_file import AtomicLocalBackend
+from .files.checkpoint_file import load_from_local
+from .files.data_file import SafePickleHandler, SafeYamlHandler
+from .files.pretrained import (
+    load_from_http,
+    load_from_openmmlab,
+    load_from_torchvision,
+    refuse_other_stores,
+)
+from .metric.coco_metric import CocoMetric
+from .training.checkpoint_hook import CheckpointHook
+from .training.early_stopping import EarlyStoppingHook
+from .training.finite_assigner import HungarianAssigner
+from .training.fsdp import FSDPStrategy
+from .training.log_processor import LogProcessor
+from .training.optim_wrapper import AmpOptimWrapper, OptimWrapper
+from .training.parameter_groups import GroupedOptimWrapperConstructor
+from .training.seeding import EpochSeedHook
+from .training.train_loop import EpochBasedTrainLoop, IterBasedTrainLoop
+from .training.val_loss import ValLossHook
+
+_REPLACED = {
+    registry.LOOPS: (EpochBasedTrainLoop, IterBasedTrainLoop),
+    registry.HOOKS: (CheckpointHook, EarlyStoppingHook),
+    registry.OPTIM_WRAPPERS: (OptimWrapper, AmpOptimWrapper),
+    registry.LOG_PROCESSORS: (LogProcessor,),
+    registry.STRATEGIES: (FSDPStrategy,),
+    registry.DATA_SAMPLERS: (DefaultSampler, InfiniteSampler),
+    registry.TRANSFORMS: (LoadImageFromFile,),
+    registry.DATASETS: (RepeatDataset, ClassBalancedDataset),
+    mmdet_registry.DATASETS: (CocoDataset, ConcatDataset, MultiImageMixDataset),
+    mmdet_registry.METRICS: (CocoMetric,),
+    mmdet_registry.TASK_UTILS: (HungarianAssigner,),
+}
+_ADDED = {
+    registry.HOOKS: (
+        EpochSeedHook,
+        ClassCheckHook,
+        CheckpointCheckHook,
+        ResumeCheckHook,
+        ValLossHook,
+    ),
+    registry.OPTIM_WRAPPER_CONSTRUCTORS: (GroupedOptimWrapperConstructor,),
+}
+_DEFAULT_HOOKS = dict(
+    epoch_seed=dict(type=EpochSeedHook),
+    class_check=dict(type=ClassCheckHook),
+    checkpoint_check=dict(type=CheckpointCheckHook),
+    resume_check=dict(type=ResumeCheckHook),
+)
+_LOADERS = {
+    "": load_from_local,
+    ("http://", "https://"): load_from_http,
+    ("modelzoo://", "torchvision://"): load_from_torchvision,
+    ("open-mmlab://", "openmmlab://"): load_from_openmmlab,
+    ("pavi://", "mmcls://", r"(\S+\:)?s3://", r"(\S+\:)?petrel://"): refuse_other_stores,
+}
+
+
+def install() -> None:
+    """Replace parts of mmengine and mmdet in this process, for configs of every scope; once is enough.
+
+    By name in their registries, each by the class here that inherits from it:
+
+    - loops ``EpochBasedTrainLoop`` and ``IterBasedTrainLoop``: complete steps, NaN steps named (`StepGuard`);
+    - ``OptimWrapper`` and ``AmpOptimWrapper``: no step with NaN gradients; bfloat16 on a CPU;
+    - hooks ``CheckpointHook`` and ``EarlyStoppingHook``: a kill at any instant loses nothing;
+    - ``LogProcessor``: memory on a CPU too; ``FSDPStrategy``: torch's ``fully_shard``;
+    - ``DefaultSampler`` and ``InfiniteSampler``, ``CocoDataset`` and the data set wrappers: the random numbers
+      of an image depend on seed, epoch and image alone; annotations are checked;
+    - ``LoadImageFromFile``: a damaged image is an error; ``CocoMetric``: NaN is no match;
+    - mmdet's ``HungarianAssigner``: predictions that are NaN name their image.
+
+    New default hooks of every Runner: ``epoch_seed``, ``class_check``, ``checkpoint_check``, ``resume_check``
+    (None in ``default_hooks`` leaves one out). New names: ``ValLossHook`` and
+    ``GroupedOptimWrapperConstructor``.
+
+    Of mmengine's files: the writer of local files (a rename at the end), the readers of checkpoints
+    (``weights_only``), pickles and YAML (plain values alone).
+    """
+    for parts in (_REPLACED, _ADDED):
+        for kind, classes in parts.items():
+            for cls in classes:
+                kind.register_module(module=cls, force=True)
+    for runner in (Runner, FlexibleRunner):
+        if not hasattr(runner.register_default_hooks, "__wrapped__"):
+            runner.register_default_hooks = _with_default_hooks(runner.register_default_hooks)
+    register_backend("local", AtomicLocalBackend, force=True, prefixes="")
+    register_handler(["pkl", "pickle"])(SafePickleHandler)
+    register_handler(["yaml", "yml"])(SafeYamlHandler)
+    for prefixes, loader in _LOADERS.items():
+        CheckpointLoader.register_scheme(prefixes=prefixes, loader=loader, force=True)
+
+
+def _with_default_hooks(register):
+    @wraps(register)
+    def register_default_hooks(self, hooks: dict | None = None) -> None:
+        hooks = {**_DEFAULT_HOOKS, **(hooks or {})}
+        for name in _DEFAULT_HOOKS:
+            if hooks[name] is None:
+                del hooks[name]
+        register(self, hooks)
+
+    return register_default_hooks

@@ -1,0 +1,205 @@
+"""What the tools share: their arguments, reading a config, and starting a Runner, distributed or not."""
+
+import gc
+import os
+import sys
+import traceback
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from ms_deform_attn.compat.mmcv_ops import missing_ops
+
+from .checks.config import check_config
+from .data.workers import explain_death
+from .errors import InputError
+from .files.disk_space import check_writable
+from .run_state import bare_model
+
+
+def add_common_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments that training and testing share, as in MMDetection."""
+    parser.add_argument("--work-dir", help="folder for logs and results (work_dirs/<config name>)")
+    add_cfg_options(parser)
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="what has started the processes; tools/dist_*.sh say pytorch",
+    )
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by launchers")
+
+
+def add_cfg_options(parser: ArgumentParser) -> None:
+    """Add ``--cfg-options``, which `parse_config` wants."""
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=_Options,
+        type=_key_value,
+        default={},
+        metavar="KEY=VALUE",
+        help="override settings of the config, e.g. model.num_queries=100 or key='[a,b]'",
+    )
+
+
+class _Options(DictAction):
+    """mmengine's action, with its complaints as argparse gives them."""
+
+    def __call__(self, parser: ArgumentParser, *args, **kwargs) -> None:
+        try:
+            super().__call__(parser, *args, **kwargs)
+        except AssertionError as error:
+            parser.error(str(error))
+
+
+def _key_value(option: str) -> str:
+    if "=" not in option:
+        raise ArgumentTypeError(f"{option!r} is not of the form KEY=VALUE")
+    return option
+
+
+def read_config(args: Namespace) -> Config:
+    """`parse_config`, and set ``work_dir`` and ``launcher``.
+
+    The work_dir is the first of ``args.work_dir``, the config's own and ``work_dirs/<config name>``.
+
+    Raises:
+        InputError: `parse_config` raises it, or the work_dir can't be written.
+    """
+    cfg = parse_config(args)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get("work_dir") or str(Path("work_dirs", Path(args.config).stem))
+    check_writable(Path(cfg.work_dir), "work_dir", "--work-dir")
+    return cfg
+
+
+def parse_config(args: Namespace) -> Config:
+    """Read ``args.config`` and merge ``args.cfg_options``.
+
+    The option ``data_root`` moves every path that begins with the config's own ``data_root``.
+
+    Raises:
+        InputError: The config can't be read or names what does not exist, or an option does not fit it.
+    """
+    cfg = _parse(Path(args.config))
+    if "data_root" in args.cfg_options and "data_root" in cfg:
+        _move_data(cfg, args.cfg_options["data_root"])
+    try:
+        cfg.merge_from_dict(args.cfg_options)
+    except (AssertionError, AttributeError, KeyError, TypeError, IndexError) as error:
+        raise InputError(f"--cfg-options do not fit {args.config}: {error.args[0]}") from error
+    check_config(cfg)
+    return cfg
+
+
+def _parse(path: Path) -> Config:
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such config file")
+    try:
+        return Config.fromfile(path)
+    except Exception as error:  # a config is a program: it may raise anything
+        raise InputError(f"{_place(error, str(path))}: {_summary(error)}") from error
+
+
+def _place(error: Exception, file: str) -> str:
+    """Return which file of the inheritance chain raised ``error``, with the line where one is known."""
+    line = getattr(error, "lineno", None)
+    for frame, lineno in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__") == Config.__module__:
+            file = frame.f_locals.get("filename", file)
+        elif frame.f_code.co_filename == file:
+            line = lineno
+    return f"{file}, line {line}" if line else file
+
+
+def _summary(error: Exception) -> str:
+    message = error.msg if isinstance(error, SyntaxError) else error
+    return f"{type(error).__name__}: {message}"
+
+
+def _move_data(cfg: Config, new_root: str) -> None:
+    """Replace ``cfg.data_root`` wherever a path begins with it."""
+    old_root = cfg.data_root
+
+    def moved(value):
+        if isinstance(value, str) and value.startswith(old_root):
+            return str(Path(new_root, value[len(old_root) :])) + "/" * value.endswith("/")
+        if isinstance(value, dict):
+            for key in value:
+                value[key] = moved(value[key])
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(moved, value))
+        return value
+
+    for key in list(cfg):
+        cfg[key] = moved(cfg[key])
+
+
+def build_runner(cfg: Config, local_rank: int = 0) -> Runner:
+    """Build the Runner, after joining the other processes where a launcher has started several.
+
+    Raises:
+        InputError: The launcher is not the one that has started this process, or it needs GPUs; or the model
+            needs an op of mmcv that is not installed.
+    """
+    os.environ.setdefault("LOCAL_RANK", str(local_rank))
+    if cfg.get("randomness", {}).get("deterministic"):
+        # cuBLAS reads it when CUDA starts, and torch refuses to multiply matrices without it.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if cfg.launcher == "pytorch" and "RANK" not in os.environ:
+        raise InputError("--launcher pytorch wants torchrun: start it with tools/dist_train.sh")
+    if cfg.launcher != "none" and not torch.cuda.is_available():
+        _join_on_cpu(cfg)
+    if "runner_type" in cfg:
+        return RUNNERS.build(cfg)
+    runner = Runner.from_cfg(cfg)
+    if reason := missing_ops(bare_model(runner)):
+        raise InputError(f"{cfg.filename}: {reason}")
+    return runner
+
+
+def _join_on_cpu(cfg: Config) -> None:
+    """Join the processes with gloo: by itself mmengine joins and wraps on CUDA devices alone."""
+    if cfg.launcher != "pytorch":
+        raise InputError(f"--launcher {cfg.launcher} needs GPUs; without any use tools/dist_train.sh")
+    torch.distributed.init_process_group("gloo")
+    wrapper = dict(
+        type="MMDistributedDataParallel",
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get("find_unused_parameters", False),
+    )
+    cfg.model_wrapper_cfg = dict(cfg.get("model_wrapper_cfg") or wrapper, device_ids=None)
+
+
+def run_tool(main: Callable[[], None]) -> int:
+    """Call ``main`` and return the exit status: 1 for a mistake or a dead data worker, 130 for Ctrl-C."""
+    try:
+        main()
+    except InputError as error:
+        # A data worker's error arrives with the worker's traceback before the message.
+        message = str(error).rsplit("InputError: ", 1)[-1].strip()
+        print(f"error: {message}", file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        if not (explanation := explain_death(error)):
+            raise
+        print(f"error: {explanation}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            "interrupted; a training goes on from its last checkpoint with --resume",
+            file=sys.stderr,
+        )
+        return 130
+    finally:
+        if torch.distributed.is_initialized():
+            # A wrapped model that outlives the group can, with gloo, wait for it for ever.
+            gc.collect()
+            torch.distributed.destroy_process_group()
+    return 0

@@ -1,0 +1,141 @@
+"""The COCO metric, without a score for what is no prediction."""
+
+from collections.abc import Sequence
+from functools import partial
+from math import isfinite
+from unittest.mock import patch
+
+import numpy as np
+from mmdet.evaluation import CocoMetric as _CocoMetric
+from mmdet.evaluation.metrics import coco_metric as _module
+from mmengine.structures import InstanceData
+
+from ..errors import InputError, NonFiniteError
+from ..files.coco_file import CocoFile, shorten
+from .coco_eval import evaluations
+
+_NUM_LIMITS = 3  # the summary's AR@100, AR@300 and AR@1000
+
+
+class CocoMetric(_CocoMetric):
+    """mmdet's ``CocoMetric`` with its input checked; pycocotools takes a NaN box for a perfect match.
+
+    AP counts the ``proposal_nums[-1]`` best detections of a class in an image, where mmdet's mAP (but not its
+    mAP_50) stays at 100.
+
+    Args:
+        ann_file: The annotation file; without one the data set's own annotations serve.
+        backend: "pycocotools", or "faster_coco_eval" for the same numbers in less time.
+        **kwargs: As in mmdet's class.
+
+    Raises:
+        InputError: A local ``ann_file`` does not exist, is not COCO or has boxes that are not finite; the
+            backend is not there; ``proposal_nums`` or ``iou_thrs`` are not what the summary wants.
+    """
+
+    def __init__(self, ann_file: str | None = None, backend: str = "pycocotools", **kwargs) -> None:
+        self._evaluations = evaluations(backend)
+        with patch.object(_module, "COCO", partial(CocoFile, scored=True)):
+            super().__init__(ann_file=ann_file, **kwargs)
+        self.ann_file = ann_file
+        self.iou_thrs = np.atleast_1d(np.asarray(self.iou_thrs, dtype=float))
+        self._check_options()
+        if self._coco_api is not None:
+            _check_truth(self._coco_api)
+            if backend == "faster_coco_eval":
+                _check_whole(self._coco_api)
+            _number(self._coco_api)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Take a batch of predictions.
+
+        Raises:
+            NonFiniteError: A box or a score is NaN or infinite.
+        """
+        for sample in data_samples:
+            check_finite(sample["pred_instances"], sample.get("img_path", sample["img_id"]))
+        super().process(data_batch, data_samples)
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Compare the predictions of all images with the true boxes; see mmdet's method.
+
+        Raises:
+            InputError: The annotation file does not hold an image that was predicted.
+        """
+        if self._coco_api is not None:
+            images = [truth["img_id"] for truth, _ in results]
+            strange = [f"id {image!r}" for image in images if image not in self._coco_api.imgs]
+            if strange:
+                raise InputError(
+                    f"val_evaluator.ann_file {self.ann_file} does not hold the images that were predicted: "
+                    f"{shorten(strange)}; give it the ann_file of the data set"
+                )
+        with patch.multiple(_module, **self._evaluations):
+            return super().compute_metrics(results)
+
+    def _check_options(self) -> None:
+        if "proposal_fast" in self.metrics:
+            raise InputError(
+                'val_evaluator.metric: mmdet\'s "proposal_fast" fails with numpy 1.24 and newer; "proposal" '
+                "gives the recalls too"
+            )
+        limits = self.proposal_nums
+        if len(limits) != _NUM_LIMITS or limits != sorted(limits) or limits[0] < 1:
+            raise InputError(
+                f"val_evaluator.proposal_nums is {tuple(limits)}; the summary wants three rising numbers of "
+                "detections, e.g. (100, 300, 1000)"
+            )
+        if self.classwise and len(self.iou_thrs) < 6:
+            raise InputError(
+                f"val_evaluator.iou_thrs has {len(self.iou_thrs)} thresholds; classwise=True prints those of "
+                "places 1 and 6 (0.5 and 0.75 by default), so leave iou_thrs or classwise out"
+            )
+
+
+def check_finite(predictions: InstanceData | dict, image: object) -> None:
+    """Refuse what is no prediction.
+
+    Args:
+        predictions: ``bboxes`` and ``scores``.
+        image: whose they are, for the message.
+
+    Raises:
+        NonFiniteError: A box or a score is NaN or infinite.
+    """
+    if not all(predictions[key].isfinite().all() for key in ("bboxes", "scores")):
+        raise NonFiniteError(
+            f"non-finite predictions of the last decoder layer for image {image}: the weights hold NaN or "
+            "infinity, or float16 has overflowed; test an earlier checkpoint, or in float32"
+        )
+
+
+def _check_truth(coco: CocoFile) -> None:
+    """Refuse true boxes that are not finite: any detection would match them."""
+    faulty = [
+        f"annotation {ann['id']}"
+        for ann in coco.dataset.get("annotations", [])
+        if not all(map(isfinite, (*ann["bbox"], ann["area"])))
+    ]
+    if faulty:
+        raise InputError(
+            f"annotation file {coco.path}: bbox or area is not finite, so it can't be scored: "
+            f"{shorten(faulty)}; mend them or take them out"
+        )
+
+
+def _check_whole(coco: CocoFile) -> None:
+    """Refuse ids that faster-coco-eval's doubles do not hold."""
+    for section in ("images", "categories"):
+        for index, entry in enumerate(coco.dataset[section]):
+            if not isinstance(entry["id"], int) or abs(entry["id"]) >= 2**53:
+                raise InputError(
+                    f'val_evaluator.backend="faster_coco_eval" takes whole numbers below 2**53 as ids; in '
+                    f'{coco.path} {section}[{index}] has {entry["id"]!r}. Use backend="pycocotools"'
+                )
+
+
+def _number(coco: CocoFile) -> None:
+    """Number the annotations from 1: a match with number 0 counts as none, and a string is an error."""
+    for number, annotation in enumerate(coco.dataset.get("annotations", []), 1):
+        annotation["id"] = number
+    super(CocoFile, coco).createIndex()

@@ -1,0 +1,118 @@
+"""Detections as a COCO file."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mmdet.structures import DetDataSample
+
+from ..errors import InputError
+from ..files.coco_file import CocoFile, shorten
+
+
+class CocoResults:
+    """Collects detections and writes them as a COCO file.
+
+    Its ``annotations`` are what pycocotools' ``loadRes`` takes; with ``images`` and ``categories`` beside
+    them the file is itself a data set.
+
+    Args:
+        classes: names by label.
+        category_ids: by label.
+        image_ids: by file name; by default images are numbered 1, 2, ... as they are added.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        category_ids: Sequence[int],
+        image_ids: dict[str, int] | None = None,
+    ) -> None:
+        self.categories = [dict(id=i, name=name) for i, name in zip(category_ids, classes, strict=True)]
+        self.image_ids = image_ids
+        self.images: list[dict] = []
+        self.annotations: list[dict] = []
+
+    def add(self, file_name: str, sample: DetDataSample, frame_id: int | None = None) -> list[dict]:
+        """Add the ``pred_instances`` of an image.
+
+        Args:
+            file_name: of the image or the video.
+            sample: boxes x1, y1, x2, y2 in pixels of the image.
+            frame_id: of a video, the number of the frame from 0 on.
+
+        Returns:
+            Its annotations: ``bbox`` is x, y, width, height in pixels.
+        """
+        height, width = sample.ori_shape
+        image_id = self.image_ids[file_name] if self.image_ids else len(self.images) + 1
+        image = dict(id=image_id, file_name=file_name, width=width, height=height)
+        self.images.append(image if frame_id is None else dict(image, frame_id=frame_id))
+        first = len(self.annotations)
+        found = sample.pred_instances
+        for box, label, score in zip(
+            found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True
+        ):
+            x1, y1, x2, y2 = box
+            self.annotations.append(
+                dict(
+                    id=len(self.annotations) + 1,
+                    image_id=image_id,
+                    category_id=self.categories[label]["id"],
+                    bbox=[x1, y1, x2 - x1, y2 - y1],
+                    area=(x2 - x1) * (y2 - y1),
+                    iscrowd=0,
+                    score=score,
+                )
+            )
+        return self.annotations[first:]
+
+    def describe(self, annotation: dict) -> str:
+        """One line: class, score, and x, y, width, height of the box."""
+        names = {category["id"]: category["name"] for category in self.categories}
+        box = " ".join(f"{side:.1f}" for side in annotation["bbox"])
+        return f"  {names[annotation['category_id']]} {annotation['score']:.3f}  {box}"
+
+    def save(self, path: Path) -> None:
+        """Write the file.
+
+        Raises:
+            InputError: it can't be written.
+        """
+        contents = dict(images=self.images, categories=self.categories, annotations=self.annotations)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(contents))
+        except OSError as error:
+            raise InputError(f"{path}: can't be written ({error.strerror})") from error
+
+
+def ids_of(ann_file: Path, paths: Sequence[Path], classes: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The ids that an annotation file gives to images and classes.
+
+    Args:
+        ann_file: in COCO's format; it may lack annotations.
+        paths: an image is the one of the file whose ``file_name`` its path ends with.
+        classes: names by label.
+
+    Returns:
+        The image ids, and the category ids by label.
+
+    Raises:
+        InputError: the file can't be read, or it does not hold all of them.
+    """
+    coco = CocoFile(str(ann_file), scored=True)
+    by_file = {image["file_name"]: image["id"] for image in coco.imgs.values()}
+    by_class = {category["name"]: category["id"] for category in coco.cats.values()}
+    image_ids = [next((by_file[end] for end in _ends(path) if end in by_file), None) for path in paths]
+    lacking = [str(path) for path, known in zip(paths, image_ids, strict=True) if known is None]
+    lacking += [f"class {name!r}" for name in classes if name not in by_class]
+    if lacking:
+        raise InputError(f"--ann-file {ann_file} does not hold {shorten(lacking)}")
+    return image_ids, [by_class[name] for name in classes]
+
+
+def _ends(path: Path) -> Iterator[str]:
+    """``a/b.jpg``, then ``b.jpg``."""
+    parts = path.absolute().parts
+    return ("/".join(parts[start:]) for start in range(1, len(parts)))

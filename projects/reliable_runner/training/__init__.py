@@ -1,0 +1,1 @@
+"""Loops, hooks and optimisers of mmengine's Runner."""

@@ -1,0 +1,126 @@
+"""Checkpoints that outlive a kill at any instant."""
+
+from pathlib import Path
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import BaseStorageBackend, LocalBackend
+from mmengine.hooks import CheckpointHook as _CheckpointHook
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+
+from ..files.atomic_file import remove_unfinished, write_atomically
+from ..files.disk_space import check_disk_space, check_writable
+
+
+class _LateRemover:
+    """A file backend, but what it is told to remove from ``folder`` is only noted in ``outdated``."""
+
+    def __init__(self, backend: BaseStorageBackend, folder: str, outdated: list[str]) -> None:
+        self.backend, self.folder, self.outdated = backend, folder, outdated
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.backend, name)
+
+    def remove(self, path: str) -> None:
+        self.outdated.append(Path(path).name)
+
+    def remove_outdated(self) -> None:
+        while self.outdated:
+            path = self.backend.join_path(self.folder, self.outdated.pop())
+            if is_main_process() and self.backend.isfile(path):
+                self.backend.remove(path)
+
+
+class CheckpointHook(_CheckpointHook):
+    """mmengine's hook with another order: a file is removed after those that replace it are on the disk.
+
+    What the validation after an epoch has found (the best score, the count of early stopping) goes into the
+    checkpoint of that epoch, which is written once more for it. A run that was killed before that repeats
+    the validation when it is resumed, so that it ends like a run that was never killed.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Clear up after a killed run, and see that there is room.
+
+        Raises:
+            InputError: The folder can't be written, or there is no room for a checkpoint.
+        """
+        super().before_train(runner)
+        self._find_in_out_dir(runner.message_hub.runtime_info)
+        # What a checkpoint notes as outdated, the killed run may not have come to remove.
+        noted = runner.message_hub.runtime_info.get("outdated_ckpts", [])
+        outdated = [Path(path).name for path in noted]  # of no other folder
+        runner.message_hub.update_info("outdated_ckpts", outdated)
+        self.file_backend = _LateRemover(self.file_backend, self.out_dir, outdated)
+        self.file_backend.remove_outdated()
+        if is_main_process() and isinstance(self.file_backend.backend, LocalBackend):
+            check_writable(Path(self.out_dir), "out_dir", "default_hooks.checkpoint.out_dir")
+            for folder in {runner.work_dir, self.out_dir}:
+                for path in remove_unfinished(folder):
+                    runner.logger.info(f"{path}, half written by a killed run, is removed")
+            check_disk_space(runner, self)
+        if runner._resume and self._owes_validation(runner):
+            runner.logger.info(f"the run was stopped before the validation of epoch {runner.epoch}")
+            runner.val_loop.run()
+
+    def _find_in_out_dir(self, noted: dict) -> None:
+        """Take the files that a resumed checkpoint notes from this run's folder: it may be a copy."""
+
+        def here(path: str | None) -> str | None:
+            return path and self.file_backend.join_path(self.out_dir, Path(path).name)
+
+        self.last_ckpt = here(noted.get("last_ckpt"))
+        if hasattr(self, "best_ckpt_path"):
+            self.best_ckpt_path = here(self.best_ckpt_path)
+        elif hasattr(self, "best_ckpt_path_dict"):
+            self.best_ckpt_path_dict = {key: here(path) for key, path in self.best_ckpt_path_dict.items()}
+
+    def _owes_validation(self, runner: Runner) -> bool:
+        loop, epoch = runner.train_loop, runner.epoch
+        if not isinstance(loop, EpochBasedTrainLoop) or runner.val_loop is None:
+            return False
+        is_due = epoch % loop.val_interval == 0 or epoch == loop.max_epochs
+        validated = runner.message_hub.runtime_info.get("epoch_validated")
+        return is_due and epoch >= loop.val_begin and epoch != validated
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        """Save the best checkpoint, and what the validation has found with the last one."""
+        if not isinstance(runner._train_loop, BaseLoop):
+            return
+        runner.message_hub.update_info("epoch_validated", runner.epoch)
+        self._is_noted = False
+        super().after_val_epoch(runner, metrics or {})
+        step = runner.epoch if self.by_epoch else runner.iter
+        path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+        if path == self.last_ckpt and not self._is_noted:
+            meta = dict(epoch=runner.epoch, iter=runner.iter)
+            self._save_checkpoint_with_step(runner, step, meta)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        super()._save_best_checkpoint(runner, metrics)
+        self.file_backend.remove_outdated()
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        """Save, note it in ``last_checkpoint``, and only then remove what is one too many."""
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                self.file_backend.remove(self.filename_tmpl.format(self.keep_ckpt_ids[0]))
+            self.keep_ckpt_ids.append(step)
+            runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            write_atomically(Path(runner.work_dir, "last_checkpoint"), self.last_ckpt.encode())
+        self.file_backend.remove_outdated()
+        self._is_noted = True

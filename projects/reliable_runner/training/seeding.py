@@ -1,0 +1,67 @@
+"""A resumed run that draws the same random numbers as the run that was never stopped."""
+
+import logging
+import random
+
+import numpy as np
+import torch
+from mmengine.dataset import worker_init_fn as mmengine_worker_init_fn
+from mmengine.dist import broadcast, get_rank
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from ..data.sampler import DefaultSampler, InfiniteSampler
+from ..data.seeded_items import SeededItems
+
+
+class EpochSeedHook(Hook):
+    """Seed python, numpy and torch from (seed, epoch, rank) before each training epoch.
+
+    What is drawn in an epoch (order of the images, augmentation, dropout) is then a function of these
+    three alone, and not of how the run came there, so a checkpoint need not hold the generators'
+    states. mmengine by itself seeds only at the start of the process, and lets every worker start every
+    epoch from one constant, which repeats the same augmentations. Our data sets seed each image by itself
+    (`SeededItems`), with the sampler's seed; for others this hook leaves the workers to torch, which seeds
+    them from the main process's generator.
+
+    It holds for checkpoints at the end of an epoch. Data sets and samplers that are not ours need
+    ``persistent_workers=False``: workers that outlive an epoch hold generators that no checkpoint can
+    restore.
+    """
+
+    # The last hook before the epoch: no other hook's draws come between the seed and the data.
+    priority = "LOWEST"
+
+    def before_train(self, runner: Runner) -> None:
+        """Agree on one seed for all ranks and hand it to the data loader."""
+        seed = torch.tensor(runner.seed)
+        broadcast(seed)
+        self._seed = seed.item()
+
+        loader = runner.train_dataloader
+        # On resuming, mmengine reads the seed from the checkpoint after it has built the sampler.
+        samplers = loader.sampler, getattr(loader.batch_sampler, "sampler", None)
+        for sampler in samplers:
+            if hasattr(sampler, "seed"):
+                sampler.seed = self._seed
+        if getattr(loader.worker_init_fn, "func", None) is mmengine_worker_init_fn:
+            loader.worker_init_fn = None
+        seeds_images = isinstance(loader.dataset, SeededItems) and any(
+            isinstance(sampler, (DefaultSampler, InfiniteSampler)) for sampler in samplers
+        )
+        if loader.persistent_workers and not seeds_images:
+            print_log(
+                "train_dataloader.persistent_workers=True: a resumed run will draw other augmentations "
+                "than a run that was never stopped; set it to False for the same ones",
+                logger="current",
+                level=logging.WARNING,
+            )
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed the generators of this process; its data workers derive their seeds from torch's."""
+        sequence = np.random.SeedSequence((self._seed, runner.epoch, get_rank()))
+        python_seed, numpy_seed, torch_seed = map(int, sequence.generate_state(3))
+        random.seed(python_seed)
+        np.random.seed(numpy_seed)
+        torch.manual_seed(torch_seed)

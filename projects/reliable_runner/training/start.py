@@ -1,0 +1,99 @@
+"""Which checkpoint a training goes on from."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..errors import InputError
+from ..files.checkpoint_file import read_checkpoint
+from ..run_state import missing_state
+
+
+def choose_start(cfg: Config, resume: str | None) -> str:
+    """Set ``resume`` and ``load_from`` of a config.
+
+    Args:
+        cfg: its ``work_dir`` is set.
+        resume: a path; "auto" for the latest checkpoint of the work_dir, if there is one; or None.
+
+    Returns:
+        What the log should say of the choice, or "".
+
+    Raises:
+        InputError: "auto", and there are checkpoints but none that a run can go on from.
+    """
+    folder = _checkpoint_folder(cfg)
+    if resume is None and cfg.get("resume") and not cfg.get("load_from"):
+        resume = "auto"
+    if resume is None and not cfg.get("resume"):
+        newest = next(_newest_first(folder), None)
+        if newest is None:
+            return ""
+        return (
+            f"{folder} has checkpoints of an earlier run, {newest.name} is the newest. This run starts anew "
+            "and overwrites those of the same name; --resume would go on from the earlier run"
+        )
+    message = ""
+    if resume == "auto":
+        resume, message = latest_checkpoint(cfg.work_dir, folder)
+    if resume:
+        cfg.resume, cfg.load_from = True, resume
+    return message
+
+
+def latest_checkpoint(work_dir: str | Path, folder: Path) -> tuple[str | None, str]:
+    """Find the checkpoint that a run goes on from, also if its folder was moved since.
+
+    It is the one that ``last_checkpoint`` in ``work_dir`` names. If that can't be resumed, it is the newest
+    one in ``folder`` that can.
+
+    Returns:
+        The path, or None if there is no checkpoint at all; and what the log should say of it.
+
+    Raises:
+        InputError: There are checkpoints, but none that a run can go on from. The message tells of each.
+    """
+    note = Path(work_dir, "last_checkpoint")
+    noted = note.read_text(errors="replace").strip() if note.is_file() else ""
+    here = Path(folder, Path(noted).name)
+    first = [here if here.is_file() else Path(noted)] if noted else []
+    problems = []
+    for path in [*first, *(path for path in _newest_first(folder) if path not in first)]:
+        problem = _problem(path)
+        if not problem:
+            return str(path), _why_not(note, noted, problems, path) if [path] != first else ""
+        problems.append(problem)
+    if problems:
+        raise InputError(
+            f"{folder}: no checkpoint that is there can be resumed:"
+            + "".join(f"\n  {problem}" for problem in problems)
+            + "\nTo start anew, leave --resume out or choose another --work-dir"
+        )
+    return None, f"{folder} has no checkpoint to resume: the run starts from the beginning"
+
+
+def _why_not(note: Path, noted: str, problems: list[str], path: Path) -> str:
+    if not noted:
+        problems = [f"{note} is {'empty' if note.is_file() else 'not there'}", *problems]
+    return f"{'; '.join(problems)}. The run goes on from the newest other checkpoint, {path}"
+
+
+def _checkpoint_folder(cfg: Config) -> Path:
+    """Where the checkpoints of a run are; see mmengine's CheckpointHook."""
+    out_dir = cfg.get("default_hooks", {}).get("checkpoint", {}).get("out_dir")
+    return Path(out_dir, Path(cfg.work_dir).name) if out_dir else Path(cfg.work_dir)
+
+
+def _newest_first(folder: Path) -> Iterator[Path]:
+    files = (path for path in folder.glob("*.pth") if path.is_file())
+    yield from sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def _problem(path: Path) -> str:
+    """Say why a run can't go on from ``path``, or ""."""
+    try:
+        missing = missing_state(read_checkpoint(path))
+    except InputError as error:
+        return str(error)
+    return f"{path}: it lacks {', '.join(missing)}" if missing else ""

@@ -1,0 +1,122 @@
+"""What is done with a training step that is not finite."""
+
+import logging
+from pathlib import Path
+
+import torch
+from mmengine.dist import all_gather_object, get_rank
+from mmengine.logging import MessageHub, print_log
+from mmengine.runner import Runner
+
+from ..errors import NonFiniteError
+from ..files.coco_file import shorten
+from ..run_state import bare_model
+from .diagnosis import faulty_gradients, faulty_weights
+from .saved_step import SavedStep, image_paths, random_states
+
+_COUNT = "train/nonfinite_steps"
+
+
+class StepGuard:
+    """Keeps what a step needs to be repeated, and reports a step that is not finite.
+
+    A step is one of the optimizer: several batches if their gradients are summed.
+
+    Args:
+        runner: mmengine's.
+        skip_nonfinite: how many steps of the run may be left out; one more stops it. A resumed run goes on
+            counting.
+    """
+
+    def __init__(self, runner: Runner, skip_nonfinite: int) -> None:
+        self._runner = runner
+        self._skip_nonfinite = skip_nonfinite
+        self._batches: list[dict] = []
+
+    def begin(self, data_batch: dict) -> None:
+        """Note a batch that is going to be learnt from, and what its step begins with."""
+        if not self._batches:
+            self._random_states = random_states()
+            self._buffers = [buffer.clone() for buffer in bare_model(self._runner).buffers()]
+        self._batches.append(data_batch)
+
+    def end(self) -> None:
+        """Forget the batches if their step is done."""
+        if self._runner.optim_wrapper.should_update():
+            self._batches.clear()
+
+    def give_up(self, error: NonFiniteError) -> None:
+        """Report the step and leave it out. All processes of a distributed run come here at once.
+
+        Args:
+            error: what has stopped the step.
+
+        Raises:
+            NonFiniteError: as many as allowed were left out before. The message names the images, what was
+                not finite first, and a file that holds the step.
+        """
+        self._restore_buffers()
+        step = self._saved_step()
+        images, fault = self._diagnose(step)
+        self._restore_buffers()
+        faulty = all_gather_object(fault is not None)
+        reporter = faulty.index(True) if any(faulty) else 0
+        report = None
+        if reporter == get_rank():
+            fault = fault or faulty_gradients(bare_model(self._runner)) or "the norm of the gradients"
+            report = f"{error}\n  images: {shorten(images)}\n  first: {fault}\n  {self._save(step)}"
+        report = all_gather_object(report)[reporter]
+
+        self._batches.clear()
+        self._runner.optim_wrapper.zero_grad()
+        hub = MessageHub.get_current_instance()
+        skipped = hub.get_scalar(_COUNT).current() if _COUNT in hub.log_scalars else 0
+        if skipped >= self._skip_nonfinite:
+            raise NonFiniteError(report)
+        hub.update_scalar(_COUNT, int(skipped) + 1)
+        print_log(
+            f"step {int(skipped) + 1} of {self._skip_nonfinite} that may be left out: {report}",
+            logger="current",
+            level=logging.WARNING,
+        )
+
+    @torch.no_grad()
+    def _restore_buffers(self) -> None:
+        """A forward pass moves the running statistics of batch norms; a step that is left out must not."""
+        for buffer, before in zip(bare_model(self._runner).buffers(), self._buffers, strict=True):
+            buffer.copy_(before)
+
+    def _saved_step(self) -> SavedStep:
+        runner = self._runner
+        dtype = getattr(runner.optim_wrapper, "cast_dtype", None)
+        return SavedStep(
+            iteration=runner.iter + 1,
+            dtype=str(dtype).removeprefix("torch.") if dtype else None,
+            batches=self._batches,
+            random_states=self._random_states,
+            state_dict=bare_model(runner).state_dict(),
+        )
+
+    def _diagnose(self, step: SavedStep) -> tuple[list[str], str | None]:
+        """The images to blame, or all of the step, and what of this process is not finite first."""
+        model = bare_model(self._runner)
+        with torch.no_grad():
+            # In any case: other processes may wait for their part of a sum.
+            passes = step.repeat(model)
+        weights = faulty_weights(step.state_dict)
+        for batch, done in zip(step.batches, passes, strict=True):
+            if (fault := done.first_fault()) and not weights:
+                return image_paths(batch), fault
+        return [path for batch in step.batches for path in image_paths(batch)], weights
+
+    def _save(self, step: SavedStep) -> str:
+        """Write the step into the work_dir, and say where or why not."""
+        runner = self._runner
+        path = Path(runner.work_dir, f"nonfinite_iter_{step.iteration}.pth")
+        try:
+            step.save(path)
+        except (OSError, RuntimeError) as error:
+            path.unlink(missing_ok=True)
+            return f"the step can't be saved as {path}: {error}"
+        config = Path(runner.work_dir, Path(runner.cfg.filename or "CONFIG").name)
+        return f"to repeat it: python tools/replay_batch.py {config} {path}"

@@ -1,0 +1,113 @@
+"""What is drawn is where it should be: artists and rendered pixels."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Normalize
+
+from projects.attention_viewer.frame import ImageFrame
+from projects.attention_viewer.pictures import picture_map, picture_points, picture_total
+from projects.attention_viewer.sheet import draw_heat, new_sheet
+from projects.attention_viewer.view import View
+from projects.deformable_detr.registry import MODELS
+from projects.reliable_runner.errors import InputError
+
+CLASSES = ("circle", "square", "triangle")
+
+
+@pytest.mark.parametrize(
+    ("flipped", "place"),
+    [
+        ((False, False), (16, 16)),
+        ((True, False), (112, 16)),
+        ((False, True), (16, 80)),
+        ((True, True), (112, 80)),
+    ],
+)
+def test_the_hot_cell_glows_at_its_pixels(flipped, place):
+    """The first of 3 x 4 cells of a 128 x 96 image, each 32 x 32 pixels."""
+    figure, (ax,) = new_sheet(np.zeros((96, 128, 3), np.uint8), ["title"])
+    heat = torch.zeros(3, 4)
+    heat[0, 0] = 1
+    draw_heat(ax, heat, ImageFrame((128, 96), (128.0, 96.0), flipped), Normalize(0, 1))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    shown = np.asarray(canvas.buffer_rgba())[..., :3].astype(float)
+    colourful = shown.max(-1) - shown.min(-1)
+    rows, columns = np.nonzero(colourful > 0.9 * colourful.max())
+    x, y = ax.transData.inverted().transform([columns.mean(), len(shown) - rows.mean()])
+    assert (x, y) == pytest.approx(place, abs=10)
+
+
+def test_points_boxes_and_cross_are_where_the_view_has_them(build, pipeline_batch):
+    cfg, model = build("two_stage")
+    view = View.of(model, pipeline_batch(cfg, "horizontal"), CLASSES)
+    (ax, _) = picture_points(view, "decoder", [0], 3, [0, 2]).axes
+    attention = view.record.decoder[0]
+    (points,) = ax.collections
+    weights = attention.weights[0, 3, [0, 2]].flatten()
+    expected = view.frame.to_pixels(attention.locations[0, 3, [0, 2]]).flatten(0, 2)
+    order = weights.argsort()
+    assert np.allclose(points.get_offsets(), expected[order])
+    assert np.allclose(points.get_array(), weights[order])
+    assert np.allclose(
+        ax.lines[0].get_xydata()[0],
+        view.frame.to_pixels(attention.reference_points[0, 3, :2]),
+    )
+    x1, y1, x2, y2 = view.detections.boxes[0, 3].tolist()
+    assert ax.patches[0].get_bbox().extents == pytest.approx([x1, y1, x2, y2], abs=1e-4)
+    assert ax.texts[0].get_text() == view.caption(0, 3)
+    assert (*ax.get_xlim(), *ax.get_ylim()) == (0, 128, 96, 0)
+
+
+def test_levels_that_a_query_cannot_see_are_not_drawn(build, pipeline_batch):
+    cfg, model = build("levelwise")
+    view = View.of(model, pipeline_batch(cfg, None), CLASSES)
+    (ax, _) = picture_points(view, "encoder", [0], 1, [0, 1, 2, 3]).axes
+    assert len(ax.collections[0].get_offsets()) == 4 * 4
+
+
+def test_initial_pattern_is_a_star_of_eight_directions():
+    """Eight heads, eight directions; point k is k cells away along the larger axis (appendix A.4)."""
+    attention = MODELS.build(dict(type="MSDeformAttn", embed_dims=16, num_heads=8, num_levels=1))
+    offsets = attention.sampling_offsets.bias.view(8, 4, 2)
+    angles = torch.atan2(offsets[..., 1], offsets[..., 0])
+    expected = torch.arange(8)[:, None] * math.pi / 4
+    torch.testing.assert_close(angles.remainder(2 * math.pi), expected.expand(8, 4))
+    steps = offsets.abs().amax(-1)
+    torch.testing.assert_close(steps, torch.arange(1.0, 5.0).expand(8, 4))
+
+
+@pytest.mark.parametrize("variant", ["base", "detr"])
+def test_maps_of_all_layers(variant, build, pipeline_batch):
+    cfg, model = build(variant)
+    view = View.of(model, pipeline_batch(cfg, None), CLASSES)
+    for stage in ("encoder", "decoder"):
+        layers = view.layers(stage, "all")
+        figure = picture_map(view, stage, layers, 0, [0, 1, 2, 3])
+        assert len(figure.axes) == len(layers) + 1  # and the scale
+        heats = [ax.images[1].get_array() for ax in figure.axes[:-1]]
+        assert all(heat.sum() > 0 for heat in heats)
+        assert all(heat.max() <= ax.images[1].norm.vmax for heat in heats for ax in figure.axes[:1])
+
+
+def test_the_total_is_the_mean_of_its_queries(build, pipeline_batch):
+    cfg, model = build("detr")
+    view = View.of(model, pipeline_batch(cfg, None, side=96), CLASSES)
+    threshold = view.detections.scores[-1].sort().values[-3].item()
+    (ax, _) = picture_total(view, "decoder", [0, 1], [0, 1, 2, 3], threshold).axes
+    queries = view.detections.ranked(threshold)
+    assert len(queries) == len(ax.patches) >= 3
+    weights = torch.stack([layer.weights[0, queries] for layer in view.record.decoder])
+    cells = weights.mean((0, 1, 2)).view(4, 4)  # of which 3 x 3 are image
+    assert np.allclose(ax.images[1].get_array(), 9 * cells[:3, :3])
+
+
+def test_detr_has_no_points(build, pipeline_batch):
+    cfg, model = build("detr")
+    view = View.of(model, pipeline_batch(cfg, None), CLASSES)
+    with pytest.raises(InputError, match="--show map"):
+        picture_points(view, "decoder", [0], 0, [0])

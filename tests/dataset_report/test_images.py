@@ -1,0 +1,95 @@
+"""Image files: what cannot be read as the annotation file says, and what is in two places."""
+
+import shutil
+
+import pytest
+from PIL import Image
+
+from projects.dataset_report.images import missing_files, same_content
+
+
+def turned(path, orientation: int, size=(64, 48)) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", size, (9, 99, 199)).save(path, format="JPEG", exif=exif)
+
+
+def test_missing(data, found):
+    for name in "000002.png", "000005.png":
+        (data / "train" / name).unlink()
+    finding = found()["train", "image_missing"]
+    assert finding.is_error
+    assert list(finding.items) == [f"{data}/train/{name}.png" for name in ("000002", "000005")]
+    shutil.rmtree(data / "val")
+    assert len(found(quick=False)["val", "image_missing"].items) == 4
+
+
+def test_missing_files_in_subfolders_and_at_addresses(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").touch()
+    paths = [f"{tmp_path}/a/1.png", f"{tmp_path}/a/2.png", f"{tmp_path}/b/1.png", "s3://a/3.png"]
+    assert missing_files(paths) == paths[1:3]
+    monkeypatch.chdir(tmp_path / "a")
+    assert missing_files(["1.png", "2.png"]) == ["2.png"]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", "cut"])
+def test_unreadable(data, found, content):
+    path = data / "train" / "000003.png"
+    path.write_bytes(path.read_bytes()[:-500] if content == "cut" else content)
+    assert not found()
+    findings = found(quick=False)
+    assert list(findings) == [("train", "image_unreadable")]
+    finding = findings["train", "image_unreadable"]
+    assert finding.is_error and str(path) in finding.items[0]
+
+
+def test_other_size(data, found):
+    Image.new("RGB", (50, 64)).save(data / "val" / "000001.png")
+    finding = found(quick=False)["val", "image_size"]
+    assert finding.is_error and list(finding.items) == ["000001.png is 50x64, stated 64x64"]
+
+
+def test_exif_orientation_is_honoured_as_the_loader_does(data, change, found):
+    path = data / "train" / "000001.png"
+    turned(path, 6)
+    change(lambda coco: coco["images"][0].update(width=64, height=48))
+    finding = found(quick=False)["train", "image_turned"]
+    assert finding.is_error and list(finding.items) == ["000001.png is 48x64, stated 64x48"]
+    pipeline = [dict(type="LoadImageFromFile", color_type="color_ignore_orientation")]
+    assert not found(["train"], quick=False, train_dataloader__dataset__pipeline=pipeline)
+    change(lambda coco: coco["images"][0].update(width=48, height=64))
+    assert not [key for _, key in found(["train"], quick=False) if key.startswith("image_")]
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(3, (64, 64)), (6, (64, 64))])
+def test_orientation_that_the_size_does_not_show(data, found, orientation, size):
+    turned(data / "train" / "000001.png", orientation, size)
+    finding = found(quick=False)["train", "image_orientation"]
+    assert not finding.is_error and list(finding.items) == ["000001.png"]
+
+
+def test_copies_between_and_inside_splits(data, found):
+    """Equal names in two folders are no evidence: the drawings are numbered from 1 in both."""
+    shutil.copy(data / "train" / "000001.png", data / "val" / "000004.png")
+    shutil.copy(data / "train" / "000002.png", data / "train" / "000007.png")
+    assert not found()
+    findings = found(quick=False)
+    assert set(findings) == {("", "image_in_two_splits"), ("", "image_copied")}
+    assert not any(finding.is_error for finding in findings.values())
+    assert set(findings["", "image_in_two_splits"].items[0].split(" = ")) == {
+        f"{data}/train/000001.png",
+        f"{data}/val/000004.png",
+    }
+
+
+def test_the_same_file_in_two_splits(data, found):
+    findings = found(val_dataloader__dataset__data_prefix=dict(img="train/"))
+    assert len(findings["", "image_in_two_splits"].items) == 4
+
+
+def test_only_equal_bytes_are_equal(tmp_path):
+    for name, content in dict(a=b"one", b=b"two", c=b"one", d=b"three").items():
+        (tmp_path / name).write_bytes(content)
+    groups = same_content(str(tmp_path / name) for name in "abcde")
+    assert [set(group) for group in groups] == [{f"{tmp_path}/a", f"{tmp_path}/c"}]

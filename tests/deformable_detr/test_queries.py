@@ -1,0 +1,63 @@
+"""Where queries come from."""
+
+import math
+
+import torch
+from torch import nn
+
+from projects.deformable_detr.geometry import padding_masks
+from projects.deformable_detr.queries import LearnedQueries, TwoStageProposals
+
+CPU = torch.device("cpu")
+
+
+def test_cells_propose_boxes_around_their_centres():
+    """Paper, section A.4: side 0.05 on the finest level, doubled on the next."""
+    masks = padding_masks([(8, 8), (8, 4)], (8, 8), [(4, 4), (2, 2)], CPU)
+    boxes, usable = TwoStageProposals(3, 8).cell_boxes(masks)
+    sizes = torch.tensor([0.05] * 16 + [0.1] * 4)
+    torch.testing.assert_close(boxes[0].sigmoid()[:, 2], sizes)
+    torch.testing.assert_close(boxes[0, 5].sigmoid(), torch.tensor([0.375, 0.375, 0.05, 0.05]))
+    assert usable[0].all()
+    # Half of the second image is padding; in the valid half x runs over the whole image.
+    assert usable[1].view(-1)[:16].view(4, 4).tolist() == [[True, True, False, False]] * 4
+    torch.testing.assert_close(boxes[1, 1].sigmoid()[:2], torch.tensor([0.75, 0.125]))
+    assert (boxes[1][~usable[1]] == math.inf).all()
+
+
+def test_best_scored_cells_become_queries():
+    proposals = TwoStageProposals(2, 8)
+    masks = padding_masks([(8, 8)], (8, 8), [(4, 4)], CPU)
+    memory = torch.randn(1, 16, 8)
+    cls_branch, reg_branch = nn.Linear(8, 3), nn.Linear(8, 4)
+    queries = proposals(memory, masks, cls_branch, reg_branch)
+    best = queries.enc_outputs_class[0, :, 0].argsort(descending=True)[:2]
+    torch.testing.assert_close(queries.reference_points[0], queries.enc_outputs_coord[0, best])
+    assert not queries.reference_points.requires_grad
+    assert queries.query.shape == queries.query_pos.shape == (1, 2, 8)
+
+
+def test_more_queries_than_cells_take_every_cell():
+    masks = padding_masks([(8, 8)], (8, 8), [(2, 2)], CPU)
+    queries = TwoStageProposals(9, 8)(torch.randn(1, 4, 8), masks, nn.Linear(8, 3), nn.Linear(8, 4))
+    assert queries.reference_points.shape == (1, 4, 4)
+
+
+def test_box_embedding_is_mmdets():
+    from mmdet.models.detectors import DeformableDETR
+
+    proposals = TwoStageProposals(2, 256)
+    boxes = torch.rand(2, 3, 4) * 0.8 + 0.1
+    sines = DeformableDETR.get_proposal_pos_embed(torch.logit(boxes))
+    expected = proposals.pos_trans_norm(proposals.pos_trans_fc(sines))
+    torch.testing.assert_close(proposals.embed_boxes(boxes), expected, rtol=0, atol=1e-5)
+
+
+def test_reference_points_are_float32_under_autocast():
+    masks = padding_masks([(8, 8)], (8, 8), [(4, 4)], CPU)
+    with torch.autocast("cpu", torch.bfloat16):
+        learned = LearnedQueries(5, 8)(torch.randn(2, 16, 8))
+        proposed = TwoStageProposals(2, 8)(torch.randn(1, 16, 8), masks, nn.Linear(8, 3), nn.Linear(8, 4))
+    assert learned.reference_points.dtype == torch.float32
+    assert learned.reference_points.shape == (2, 5, 2)
+    assert proposed.reference_points.dtype == torch.float32

@@ -1,0 +1,164 @@
+"""A run that is killed again and again ends like a run that nothing has stopped."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from projects.reliable_runner.files.checkpoint_file import read_checkpoint
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIG = """
+_base_ = "{base}"
+model = dict(backbone=dict(base_channels={channels}), neck=dict(in_channels={in_channels}))
+train_dataloader = dict(num_workers={num_workers})
+custom_hooks = [
+    dict(type="EMAHook", momentum=0.1),
+    dict(type="EarlyStoppingHook", monitor="val/loss", patience=100),
+    dict(type="ValLossHook"),
+]
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_best="val/loss"))
+train_cfg = dict(max_epochs={epochs})
+randomness = dict(seed=0, deterministic=True)
+"""
+TRAIN = """
+import os, runpy, sys
+sys.stdout = sys.stderr = open({log!r}, "a")
+os.environ["SHAPES_ROOT"] = {shapes_root!r}
+runpy.run_path({tool!r})["main"]({args!r})
+"""
+
+
+@pytest.fixture
+def train(tmp_path, shapes_root, monkeypatch) -> Callable[..., multiprocessing.Process]:
+    """Starts a training of a config in a process that has everything imported."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["projects.deformable_detr", "mmdet.models", "mmdet.datasets"])
+
+    def start(config: Path, work_dir: Path, *args: str) -> multiprocessing.Process:
+        code = TRAIN.format(
+            log=f"{work_dir}.log",
+            shapes_root=str(shapes_root),
+            tool=str(REPO / "tools" / "train.py"),
+            args=[str(config), "--work-dir", str(work_dir), *args],
+        )
+        process = context.Process(target=exec, args=(code,))
+        process.start()
+        return process
+
+    return start
+
+
+def kill(process: multiprocessing.Process, work_dir: Path, in_a_write: bool, within: float) -> bool:
+    """Kill ``process`` after up to ``within`` seconds of training, or while it writes a file."""
+    draw = random.Random(process.pid)
+    if in_a_write:
+        while process.is_alive() and not any(
+            file.name.endswith(".unfinished") for file in os.scandir(work_dir)
+        ):
+            time.sleep(0.0001)
+        time.sleep(0.02 ** draw.uniform(1, 3))  # small files are written in less than a millisecond
+    else:
+        time.sleep(draw.uniform(0, within))
+    process.kill()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
+
+
+def wait_until_it_trains(process: multiprocessing.Process, work_dir: Path) -> float:
+    """Return the time when ``process``, the only one in ``work_dir``, has written its config there."""
+    runs = set(work_dir.glob("*/vis_data/config.py"))
+    while process.is_alive() and set(work_dir.glob("*/vis_data/config.py")) == runs:
+        time.sleep(0.01)
+    return time.monotonic()
+
+
+def last_epoch(work_dir: Path) -> int:
+    """The epoch of the latest checkpoint, which must be whole; 0 if there is none yet."""
+    note = work_dir / "last_checkpoint"
+    return read_checkpoint(note.read_text())["meta"]["epoch"] if note.exists() else 0
+
+
+def assert_equal(ours: object, theirs: object, key: str = "") -> None:
+    """Compare to the bit."""
+    assert type(ours) is type(theirs), key
+    if isinstance(ours, torch.Tensor):
+        assert torch.equal(ours, theirs), key
+    elif isinstance(ours, dict):
+        assert ours.keys() == theirs.keys(), key
+        for name in ours:
+            assert_equal(ours[name], theirs[name], f"{key}.{name}")
+    elif isinstance(ours, list):
+        assert len(ours) == len(theirs), key
+        for index, pair in enumerate(zip(ours, theirs, strict=True)):
+            assert_equal(*pair, f"{key}[{index}]")
+    else:
+        assert ours == theirs, key
+
+
+@pytest.mark.parametrize(
+    ("kills", "epochs", "channels", "num_workers"),
+    [
+        (3, 5, 8, 2),
+        pytest.param(20, 24, 32, 0, marks=pytest.mark.soak),
+        pytest.param(10, 12, 8, 2, marks=pytest.mark.soak),
+    ],
+)
+def test_a_killed_run_ends_like_one_that_was_not(tmp_path, train, kills, epochs, channels, num_workers):
+    config = tmp_path / "killed.py"
+    config.write_text(
+        CONFIG.format(
+            base=REPO / "tests" / "tiny_ddetr.py",
+            channels=channels,
+            in_channels=[channels * 4, channels * 8],
+            num_workers=num_workers,
+            epochs=epochs,
+        )
+    )
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    start = time.monotonic()
+    process = train(config, straight)
+    seconds = -wait_until_it_trains(process, straight)
+    process.join()
+    assert process.exitcode == 0, Path(f"{straight}.log").read_text()[-3000:]
+    seconds += time.monotonic()
+
+    survived, in_writes, epoch = 0, 0, 0
+    while survived < kills:
+        process = train(config, killed, "--resume")
+        wait_until_it_trains(process, killed)
+        if not kill(process, killed, in_a_write=survived % 2 == 1, within=seconds / epochs):
+            break
+        survived += 1
+        in_writes += any(killed.glob("*.unfinished"))
+        assert last_epoch(killed) >= epoch
+        epoch = last_epoch(killed)
+    process = train(config, killed, "--resume")
+    process.join()
+    log = Path(f"{killed}.log").read_text()
+    assert process.exitcode == 0, log[-3000:]
+    print(
+        f"{survived} kills, {in_writes} of them inside a write, {num_workers} workers: "
+        f"{time.monotonic() - start:.0f} s; the run alone {seconds:.0f} s"
+    )
+    assert survived == kills
+
+    names = [sorted(path.name for path in folder.glob("*.*")) for folder in (straight, killed)]
+    assert names[0] == names[1]
+    for name in (name for name in names[0] if name.endswith(".pth")):
+        theirs, ours = (read_checkpoint(folder / name) for folder in (straight, killed))
+        assert ours.keys() == theirs.keys()
+        for key in ours.keys() - {"meta", "message_hub"}:
+            assert_equal(ours[key], theirs[key], f"{name} {key}")
+        for key in ("epoch", "iter", "seed"):
+            assert ours["meta"][key] == theirs["meta"][key]
+        hubs = [checkpoint["message_hub"]["runtime_info"] for checkpoint in (ours, theirs)]
+        for key in ("best_score", "early_stopping", "keep_ckpt_ids", "epoch_validated"):
+            assert hubs[0].get(key) == hubs[1].get(key), key

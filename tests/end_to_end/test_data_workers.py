@@ -1,0 +1,60 @@
+"""A data worker that dies is told with its image."""
+
+import runpy
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from projects.reliable_runner.data.workers import explain_death
+from projects.reliable_runner.launcher import run_tool
+
+REPO = Path(__file__).resolve().parents[2]
+TRAIN = runpy.run_path(str(REPO / "tools" / "train.py"))["main"]
+
+
+@pytest.mark.parametrize(
+    ("kill", "how", "remedy"),
+    [
+        ("SIGKILL", "was killed by signal Killed", "fewer workers (train_dataloader.num_workers)"),
+        ("SIGSEGV", "was killed by signal Segmentation fault", "open this one by itself"),
+        ("SIGBUS", "was killed by signal Bus error", "docker run --shm-size"),
+        ("exit", "exited unexpectedly with exit code 3", "num_workers=0"),
+    ],
+)
+@pytest.mark.usefixtures("small_run")
+def test_the_image_is_named(tmp_path, shapes_root, capfd, monkeypatch, kill, how, remedy):
+    monkeypatch.syspath_prepend(REPO / "tests")
+    heir = tmp_path / "deadly.py"
+    heir.write_text(
+        f"_base_ = {str(REPO / 'tests' / 'tiny_ddetr.py')!r}\n"
+        "custom_imports = dict(imports=['spoiled_image'])\n"
+        f"spoil = dict(type='SpoilImage', name='3.png', kill={kill!r})\n"
+        "train_pipeline = [*_base_.train_pipeline[:-1], spoil, _base_.train_pipeline[-1]]\n"
+        "train_dataloader = dict(num_workers=2, dataset=dict(pipeline=train_pipeline))\n"
+    )
+    names = [f"{key}={tmp_path}" for key in ("experiment_name", "visualizer.name")]
+    argv = [str(heir), "--work-dir", str(tmp_path), "--cfg-options", *names]
+    assert run_tool(partial(TRAIN, argv)) == 1
+    printed = capfd.readouterr().err.replace("\0", "")  # torch's handler of signals leaves one
+    (error,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert f"{how} at image {shapes_root}/train/000003.png." in error
+    assert remedy in error
+
+
+def test_full_shared_memory_is_explained():
+    error = RuntimeError(
+        "Caught RuntimeError in DataLoader worker process 0.\nTraceback\nRuntimeError: unable to allocate "
+        "shared memory(shm) for file </torch_12_34>: No space left on device (28)"
+    )
+    assert "/dev/shm (docker run --shm-size" in explain_death(error)
+
+
+def test_other_errors_are_not_explained():
+    try:
+        try:
+            raise KeyError("a")
+        except KeyError:
+            raise RuntimeError("b")  # noqa: B904
+    except RuntimeError as error:
+        assert explain_death(error) is None

@@ -1,0 +1,224 @@
+"""The same images give the same losses and weights, however they are split over processes and batches.
+
+In float64, so that the order of a sum hardly matters, without dropout and with the statistics of BatchNorm
+fixed; each image is padded to 64 pixels, whichever images it shares a batch with.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch._dynamo  # here once, not in each process
+import torch.multiprocessing as mp
+from mmdet.models import DetDataPreprocessor
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.runner._flexible_runner import FlexibleRunner
+
+from projects.deformable_detr.registry import MODELS
+from projects.reliable_runner.launcher import build_runner
+from projects.reliable_runner.run_state import bare_model
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIG = REPO / "tests" / "tiny_ddetr.py"
+FSDP = Config.fromfile(REPO / "configs" / "_base_" / "fsdp.py").to_dict()
+AUGMENTATION = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(type="PhotoMetricDistortion"),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="RandomCrop", crop_type="absolute_range", crop_size=(40, 60)),
+    dict(type="RandomChoiceResize", scales=[(48, 48), (56, 56), (64, 64)], keep_ratio=True),
+    dict(type="PackDetInputs"),
+]
+VARIANTS = {
+    "base": {},
+    "refine": {"model.with_box_refine": True},
+    "two_stage": {"model.with_box_refine": True, "model.as_two_stage": True},
+    "encoder_only": {
+        "model.with_box_refine": True,
+        "model.as_two_stage": True,
+        "model.decoder": None,
+    },
+    "single_scale": {
+        "model.num_feature_levels": 1,
+        "model.backbone.out_indices": (3,),
+        "model.neck.in_channels": [64],
+        "model.neck.num_outs": 1,
+        "model.encoder.layer_cfg.self_attn_cfg.num_levels": 1,
+        "model.decoder.layer_cfg.cross_attn_cfg.num_levels": 1,
+    },
+}
+WHOLE = (1, 8, 1)  # processes, images of a batch, batches of an optimizer step
+SPLITS = [(2, 4, 1), (4, 2, 1), (1, 2, 4), (2, 2, 2)]
+
+
+@MODELS.register_module()
+class Float64Preprocessor(DetDataPreprocessor):
+    """The images in float64."""
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        data = super().forward(data, training)
+        return {**data, "inputs": data["inputs"].double()}
+
+
+class Recorder(Hook):
+    """Keeps the losses of each epoch's iterations, and the weights, in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.losses = path, []
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        self.losses.append([])
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch, outputs: dict) -> None:
+        self.losses[-1].append({name: value.item() for name, value in outputs.items()})
+
+    def after_train(self, runner: Runner) -> None:
+        if isinstance(runner, FlexibleRunner):
+            weights = runner.strategy.model_state_dict()
+        else:
+            weights = bare_model(runner).state_dict()
+        torch.save((self.losses, weights), self.path)
+
+
+def run_process(rank: int, world_size: int, port: int, cfg: Config) -> None:
+    """Train in one of ``world_size`` processes."""
+    torch.set_default_dtype(torch.float64)
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world_size))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    cfg.launcher = "pytorch" if world_size > 1 else "none"
+    runner = build_runner(cfg)
+    runner.register_hook(Recorder(Path(cfg.work_dir, f"rank{rank}.pth")))
+    runner.train()
+
+
+@pytest.fixture
+def train(tmp_path, shapes_root, monkeypatch):
+    """Trains with a split and returns the losses of each optimizer step and the weights at the end."""
+    monkeypatch.setenv("SHAPES_ROOT", str(shapes_root))
+    monkeypatch.setattr(Config, "pretty_text", "")  # to format it takes seconds
+
+    def run(split: tuple[int, int, int], **options) -> tuple[list[dict], dict]:
+        world_size, batch_size, counts = split
+        work_dir = Path(options.get("work_dir", tmp_path / f"run{len(list(tmp_path.iterdir()))}"))
+        work_dir.mkdir()
+        cfg = Config.fromfile(CONFIG)
+        for part in cfg.model.encoder, cfg.model.decoder:
+            for module in part.layer_cfg.values():
+                if isinstance(module, dict):
+                    module.update({key: 0.0 for key in module if key in ("dropout", "ffn_drop")})
+        cfg.merge_from_dict(
+            {
+                "work_dir": str(work_dir),
+                "randomness.seed": 1,
+                "model.data_preprocessor.type": "Float64Preprocessor",
+                "model.data_preprocessor.pad_size_divisor": 64,
+                "model.backbone.norm_eval": True,
+                "model.bbox_head.sync_cls_avg_factor": True,
+                "train_dataloader.batch_size": batch_size,
+                "train_dataloader.dataset.pipeline": AUGMENTATION,
+                "optim_wrapper.accumulative_counts": counts,
+                "val_cfg": None,
+                "val_dataloader": None,
+                "val_evaluator": None,
+                "log_level": "ERROR",
+                "default_hooks.checkpoint": None,
+                "default_hooks.logger": None,
+                **options,
+            }
+        )
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        args = (world_size, port, cfg)
+        mp.start_processes(run_process, args, nprocs=world_size, start_method="fork")
+        ranks = [torch.load(work_dir / f"rank{rank}.pth", weights_only=True) for rank in range(world_size)]
+        for _, weights in ranks:
+            torch.testing.assert_close(weights, ranks[0][1], rtol=0, atol=0)
+        return list(steps([losses for losses, _ in ranks], counts)), ranks[0][1]
+
+    return run
+
+
+def steps(losses: list[list[list[dict]]], counts: int) -> Iterator[dict]:
+    """The means over processes and over the ``counts`` batches of a step, from what each process logged."""
+    for epoch in zip(*losses, strict=True):
+        for start in range(0, len(epoch[0]), counts):
+            batches = [batch for rank in epoch for batch in rank[start : start + counts]]
+            yield {
+                name: sum(batch[name] for batch in batches) / len(batches)
+                for name in batches[0]
+                if name != "grad_norm"
+            }
+
+
+def assert_same(got: tuple | dict, expected: tuple | dict) -> None:
+    torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_splits_give_the_same_losses_and_weights(train, variant):
+    expected = train(WHOLE, **VARIANTS[variant])
+    for split in SPLITS if variant == "base" else [(2, 2, 2)]:
+        assert_same(train(split, **VARIANTS[variant]), expected)
+
+
+@pytest.mark.parametrize("num_objects", [0, 1])
+def test_splits_without_objects_give_the_same(train, shapes_root, num_objects):
+    """A process may have none while another has some; all may have none."""
+    path = Path(f"annotations/with_{num_objects}.json")
+    annotations = json.loads((shapes_root / "annotations/train.json").read_text())
+    annotations["annotations"] = annotations["annotations"][:num_objects]
+    (shapes_root / path).write_text(json.dumps(annotations))
+    options = VARIANTS["two_stage"] | {
+        "train_dataloader.dataset.ann_file": str(path),
+        "train_dataloader.dataset.pipeline": [step for step in AUGMENTATION if step["type"] != "RandomCrop"],
+    }
+    expected = train(WHOLE, **options)
+    assert (expected[0][0]["loss_bbox"] > 0) == bool(num_objects)
+    for split in [(4, 2, 1), (2, 2, 2)]:
+        assert_same(train(split, **options), expected)
+
+
+def test_the_last_step_of_an_epoch_may_be_smaller(train):
+    options = {"train_dataloader.dataset.indices": 7}
+    expected = train((1, 4, 1), **options)
+    assert len(expected[0]) == 2 * 3
+    assert_same(train((1, 2, 2), **options), expected)
+
+
+@pytest.mark.parametrize("sampler", ["DefaultSampler", "InfiniteSampler"])
+def test_a_loop_over_iterations_splits_too(train, sampler):
+    """The last step is of half the images: one batch of four or two of two."""
+    options = {"train_dataloader.sampler.type": sampler, "param_scheduler": None}
+    loop = dict(type="IterBasedTrainLoop", _delete_=True)
+    expected = train((1, 4, 2), train_cfg=dict(loop, max_iters=5), **options)
+    assert len(expected[0]) == 3
+    assert_same(train((1, 2, 4), train_cfg=dict(loop, max_iters=10), **options), expected)
+
+
+def test_workers_give_the_same(train):
+    expected = train(WHOLE)
+    options = {"train_dataloader.num_workers": 2, "train_dataloader.persistent_workers": True}
+    assert_same(train((1, 4, 2), **options), expected)
+
+
+def test_shards_give_the_same_and_checkpoints_of_any_run(train, tmp_path):
+    expected = train(WHOLE)
+    sharded = {"default_hooks.checkpoint": dict(type="CheckpointHook"), **FSDP}
+    assert_same(train((2, 4, 1), work_dir=str(tmp_path / "sharded"), **sharded), expected)
+    checkpoint = tmp_path / "sharded" / "epoch_2.pth"
+    weights = torch.load(tmp_path / "sharded" / "epoch_3.pth", weights_only=False)["state_dict"]
+    assert_same(weights, expected[1])
+
+    # Sharded or not, the run goes on from it.
+    for options in (FSDP, {}):
+        resumed = train((2, 2, 2), resume=True, load_from=str(checkpoint), **options)
+        assert_same(resumed[1], expected[1])

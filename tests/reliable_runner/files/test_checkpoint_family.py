@@ -1,0 +1,141 @@
+"""Whose weights they are, by their names alone."""
+
+import argparse
+import json
+import os
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+from projects.deformable_detr.registry import MODELS
+from projects.reliable_runner.files.checkpoint_family import (
+    foreign_weights,
+    guess_family,
+    stored_names,
+)
+
+DETR = dict(
+    type="DETR",
+    num_queries=4,
+    backbone=dict(type="ResNet", depth=18, base_channels=8, out_indices=(3,)),
+    neck=dict(type="ChannelMapper", in_channels=[64], out_channels=32, num_outs=1),
+    positional_encoding=dict(num_feats=16),
+    encoder=dict(
+        num_layers=1,
+        layer_cfg=dict(self_attn_cfg=dict(embed_dims=32, num_heads=4), ffn_cfg=dict(embed_dims=32)),
+    ),
+    decoder=dict(
+        num_layers=1,
+        return_intermediate=True,
+        layer_cfg=dict(
+            self_attn_cfg=dict(embed_dims=32, num_heads=4),
+            cross_attn_cfg=dict(embed_dims=32, num_heads=4),
+            ffn_cfg=dict(embed_dims=32),
+        ),
+    ),
+    bbox_head=dict(type="DETRHead", num_classes=3, embed_dims=32),
+)
+# Some names that each code base saves, in an order that does not help.
+NAMES = {
+    "official": [
+        "backbone.0.body.layer1.0.conv1.weight",
+        "class_embed.0.weight",
+        "input_proj.0.0.weight",
+        "query_embed.weight",
+        "transformer.decoder.layers.0.cross_attn.sampling_offsets.weight",
+        "transformer.decoder.layers.0.self_attn.in_proj_weight",
+        "transformer.encoder.layers.0.self_attn.sampling_offsets.weight",
+        "transformer.level_embed",
+    ],
+    "huggingface": [
+        "class_embed.0.weight",
+        "model.backbone.conv_encoder.model.layer1.0.conv1.weight",
+        "model.decoder.layers.0.encoder_attn.sampling_offsets.weight",
+        "model.decoder.layers.0.self_attn.q_proj.weight",
+        "model.encoder.layers.0.self_attn.sampling_offsets.weight",
+        "model.query_position_embeddings.weight",
+    ],
+    "detrex": [
+        "backbone.stem.conv1.weight",
+        "class_embed.0.weight",
+        "neck.convs.0.conv.weight",
+        "transformer.decoder.layers.0.attentions.1.sampling_offsets.weight",
+        "transformer.encoder.layers.0.attentions.0.sampling_offsets.weight",
+        "transformer.level_embeds",
+    ],
+    "mmdet": [
+        "backbone.layer1.0.conv1.weight",
+        "bbox_head.cls_branches.0.weight",
+        "decoder.layers.0.self_attn.attn.in_proj_weight",
+        "encoder.layers.0.self_attn.sampling_offsets.weight",
+        "neck.convs.0.conv.weight",
+    ],
+    "mmdet2": [
+        "backbone.layer1.0.conv1.weight",
+        "bbox_head.cls_branches.0.weight",
+        "bbox_head.transformer.encoder.layers.0.attentions.0.sampling_offsets.weight",
+    ],
+    "detr": [
+        "backbone.0.body.layer1.0.conv1.weight",
+        "class_embed.weight",
+        "input_proj.weight",
+        "transformer.encoder.layers.0.self_attn.in_proj_weight",
+    ],
+    "resnet": ["conv1.weight", "fc.weight", "layer1.0.conv1.weight"],
+    None: ["backbone.layer1.0.conv1.weight", "roi_head.bbox_head.fc_cls.weight", "w"],
+}
+
+
+@pytest.mark.parametrize("family", NAMES)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_family_of_names(family, prefix):
+    keys = [prefix + name for name in NAMES[family]]
+    assert guess_family(keys) == guess_family(reversed(keys)) == family
+    said = foreign_weights(keys, "some.pth")
+    if family in ("mmdet", None):
+        assert said is None
+    else:
+        assert any(key in said for key in keys)
+    if family in ("official", "huggingface", "detrex"):
+        assert "python tools/model_converters/convert.py some.pth OUT.pth" in said
+
+
+def test_family_of_mmdets_detr():
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        keys = MODELS.build(DETR).state_dict()
+    assert guess_family(keys) == "detr"
+    assert guess_family(key for key in keys if key.startswith(("backbone.", "neck."))) is None
+
+
+class Opens:
+    """Pickles as a call that would make a file."""
+
+    def __init__(self, trace) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_names_are_read_without_running_anything(tmp_path, legacy):
+    path, trace = tmp_path / "model.pth", tmp_path / "trace"
+    weights = {name: torch.ones(2) for name in NAMES["official"]}
+    contents = {"args": argparse.Namespace(lr=1), "run": Opens(trace), "model": weights}
+    torch.save(contents, path, _use_new_zipfile_serialization=not legacy)
+    assert set(NAMES["official"]) < set(stored_names(path))
+
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"class_embed") + 100] if legacy else data[:-100])
+    assert ("class_embed.0.weight" in stored_names(path)) == legacy
+    assert not trace.exists()
+
+
+def test_names_in_safetensors(tmp_path):
+    header = json.dumps({name: {"dtype": "F32"} for name in NAMES["huggingface"]}).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(64))
+    assert stored_names(path) == NAMES["huggingface"]
+    path.write_bytes(len(header).to_bytes(8, "little") + header[:-9])
+    assert stored_names(path) == []

@@ -1,0 +1,143 @@
+"""The two calls against the model itself, fed by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from PIL import Image
+
+from projects.deformable_detr.registry import MODELS, SCOPE
+from projects.reliable_runner.errors import InputError, NonFiniteError
+from projects.reliable_runner.inference import inference_detector, init_detector, read_image
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIG = REPO / "tests" / "tiny_ddetr.py"
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Not trained."""
+    torch.manual_seed(0)
+    model = MODELS.build(dict(Config.fromfile(CONFIG).model, _scope_=SCOPE))
+    model.init_weights()
+    return model.eval()
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Writes a checkpoint and returns its path."""
+
+    def save(weights: dict, **others) -> Path:
+        torch.save(dict(state_dict=weights, **others), tmp_path / "epoch_1.pth")
+        return tmp_path / "epoch_1.pth"
+
+    return save
+
+
+@pytest.fixture
+def detector(model, save):
+    return init_detector(CONFIG, save(model.state_dict()), device="cpu")
+
+
+@pytest.fixture
+def images(tmp_path) -> list[Path]:
+    """Of two sizes, neither the 64 pixels that the pipeline resizes the longer side to."""
+    random = np.random.default_rng(0)
+    paths = []
+    for number, shape in enumerate([(80, 100, 3), (80, 100, 3), (128, 96, 3)]):
+        paths.append(tmp_path / f"{number}.png")
+        Image.fromarray(random.integers(0, 256, shape, np.uint8)).save(paths[-1])
+    return paths
+
+
+def test_prediction_is_that_of_the_model_fed_by_hand(detector, model, tmp_path):
+    """An image of twice the size whose pixels come in blocks of four: resized, it is the small one."""
+    small = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    Image.fromarray(small.repeat(2, 0).repeat(2, 1)).save(tmp_path / "a.png")
+    sample = inference_detector(detector, tmp_path / "a.png")
+
+    batch = torch.tensor(small).permute(2, 0, 1)[None].float()  # RGB here, and BGR above
+    batch = (batch.flip(1) - 127) / 50  # the preprocessor of tiny_ddetr.py
+    shapes = dict(img_shape=(48, 64), batch_input_shape=(48, 64), ori_shape=(48, 64))
+    with torch.no_grad():
+        logits, boxes = model(batch, [DetDataSample(metainfo=shapes)], mode="tensor")
+    scores, order = logits[-1, 0].sigmoid().flatten().topk(10)
+    cx, cy, w, h = boxes[-1, 0][order // 3].unbind(-1)
+    corners = torch.stack([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], -1).clamp(0, 1)
+    found = sample.pred_instances
+    torch.testing.assert_close(found.scores, scores)
+    torch.testing.assert_close(found.labels, order % 3)
+    torch.testing.assert_close(found.bboxes, corners * torch.tensor([128.0, 96, 128, 96]))
+
+
+def test_paths_arrays_and_batches_give_the_same(detector, images):
+    alone = [inference_detector(detector, path) for path in images]
+    assert [sample.ori_shape for sample in alone] == [(80, 100), (80, 100), (128, 96)]
+    arrays = [read_image(detector, path) for path in images]
+    for others in (
+        inference_detector(detector, images),
+        inference_detector(detector, arrays),
+        inference_detector(detector, images[:2], batch_size=2),
+    ):
+        for one, other in zip(alone, others, strict=False):
+            for key in ("scores", "labels", "bboxes"):
+                torch.testing.assert_close(one.pred_instances[key], other.pred_instances[key])
+    assert len(inference_detector(detector, images, batch_size=2)) == 3
+
+
+def test_read_image_is_bgr(detector, tmp_path):
+    Image.new("RGB", (4, 2), (200, 100, 50)).save(tmp_path / "a.png")
+    assert read_image(detector, tmp_path / "a.png").tolist() == [[[50, 100, 200]] * 4] * 2
+
+
+@pytest.mark.parametrize(
+    ("meta", "classes"),
+    [
+        ({}, ["circle", "square", "triangle"]),
+        ({"dataset_meta": {"classes": ("a", "b", "c")}}, ["a", "b", "c"]),
+        ({"CLASSES": ("a", "b", "c")}, ["a", "b", "c"]),
+    ],
+)
+def test_classes_are_the_checkpoints_or_else_the_configs(model, save, meta, classes):
+    weights = {f"module.{key}": value for key, value in model.state_dict().items()}
+    detector = init_detector(CONFIG, save(weights, meta=meta), device="cpu")
+    assert detector.dataset_meta["classes"] == classes
+    assert not detector.training
+    for key, value in detector.state_dict().items():
+        assert torch.equal(value, model.state_dict()[key])
+
+
+def test_what_does_not_fit_is_refused(model, save, tmp_path):
+    weights = model.state_dict()
+    with pytest.raises(InputError, match="of another model: query_embedding.weight is"):
+        init_detector(CONFIG, save(weights), "cpu", {"model.num_queries": 9})
+    with pytest.raises(InputError, match="num_classes is 3, but .*epoch_1.pth has 2 classes"):
+        init_detector(CONFIG, save(weights, meta=dict(dataset_meta=dict(classes=("a", "b")))), "cpu")
+    with pytest.raises(InputError, match="device 'quantum' can't be used"):
+        init_detector(CONFIG, save(weights), "quantum")
+    with pytest.raises(InputError, match="no such checkpoint file"):
+        init_detector(CONFIG, tmp_path / "none.pth", "cpu")
+
+
+def test_pipelines_that_give_no_single_view_are_refused(save, model):
+    options = {"test_dataloader.dataset.pipeline": [dict(type="TestTimeAug", transforms=[])]}
+    with pytest.raises(InputError, match="several views"):
+        init_detector(CONFIG, save(model.state_dict()), "cpu", options)
+    options = {"test_dataloader.dataset.pipeline": [dict(type="PackDetInputs")]}
+    with pytest.raises(InputError, match="begins with PackDetInputs"):
+        init_detector(CONFIG, save(model.state_dict()), "cpu", options)
+
+
+def test_bad_images_and_predictions_are_named(detector, tmp_path):
+    (tmp_path / "torn.png").write_bytes(b"")
+    with pytest.raises(InputError, match="torn.png is empty"):
+        inference_detector(detector, tmp_path / "torn.png")
+    with pytest.raises(InputError, match=r"this one is \(5, 5\)"):
+        inference_detector(detector, np.zeros((5, 5), np.uint8))
+    for parameter in detector.bbox_head.cls_branches.parameters():
+        parameter.data.fill_(torch.nan)
+    with pytest.raises(NonFiniteError, match="image 0"):
+        inference_detector(detector, np.zeros((64, 64, 3), np.uint8))

@@ -1,0 +1,54 @@
+"""What the tools make of their arguments."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+import pytest
+
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.launcher import add_common_arguments, read_config, run_tool
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def read(tmp_path: Path, name: str, *options: str):
+    parser = ArgumentParser()
+    parser.add_argument("config")
+    add_common_arguments(parser)
+    return read_config(parser.parse_args([str(CONFIGS / name), "--work-dir", str(tmp_path), *options]))
+
+
+@pytest.mark.parametrize("root", ["/data/elsewhere", "/data/elsewhere/"])
+@pytest.mark.parametrize(
+    ("name", "ann_file"),
+    [
+        ("ddetr_r50_50e_two_stage.py", "annotations/instances_val2017.json"),
+        ("ddetr_r18_custom.py", "annotations/val.json"),
+    ],
+)
+def test_data_root_moves_every_path_of_the_data(tmp_path, root, name, ann_file):
+    cfg = read(tmp_path, name, "--cfg-options", f"data_root={root}", "model.num_queries=7")
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert Path(loader.dataset.data_root) == Path(root)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        assert Path(evaluator.ann_file) == Path(root, ann_file)
+    assert cfg.model.num_queries == 7
+
+
+def test_option_that_is_no_value_is_a_usage_error(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        read(tmp_path, "ddetr_r18_custom.py", "--cfg-options", "model.num_queries=[1,2")
+    assert "brackets" in capsys.readouterr().err
+
+
+def test_option_that_does_not_fit_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"--cfg-options do not fit .*ddetr_r18_custom\.py"):
+        read(tmp_path, "ddetr_r18_custom.py", "--cfg-options", "model.backbone.depth.x=1")
+
+
+def test_interruption_is_told_in_one_line(capsys):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert run_tool(interrupted) == 130
+    assert "--resume" in capsys.readouterr().err

@@ -1,0 +1,81 @@
+from copy import deepcopy
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+from projects.deformable_detr.registry import OPTIM_WRAPPERS, SCOPE
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.training.optim_wrapper import AmpOptimWrapper
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def build(model: torch.nn.Module, dtype: str) -> AmpOptimWrapper:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return OPTIM_WRAPPERS.build(dict(type="AmpOptimWrapper", optimizer=optimizer, dtype=dtype))
+
+
+def step(wrapper: AmpOptimWrapper, model: torch.nn.Module, x: torch.Tensor) -> torch.dtype:
+    with wrapper.optim_context(model):
+        out = model(x)
+    wrapper.update_params(out.float().square().mean())
+    return out.dtype
+
+
+def test_the_name_means_our_wrapper():
+    with DefaultScope.overwrite_default_scope(SCOPE):
+        assert OPTIM_WRAPPERS.get("AmpOptimWrapper") is AmpOptimWrapper
+
+
+def test_bfloat16_steps_as_plain_autocast_does():
+    torch.manual_seed(0)
+    model, plain = torch.nn.Linear(4, 3).to(DEVICE), torch.nn.Linear(4, 3).to(DEVICE)
+    plain.load_state_dict(model.state_dict())
+    x = torch.randn(5, 4, device=DEVICE)
+
+    assert step(build(model, "bfloat16"), model, x) is torch.bfloat16
+
+    with torch.autocast(DEVICE, torch.bfloat16):
+        loss = plain(x).float().square().mean()
+    loss.backward()
+    torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9).step()
+    assert torch.equal(model.weight, plain.weight)
+    assert model.weight.dtype is torch.float32
+
+
+def test_bfloat16_state_goes_on_where_it_was():
+    torch.manual_seed(0)
+    model, resumed = torch.nn.Linear(4, 3).to(DEVICE), torch.nn.Linear(4, 3).to(DEVICE)
+    wrapper = build(model, "bfloat16")
+    x = torch.randn(5, 4, device=DEVICE)
+    step(wrapper, model, x)
+
+    state = deepcopy(wrapper.state_dict())
+    assert "loss_scaler" not in state
+    resumed.load_state_dict(model.state_dict())
+    resumed_wrapper = build(resumed, "bfloat16")
+    resumed_wrapper.load_state_dict(state)
+    step(wrapper, model, x)
+    step(resumed_wrapper, resumed, x)
+    assert torch.equal(model.weight, resumed.weight)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_float16_without_a_gpu_is_refused():
+    with pytest.raises(InputError, match="float16 needs a GPU.*--amp bfloat16"):
+        build(torch.nn.Linear(4, 3), "float16")
+
+
+def test_other_types_are_refused():
+    with pytest.raises(InputError, match="'float64': choose 'float16' or 'bfloat16'"):
+        build(torch.nn.Linear(4, 3), "float64")
+
+
+@needs_gpu
+def test_float16_scales_the_loss():
+    model = torch.nn.Linear(4, 3).cuda()
+    wrapper = build(model, "float16")
+    assert step(wrapper, model, torch.randn(5, 4, device="cuda")) is torch.float16
+    assert wrapper.state_dict()["loss_scaler"]["scale"] > 1

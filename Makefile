@@ -35,11 +35,11 @@ build: $(VENV)/.installed
 	$(PIP) install --no-deps --no-build-isolation --editable .
 
 demo: setup
-	$(PY) tools/draw_shapes.py data/shapes
-	$(PY) tools/train.py configs/ddetr_r18_shapes.py --work-dir $(DEMO)
-	$(PY) tools/test.py configs/ddetr_r18_shapes.py $$(cat $(DEMO)/last_checkpoint) \
+	$(PY) tools/dataset_converters/draw_shapes.py data/shapes
+	$(PY) tools/train.py configs/shapes/ddetr_r18_shapes.py --work-dir $(DEMO)
+	$(PY) tools/test.py configs/shapes/ddetr_r18_shapes.py $$(cat $(DEMO)/last_checkpoint) \
 		--work-dir $(DEMO) --out $(DEMO)/predictions.pkl
-	$(PY) tools/draw_predictions.py configs/ddetr_r18_shapes.py $(DEMO)/predictions.pkl \
+	$(PY) tools/draw_predictions.py configs/shapes/ddetr_r18_shapes.py $(DEMO)/predictions.pkl \
 		$(DEMO)/predictions.png
 
 test: setup $(VENV)/transformers
@@ -54,8 +54,8 @@ $(VENV)/transformers: tests/requirements.txt $(VENV)/.installed
 	mkdir -p $@ && touch $@
 
 bench: setup
-	$(PY) tools/bench_op.py --out work_dirs/bench_op
-	$(PY) tools/bench_train.py configs/ddetr_r18_shapes.py --shape 128 128
+	$(PY) benchmarks/op.py --out work_dirs/bench_op
+	$(PY) benchmarks/train.py configs/shapes/ddetr_r18_shapes.py --shape 128 128
 
 lint: setup
 	$(PY) -m ruff check .

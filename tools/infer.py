@@ -23,13 +23,7 @@ from projects.reliable_runner.data.coco_dataset import CocoDataset
 from projects.reliable_runner.drawing import build_visualizer, draw_sample
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import shorten
-from projects.reliable_runner.files.media import (
-    MediaWriter,
-    Video,
-    find_media,
-    is_video,
-    short_names,
-)
+from projects.reliable_runner.files.media import MediaWriter, Video, find_media, is_video, short_names
 from projects.reliable_runner.inference import inference_detector, init_detector, read_image
 from projects.reliable_runner.launcher import add_cfg_options, run_tool
 from projects.reliable_runner.metric.coco_results import CocoResults, ids_of

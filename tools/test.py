@@ -13,12 +13,7 @@ from mmengine.config import Config
 
 from projects.deformable_detr.registry import METRICS
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.launcher import (
-    add_common_arguments,
-    build_runner,
-    read_config,
-    run_tool,
-)
+from projects.reliable_runner.launcher import add_common_arguments, build_runner, read_config, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,13 +5,7 @@ from collections.abc import Container, Iterator
 
 import numpy as np
 
-from projects.reliable_runner.files.coco_file import (
-    FIELDS,
-    METRIC_FIELDS,
-    REMEDIES,
-    entry_fault,
-    entry_name,
-)
+from projects.reliable_runner.files.coco_file import FIELDS, METRIC_FIELDS, REMEDIES, entry_fault, entry_name
 
 from .boxes import box_fault, check_corners, reaches_out
 from .finding import Finding

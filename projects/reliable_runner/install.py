@@ -14,21 +14,11 @@ from .checks.weights import CheckpointCheckHook
 from .data.coco_dataset import CocoDataset
 from .data.image_loading import LoadImageFromFile
 from .data.sampler import DefaultSampler, InfiniteSampler
-from .data.seeded_items import (
-    ClassBalancedDataset,
-    ConcatDataset,
-    MultiImageMixDataset,
-    RepeatDataset,
-)
+from .data.seeded_items import ClassBalancedDataset, ConcatDataset, MultiImageMixDataset, RepeatDataset
 from .files.atomic_file import AtomicLocalBackend
 from .files.checkpoint_file import load_from_local
 from .files.data_file import SafePickleHandler, SafeYamlHandler
-from .files.pretrained import (
-    load_from_http,
-    load_from_openmmlab,
-    load_from_torchvision,
-    refuse_other_stores,
-)
+from .files.pretrained import load_from_http, load_from_openmmlab, load_from_torchvision, refuse_other_stores
 from .metric.coco_metric import CocoMetric
 from .training.checkpoint_hook import CheckpointHook
 from .training.early_stopping import EarlyStoppingHook
@@ -88,7 +78,7 @@ def install() -> None:
     - ``OptimWrapper`` and ``AmpOptimWrapper``: no step with NaN gradients; bfloat16 on a CPU;
     - hooks ``CheckpointHook`` and ``EarlyStoppingHook``: a kill at any instant loses nothing;
     - ``LogProcessor``: memory on a CPU too; ``FSDPStrategy``: torch's ``fully_shard``;
-    - ``DefaultSampler`` and ``InfiniteSampler``, ``CocoDataset`` and the data set wrappers: the random numbers
+    - ``DefaultSampler`` and ``InfiniteSampler``, ``CocoDataset`` and the data set wrappers: random numbers
       of an image depend on seed, epoch and image alone; annotations are checked;
     - ``LoadImageFromFile``: a damaged image is an error; ``CocoMetric``: NaN is no match;
     - mmdet's ``HungarianAssigner``: predictions that are NaN name their image.

@@ -11,7 +11,7 @@ from torch import nn
 
 from projects.attention_viewer.loading import build_model, read_image
 
-TESTS = Path(__file__).parents[2]
+TESTS = Path(__file__).parents[1]
 VARIANTS = {
     "base": {},
     "refine": dict(with_box_refine=True),

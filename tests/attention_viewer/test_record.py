@@ -4,12 +4,7 @@ import pytest
 import torch
 
 import ms_deform_attn
-from projects.attention_viewer.record import (
-    cell_centres,
-    find_attentions,
-    on_padding,
-    record_attention,
-)
+from projects.attention_viewer.record import cell_centres, find_attentions, on_padding, record_attention
 from projects.deformable_detr.geometry import get_valid_ratios
 from projects.reliable_runner.errors import InputError
 

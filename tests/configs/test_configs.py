@@ -16,7 +16,9 @@ from projects.deformable_detr.registry import HOOKS, METRICS, MODELS, SCOPE
 from projects.reliable_runner.checks.config import check_config
 from projects.reliable_runner.errors import InputError
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
+CONFIGS = sorted(
+    path for path in (Path(__file__).parents[2] / "configs").rglob("*.py") if "_base_" not in path.parts
+)
 OURS = "projects.deformable_detr"
 THEIRS = Path(mmdet.__file__).parent / ".mim" / "configs"
 # The others are mmdet's detectors on a backbone of ours.

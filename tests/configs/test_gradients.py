@@ -14,7 +14,9 @@ from mmengine.structures import InstanceData
 from projects.deformable_detr.registry import MODELS
 from projects.reliable_runner.errors import InputError
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
+CONFIGS = sorted(
+    path for path in (Path(__file__).parents[2] / "configs").rglob("*.py") if "_base_" not in path.parts
+)
 SIZE = 64
 
 

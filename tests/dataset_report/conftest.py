@@ -10,7 +10,7 @@ from mmengine.config import Config
 from projects.dataset_report.check import check_datasets
 from projects.dataset_report.report import Report
 
-CONFIG = Path(__file__).resolve().parents[2] / "tiny_ddetr.py"
+CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 
 
 @pytest.fixture

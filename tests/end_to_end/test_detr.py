@@ -19,7 +19,7 @@ def entries(work_dir: Path, key: str) -> list[dict]:
 
 
 def test_trains_resumes_and_tests(tmp_path, small_run, shapes_root):
-    config = str(REPO / "configs" / "detr_r18_shapes.py")
+    config = str(REPO / "configs" / "shapes" / "detr_r18_shapes.py")
 
     def options(step: str, *more: str) -> list[str]:
         names = [f"{key}=detr_{step}" for key in ("experiment_name", "visualizer.name")]

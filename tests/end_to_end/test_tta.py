@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("small_run")
 
 
 def test_views_of_each_image_are_merged(tmp_path, monkeypatch):
-    row = Config.fromfile(REPO / "configs" / "ddetr_x101_dcn_50e_two_stage_tta.py")
+    row = Config.fromfile(REPO / "configs" / "ablations" / "ddetr_x101_dcn_50e_two_stage_tta.py")
     cfg = Config.fromfile(REPO / "tests" / "tiny_ddetr.py")
     cfg.custom_hooks = row.custom_hooks
     pipeline = row.test_dataloader.dataset.pipeline

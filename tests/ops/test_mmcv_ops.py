@@ -27,7 +27,7 @@ def test_model_that_needs_a_missing_op_is_refused():
     from projects.deformable_detr.registry import MODELS
     from projects.reliable_runner.errors import InputError
 
-    cfg = Config.fromfile(REPO / "configs" / "ddetr_x101_dcn_50e_two_stage.py")
+    cfg = Config.fromfile(REPO / "configs" / "ablations" / "ddetr_x101_dcn_50e_two_stage.py")
     init_default_scope(cfg.default_scope)
     with (
         torch.device("meta"),

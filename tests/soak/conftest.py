@@ -56,7 +56,9 @@ def main() -> dict[str, Callable]:
 @pytest.fixture
 def data(tmp_path) -> Path:
     """Two training images and one held-out one, of 48 px."""
-    spec = importlib.util.spec_from_file_location("draw_shapes", REPO / "tools" / "draw_shapes.py")
+    spec = importlib.util.spec_from_file_location(
+        "draw_shapes", REPO / "tools" / "dataset_converters" / "draw_shapes.py"
+    )
     draw_shapes = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(draw_shapes)
     for number, split in (2, "train"), (1, "val"):

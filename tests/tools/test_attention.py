@@ -142,7 +142,7 @@ def test_other_models_and_files_are_named(checkpoint, image, tmp_path, one_line_
     assert "no sampling points" in one_line_error(
         visualize, detr, weights, image, "--show=points", "--query=0"
     )
-    augmented = TESTS.parent / "configs" / "ddetr_x101_dcn_50e_two_stage_tta.py"
+    augmented = TESTS.parent / "configs" / "ablations" / "ddetr_x101_dcn_50e_two_stage_tta.py"
     with pytest.raises(InputError, match="tta.py: the test pipeline must end with PackDetInputs"):
         read_image(Config.fromfile(augmented), image)
     assert "no epoch_*.pth" in one_line_error(sparsity, config, TESTS)

@@ -125,7 +125,7 @@ def test_published_figure_comes_from_images_of_many_sizes(tmp_path, capsys):
     path.write_text(json.dumps(dict(images=images)))
     expected = Counter({(800, 1067): 1, (1067, 800): 1, (800, 1199): 1})
     assert get_flops["read_shapes"](path, 3) == expected
-    config = REPO / "configs" / "ddetr_r50_50e_single_scale.py"
+    config = REPO / "configs" / "ablations" / "ddetr_r50_50e_single_scale.py"
     get_flops["main"]([str(config), "--ann-file", str(path), "--num-images", "2"])
     assert "mean of 2 images" in capsys.readouterr().out
 

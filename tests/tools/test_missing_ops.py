@@ -28,7 +28,7 @@ def test_mmdets_detectors_are_refused_before_anything_runs(
 ):
     """There are neither images nor weights: nothing has asked for them when the run stops."""
     monkeypatch.setattr(Config, "pretty_text", "")
-    config = REPO / "configs" / f"{name}.py"
+    config = REPO / "configs" / "dat" / f"{name}.py"
     arguments = {
         "train": [config, "--work-dir", tmp_path],
         "test": [config, tmp_path / "none.pth", "--work-dir", tmp_path],

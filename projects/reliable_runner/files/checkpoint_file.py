@@ -1,6 +1,6 @@
 """Reading of checkpoints with ``weights_only`` kept on: no code in a file is ever run.
 
-mmengine's loader of local files calls ``torch.load`` without the few names that its own checkpoints need: since
+mmengine's loader of local files calls ``torch.load`` without the names that its own checkpoints need: since
 torch 2.6 it can't read them.
 """
 

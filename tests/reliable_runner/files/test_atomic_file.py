@@ -10,11 +10,7 @@ from mmengine.fileio import get_file_backend
 from mmengine.runner import save_checkpoint
 
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.files.atomic_file import (
-    AtomicLocalBackend,
-    remove_unfinished,
-    write_atomically,
-)
+from projects.reliable_runner.files.atomic_file import AtomicLocalBackend, remove_unfinished, write_atomically
 from projects.reliable_runner.files.checkpoint_file import read_checkpoint
 
 

@@ -9,11 +9,7 @@ import torch
 from mmengine.registry import DefaultScope
 
 from projects.deformable_detr.registry import MODELS
-from projects.reliable_runner.files.checkpoint_family import (
-    foreign_weights,
-    guess_family,
-    stored_names,
-)
+from projects.reliable_runner.files.checkpoint_family import foreign_weights, guess_family, stored_names
 
 DETR = dict(
     type="DETR",

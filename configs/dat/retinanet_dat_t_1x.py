@@ -1,0 +1,22 @@
+# mmdet's RetinaNet on DAT-T (Xia et al., CVPR 2022), trained as Swin Transformer is there:
+# 12 epochs, 8 processes x 2 images. Its NMS needs the full mmcv, see docs/model_zoo.md; for the weights of
+# the backbone see ddetr_dat_t_50e.py.
+_base_ = [
+    "mmdet::_base_/models/retinanet_r50_fpn.py",
+    "mmdet::_base_/datasets/coco_detection.py",
+    "../_base_/schedules/dat_1x.py",
+    "../_base_/default_runtime.py",
+]
+custom_imports = dict(imports=["projects.dat"])
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        _scope_="projects.deformable_detr",
+        type="DAT",  # DAT-T is what it is by default
+        drop_path_rate=0.2,
+        out_indices=(1, 2, 3),
+        init_cfg=dict(type="Pretrained", checkpoint="dat://checkpoints/dat_tiny_in1k_224.pth"),
+    ),
+    neck=dict(in_channels=[192, 384, 768], start_level=0),
+)

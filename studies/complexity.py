@@ -1,0 +1,121 @@
+"""Plot what attention costs as the image grows: DETR's and deformable attention.
+
+python studies/complexity.py --out docs/images/complexity.png
+
+The formulas are those of the paper's section 4.1 and appendix A.1; see docs/model_zoo.md.
+"""
+
+import sys
+from argparse import ArgumentParser
+from math import ceil
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+
+from projects.reliable_runner.launcher import run_tool
+
+EMBED_DIMS, NUM_HEADS, NUM_POINTS, NUM_LAYERS = 256, 8, 4, 6
+ASPECT = 1333 / 800
+FOUR_LEVELS = (8, 16, 32, 64)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Plot as ``argv`` (by default the command line) says."""
+    parser = ArgumentParser(description="Plot the cost of attention against the size of the image.")
+    parser.add_argument("--out", type=Path, default=Path("complexity.png"), help="picture to write")
+    args = parser.parse_args(argv)
+    plot(args.out)
+    print(f"saved {args.out}")
+
+
+def full_attention(num_queries: int, num_keys: int, dims: int) -> int:
+    """Multiply-adds of multi-head attention (paper, equation 1 and below).
+
+    Projections of queries, keys, values and output, then every query with every key, twice: for the
+    weights and for the weighted sum.
+    """
+    return 2 * (num_queries + num_keys) * dims**2 + 2 * num_queries * num_keys * dims
+
+
+def deformable_attention(
+    num_queries: int, num_keys: int, dims: int, num_heads: int, num_levels: int, num_points: int
+) -> int:
+    """Multiply-adds of multi-scale deformable attention (paper, appendix A.1).
+
+    Projections of values and output; offsets and weights, 3 numbers a sample; 5 multiply-adds a sample
+    and channel for interpolation and weighted sum.
+    """
+    samples = num_queries * num_levels * num_points
+    return (num_queries + num_keys) * dims**2 + 3 * samples * num_heads * dims + 5 * samples * dims
+
+
+def num_cells(shorter_side: int, strides: tuple[int, ...]) -> int:
+    """Cells of the levels with these strides, of an image as wide as 800 x 1333 ones."""
+    longer_side = round(shorter_side * ASPECT)
+    return sum(ceil(shorter_side / stride) * ceil(longer_side / stride) for stride in strides)
+
+
+def encoder_costs(shorter_side: int) -> dict[str, float]:
+    """10^9 multiply-adds of the self-attention in six encoder layers, by kind of encoder."""
+
+    def full(*strides: int) -> float:
+        cells = num_cells(shorter_side, strides)
+        return NUM_LAYERS * full_attention(cells, cells, EMBED_DIMS) / 1e9
+
+    def deformable(*strides: int) -> float:
+        cells = num_cells(shorter_side, strides)
+        sizes = (EMBED_DIMS, NUM_HEADS, len(strides), NUM_POINTS)
+        return NUM_LAYERS * deformable_attention(cells, cells, *sizes) / 1e9
+
+    return {
+        "DETR's attention, C3 to C6": full(*FOUR_LEVELS),
+        "DETR's attention, DC5": full(16),
+        "DETR's attention, C5": full(32),
+        "deformable attention, C3 to C6": deformable(*FOUR_LEVELS),
+        "deformable attention, DC5": deformable(16),
+        "deformable attention, C5": deformable(32),
+    }
+
+
+def plot(out: Path) -> None:
+    """Draw the costs over the size of the image, both axes logarithmic."""
+    sides = range(320, 2401, 32)
+    costs = [encoder_costs(side) for side in sides]
+    styles = [(color, line) for color in ("tab:red", "tab:blue") for line in ("-", "--", ":")]
+    figure, ax = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
+    for (name, cost), (color, line) in zip(encoder_costs(800).items(), styles, strict=True):
+        ax.plot(sides, [cost[name] for cost in costs], color=color, linestyle=line, label=name)
+        ax.plot(800, cost, "o", color=color, markersize=4)
+        below = color == "tab:blue"
+        place = dict(xytext=(5, -12) if below else (-5, 5), ha="left" if below else "right")
+        ax.annotate(
+            f"{cost:,.0f}" if cost > 100 else f"{cost:.1f}",
+            (800, cost),
+            textcoords="offset points",
+            color=color,
+            **place,
+        )
+    ax.set(xscale="log", yscale="log", ylim=(0.1, 1e6))
+    ax.axvline(800, color="grey", linewidth=0.8, zorder=0)
+    ax.text(810, 0.02, "800 x 1333", transform=ax.get_xaxis_transform(), color="grey")
+    ticks = [320, 480, 640, 800, 1200, 1600, 2400]
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.set_xticks([], minor=True)
+    ax.yaxis.set_major_formatter("{x:,.7g}")
+    ax.set_xlabel("shorter side of the image in pixels (longer side: 1.67 times that)")
+    ax.set_ylabel("self-attention of six encoder layers,\n10$^9$ multiply-adds")
+    ax.grid(alpha=0.3)
+    ax.legend(title="C = 256, M = 8, K = 4", fontsize="small")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=120)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))

@@ -1,0 +1,18 @@
+"""The benchmark of the evaluation runs and finds the same numbers."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed")
+main = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "eval.py"))["main"]
+
+
+def test_both_backends_are_timed(capsys):
+    main(["--images", "4", "--detections", "20"])
+    first, second, difference = capsys.readouterr().out.strip().splitlines()[-3:]
+    assert re.fullmatch(r"pycocotools: \d+\.\d s, AP 0\.\d+", first)
+    assert first.rpartition(" ")[2] == second.rpartition(" ")[2]
+    assert float(difference.rpartition(" ")[2]) < 1e-12

@@ -17,7 +17,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-# mmdet.models, which many tests compare with, cannot be imported before this where mmcv has no ops.
+# mmdet.models cannot be imported before these where mmcv has no ops.
+from projects.deformable_detr.registry import MODELS, SCOPE
+from projects.reliable_runner.launcher import run_tool
 
 REPO = Path(__file__).resolve().parents[1]
 

@@ -1,4 +1,4 @@
-# The drawn data set of tools/dataset_converters/draw_shapes.py, learnt from scratch on two CPU cores in minutes.
+# The drawings of tools/dataset_converters/draw_shapes.py, learnt from scratch on two CPU cores in minutes.
 _base_ = "../ddetr_r18_custom.py"
 
 data_root = "data/shapes/"

@@ -16,7 +16,7 @@ from projects.reliable_runner.errors import InputError
 TESTS = Path(__file__).parents[1]
 TOOLS = TESTS.parent / "tools" / "analysis_tools"
 visualize = runpy.run_path(str(TOOLS / "visualize_attention.py"))["main"]
-sparsity = runpy.run_path(str(TOOLS / "attention_sparsity.py"))["main"]
+sparsity = runpy.run_path(str(TESTS.parent / "studies" / "sparsity.py"))["main"]
 
 pytestmark = pytest.mark.usefixtures("small_run")
 

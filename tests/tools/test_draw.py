@@ -16,13 +16,13 @@ REPO = Path(__file__).parents[2]
 
 
 def load(name: str):
-    spec = importlib.util.spec_from_file_location(name, REPO / "tools" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(Path(name).name, REPO / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-draw_shapes, draw_predictions = load("draw_shapes"), load("draw_predictions")
+draw_shapes, draw_predictions = load("dataset_converters/draw_shapes"), load("draw_predictions")
 
 
 def test_same_seed_same_files(tmp_path):

@@ -17,7 +17,7 @@ from projects.dat.attention import DeformableAttention
 REPO = Path(__file__).resolve().parents[2]
 TOOLS = REPO / "tools" / "analysis_tools"
 get_flops = runpy.run_path(str(TOOLS / "get_flops.py"))
-complexity = runpy.run_path(str(TOOLS / "plot_complexity.py"))
+complexity = runpy.run_path(str(REPO / "studies" / "complexity.py"))
 
 
 class OneStage(nn.Module):

@@ -1,6 +1,6 @@
 """Draw a small COCO-format data set: coloured shapes of several sizes on noisy backgrounds.
 
-    python tools/dataset_converters/draw_shapes.py data/shapes --num-train 800 --num-val 200 --size 128 --seed 0
+    python tools/dataset_converters/draw_shapes.py data/shapes --num-train 800 --num-val 200 --size 128
 
 writes ``annotations/{train,val}.json``, ``train/*.png`` and ``val/*.png``. The same arguments give the
 same files.

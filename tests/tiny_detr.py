@@ -48,8 +48,7 @@ model = dict(
     ),
     train_cfg=dict(
         assigner=dict(
-            _scope_="projects.deformable_detr",  # tells the image of a NaN
-            type="FiniteHungarianAssigner",
+            type="HungarianAssigner",
             match_costs=[
                 dict(type="ClassificationCost", weight=1.0),
                 dict(type="BBoxL1Cost", weight=5.0, box_format="xywh"),

@@ -31,7 +31,7 @@ class SeededItems:
             return [self._seeded_item(index) for index in indices]
 
     def _seeded_item(self, index: EpochIndex) -> object:
-        _seed_generators(index.seed, index.epoch, index)
+        seed_generators(index.seed, index.epoch, index)
         return self[int(index)]
 
 
@@ -47,13 +47,12 @@ def _generators_kept() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def _seed_generators(*entropy: int) -> None:
-    python_seed, numpy_seed, torch_seed = map(
-        int, np.random.SeedSequence(entropy).generate_state(3)
-    )
+def seed_generators(*entropy: int) -> None:
+    """Seed python, numpy and torch's CPU generator from integers >= 0, each with a number of its own."""
+    python_seed, numpy_seed, torch_seed = map(int, np.random.SeedSequence(entropy).generate_state(3))
     random.seed(python_seed)
     np.random.seed(numpy_seed)
-    torch.default_generator.manual_seed(torch_seed)  # the CPU's alone
+    torch.default_generator.manual_seed(torch_seed)  # torch.manual_seed would touch CUDA's too
 
 
 class ConcatDataset(_ConcatDataset, SeededItems):

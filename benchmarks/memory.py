@@ -16,8 +16,8 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from benchmarks.random_batch import random_batch
-from projects.attention_viewer.loading import build_model
-from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
+from projects.reliable_runner.inference import init_detector
+from projects.reliable_runner.launcher import add_cfg_options, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -30,10 +30,9 @@ def main(argv: list[str] | None = None) -> None:
     add_cfg_options(parser)
     args = parser.parse_args(argv)
 
-    cfg = parse_config(args)
     torch.manual_seed(0)
-    model = build_model(cfg).train()
-    batch = random_batch(args.batch_size, *args.shape, cfg.model.bbox_head.num_classes)
+    model = init_detector(args.config, None, "cpu", args.cfg_options).train()
+    batch = random_batch(args.batch_size, *args.shape, model.bbox_head.num_classes)
     batch = model.data_preprocessor(batch, training=True)
     print(f"remembered for the backward pass: {remembered_mb(model, batch):.0f} MB")
     for _ in range(args.steps):

@@ -24,10 +24,10 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from projects.attention_viewer.loading import build_model, load_weights
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.media import find_media
-from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
+from projects.reliable_runner.inference import init_detector
+from projects.reliable_runner.launcher import add_cfg_options, run_tool
 
 _CAUSES = ("conv", "norm", "queries")
 _SCORE_ALONE, _SCORE_PADDED, _REACH = 0.3, 0.1, 8.0
@@ -48,9 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     add_cfg_options(parser)
     args = parser.parse_args(argv)
 
-    cfg = parse_config(args)
-    model = build_model(cfg)
-    load_weights(model, args.checkpoint)
+    model = init_detector(args.config, args.checkpoint, "cpu", args.cfg_options)
     model.data_preprocessor.pad_size_divisor = args.divisor
     paths = find_media([args.folder])[: args.num]
     if len(paths) < 2:

@@ -16,17 +16,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from matplotlib.figure import Figure
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.utils import track_iter_progress
 from torch import nn
 
-from projects.attention_viewer.loading import build_model, load_weights, predict
+from projects.attention_viewer.detections import predict
 from projects.attention_viewer.record import record_attention
 from projects.attention_viewer.sheet import check_suffix, save
 from projects.attention_viewer.sparsity import SparsityMeter
 from projects.deformable_detr.registry import DATASETS
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
+from projects.reliable_runner.inference import init_detector, load_weights
+from projects.reliable_runner.launcher import add_cfg_options, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,12 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(description="Negative entropy of attention along checkpoints.")
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files, or folders of a run")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("sparsity.png"),
-        help="picture to write (.png, .svg or .jpg)",
-    )
+    out_help = "picture to write (.png, .svg or .jpg)"
+    parser.add_argument("--out", type=Path, default=Path("sparsity.png"), help=out_help)
     parser.add_argument("--num-images", type=int, default=20, help="images, spread over the test set (20)")
     add_cfg_options(parser)
     args = parser.parse_args(argv)
@@ -48,15 +44,14 @@ def main(argv: list[str] | None = None) -> None:
     if args.num_images < 1:
         raise InputError(f"--num-images {args.num_images}: it must be at least 1")
     paths = find_checkpoints(args.checkpoints)
-    cfg = parse_config(args)
-    model = build_model(cfg)
-    batches = read_batches(cfg, args.num_images)
+    detector = init_detector(args.config, None, "cpu", args.cfg_options)
+    batches = read_batches(detector.cfg, args.num_images)
     rows = []
     for position, path in enumerate(paths):
-        meta = load_weights(model, path)
+        meta = load_weights(detector, path)
         print(path)
         place = dict(checkpoint=path.name, epoch=meta.get("epoch", position))
-        rows += [place | row for row in measure(model, batches)]
+        rows += [place | row for row in measure(detector, batches)]
     rows.sort(key=lambda row: (row["stage"] == "decoder", row["layer"], row["epoch"]))
     save(plot(rows), args.out)
     table = args.out.with_suffix(".csv")
@@ -87,7 +82,6 @@ def find_checkpoints(paths: list[Path]) -> list[Path]:
 
 def read_batches(cfg: Config, num_images: int) -> list[dict]:
     """Images that are spread evenly over the test set, each a batch of one."""
-    init_default_scope(cfg.get("default_scope", "mmdet"))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     chosen = np.linspace(0, len(dataset) - 1, min(num_images, len(dataset))).round().astype(int)
     return [{key: [value] for key, value in dataset[int(i)].items()} for i in chosen]
@@ -108,8 +102,7 @@ def plot(rows: list[dict]) -> Figure:
     """Negative entropy against epochs, a panel for each stage, a curve for each layer."""
     stages = list(dict.fromkeys(row["stage"] for row in rows))
     figure = Figure(figsize=(4.6 * len(stages), 3.6), layout="constrained")
-    for i, stage in enumerate(stages):
-        ax = figure.add_subplot(1, len(stages), i + 1)
+    for ax, stage in zip(figure.subplots(1, len(stages), squeeze=False)[0], stages, strict=True):
         layers = sorted({row["layer"] for row in rows if row["stage"] == stage})
         for layer in layers:
             curve = [row for row in rows if (row["stage"], row["layer"]) == (stage, layer)]
@@ -123,8 +116,7 @@ def plot(rows: list[dict]) -> Figure:
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)
-        if i == 0:
-            ax.set_ylabel("negative entropy (nats)")
+    figure.axes[0].set_ylabel("negative entropy (nats)")
     return figure
 
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from projects.reliable_runner.errors import InputError
 
@@ -54,20 +55,33 @@ class Detections:
             )
         return queries[best >= score_thr]
 
+    def at_rank(self, rank: int, score_thr: float) -> int:
+        """The query of the ``rank``-th best detection, from 1.
+
+        Raises:
+            InputError: there are fewer detections of at least ``score_thr``.
+        """
+        queries = self.ranked(score_thr)
+        if not 1 <= rank <= len(queries):
+            raise InputError(
+                f"--detection {rank}: the image has the detections 1 (the best) to {len(queries)}; a lower "
+                "--score-thr shows more"
+            )
+        return int(queries[rank - 1])
+
     def centres(self) -> Tensor:
         """Centres of the last layer's boxes, (num_queries, 2), in pixels of the original image."""
         return (self.boxes[-1, :, :2] + self.boxes[-1, :, 2:]) / 2
 
 
-def at_rank(queries: Tensor, rank: int) -> int:
-    """The query of the ``rank``-th best detection, from 1.
+@torch.no_grad()
+def predict(model: nn.Module, batch: dict) -> tuple[list, Tensor, Tensor]:
+    """One forward of a model in evaluation mode on a batch for its data preprocessor.
 
-    Raises:
-        InputError: there are fewer detections.
+    Returns:
+        The samples, and what the head gives: class logits (num_layers, bs, num_queries, num_classes) and
+        boxes (num_layers, bs, num_queries, 4), cx, cy, w, h in [0, 1].
     """
-    if not 1 <= rank <= len(queries):
-        raise InputError(
-            f"--detection {rank}: the image has the detections 1 (the best) to {len(queries)}; a lower "
-            "--score-thr shows more"
-        )
-    return int(queries[rank - 1])
+    batch = model.data_preprocessor(batch)
+    cls_scores, bbox_preds = model(**batch, mode="tensor")
+    return batch["data_samples"], cls_scores, bbox_preds

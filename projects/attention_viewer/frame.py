@@ -7,6 +7,9 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from torch import Tensor
 
+# Of a sample's metainfo, what the way back to the original image needs.
+META_KEYS = ("ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
+
 
 class ImageFrame(NamedTuple):
     """Maps units of the network's image, [0, 1] without padding, to pixels of the original image.
@@ -49,20 +52,16 @@ class ImageFrame(NamedTuple):
     def to_pixels(self, points: Tensor) -> Tensor:
         """Points (..., 2), x and y, from units to pixels of the original image."""
         points = points * points.new_tensor(self.unit)
-        mirrored = points.new_tensor(self.size) - points
-        return torch.where(torch.tensor(self.flipped, device=points.device), mirrored, points)
+        return self._mirrored(points)
 
     def to_units(self, points: Tensor) -> Tensor:
-        """The way back of `to_pixels`."""
-        mirrored = points.new_tensor(self.size) - points
-        points = torch.where(torch.tensor(self.flipped, device=points.device), mirrored, points)
-        return points / points.new_tensor(self.unit)
+        """The inverse of `to_pixels`."""
+        return self._mirrored(points) / points.new_tensor(self.unit)
+
+    def _mirrored(self, points: Tensor) -> Tensor:
+        return torch.where(torch.tensor(self.flipped), points.new_tensor(self.size) - points, points)
 
     def boxes_to_pixels(self, boxes: Tensor) -> Tensor:
         """Boxes (..., 4), cx, cy, w, h in units, to x1, y1, x2, y2 in pixels of the original image."""
         corners = self.to_pixels(bbox_cxcywh_to_xyxy(boxes).unflatten(-1, (2, 2)))
         return torch.cat((corners.amin(-2), corners.amax(-2)), -1)
-
-    def contains(self, x: float, y: float) -> bool:
-        """Whether a pixel position lies in the original image."""
-        return 0 <= x <= self.size[0] and 0 <= y <= self.size[1]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from projects.reliable_runner.errors import InputError
 
 from .heat import attention_map
-from .record import DenseAttention, SampledAttention, cell_centres, on_padding
+from .record import DenseAttention, SampledAttention, on_padding, token_centres
 from .sheet import (
     draw_box,
     draw_cross,
@@ -126,6 +126,6 @@ def _draw_query(view: View, ax: Axes, stage: str, layer: int, query: int) -> Non
     if isinstance(attention, SampledAttention):
         draw_cross(ax, view.frame.to_pixels(attention.reference_points[0, query, :2]))
     elif stage == "encoder":
-        draw_cross(ax, view.frame.to_pixels(cell_centres(attention.masks)[0, query]))
+        draw_cross(ax, view.frame.to_pixels(token_centres(attention.masks)[0, query]))
     if stage == "decoder":
         draw_box(ax, view.detections.boxes[layer, query], view.caption(layer, query))

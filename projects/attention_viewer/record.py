@@ -124,7 +124,7 @@ def find_attentions(model: nn.Module, stage: str) -> list[nn.Module]:
     return attentions
 
 
-def cell_centres(masks: Sequence[Tensor]) -> Tensor:
+def token_centres(masks: Sequence[Tensor]) -> Tensor:
     """Where the cells of all levels are, (bs, num_value, 2), in units of the image without padding."""
     ratios = get_valid_ratios(masks)
     centres = encoder_reference_points([mask.shape[1:] for mask in masks], ratios)

@@ -60,18 +60,9 @@ def draw_points(
         norm: of the colours.
     """
     order = colours.argsort()
-    x, y = points[order].numpy().T
-    return ax.scatter(
-        x,
-        y,
-        c=colours[order].numpy(),
-        s=sizes[order].numpy(),
-        cmap=cmap,
-        norm=norm,
-        edgecolors="black",
-        linewidths=0.5,
-        zorder=3,
-    )
+    (x, y), colours, sizes = (values[order].numpy().T for values in (points, colours, sizes))
+    style = dict(edgecolors="black", linewidths=0.5, zorder=3)
+    return ax.scatter(x, y, c=colours, s=sizes, cmap=cmap, norm=norm, **style)
 
 
 def point_size(level: Tensor | int) -> Tensor | int:
@@ -92,16 +83,10 @@ def draw_heat(ax: Axes, heat: Tensor, frame: ImageFrame, norm: Normalize) -> Art
     grey = picture.get_array() @ np.array([0.299, 0.587, 0.114])
     picture.set(array=grey, cmap="gray", norm=Normalize(0, 400))  # dim, so that the heat stands out
     (left, top), (right, bottom) = frame.to_pixels(heat.new_tensor([[0, 0], [1, 1]])).tolist()
-    limits = ax.get_xlim(), ax.get_ylim()
-    artist = ax.imshow(
-        heat.numpy(),
-        extent=(left, right, bottom, top),
-        interpolation="bilinear",
-        cmap=_glow(),
-        norm=norm,
-        zorder=2,
-    )
-    ax.set(xlim=limits[0], ylim=limits[1])
+    limits = dict(xlim=ax.get_xlim(), ylim=ax.get_ylim())
+    style = dict(interpolation="bilinear", cmap=_glow(), norm=norm, zorder=2)
+    artist = ax.imshow(heat.numpy(), extent=(left, right, bottom, top), **style)
+    ax.set(**limits)
     return artist
 
 
@@ -155,9 +140,8 @@ def finish(
             Line2D([], [], markersize=point_size(level) ** 0.5, label=f"level {level}", **style)
             for level in range(num_levels)
         ]
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=num_levels, fontsize=8, frameon=False
-        )
+        style = dict(ncols=num_levels, fontsize=8, frameon=False)
+        figure.legend(handles=handles, loc="outside lower center", **style)
         figure.set_figheight(figure.get_figheight() + 0.3)
     return figure
 
@@ -169,16 +153,15 @@ def check_suffix(out: Path) -> None:
         InputError: it is another one.
     """
     if out.suffix not in (".png", ".svg", ".jpg"):
-        raise InputError(f"--out {out}: the name of the picture must end with .png, .svg or .jpg")
+        raise InputError(f"--out {out}: a picture's name must end with .png, .svg or .jpg")
 
 
 def save(figure: Figure, out: Path) -> None:
     """Write a picture, PNG, SVG or JPEG by its suffix.
 
     Raises:
-        InputError: it is another suffix, or the file can't be written.
+        InputError: the file can't be written.
     """
-    check_suffix(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=110)

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+import torch
 from torch import Tensor, nn
 
 from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.inference import make_batch, read_image
 
-from .detections import Detections, at_rank
-from .frame import ImageFrame
-from .loading import predict
-from .record import Record, SampledAttention, cell_centres, on_padding, record_attention
+from .detections import Detections, predict
+from .frame import META_KEYS, ImageFrame
+from .record import Record, SampledAttention, on_padding, record_attention, token_centres
 
 
 @dataclass
@@ -25,7 +26,7 @@ class View:
         input_frame: from pixels of the network's input to pixels of the original image.
         record: attention of each layer, of a batch of one.
         detections: of each decoder layer.
-        classes: their names, if they are known.
+        classes: their names.
     """
 
     image: np.ndarray
@@ -33,27 +34,33 @@ class View:
     input_frame: ImageFrame
     record: Record
     detections: Detections
-    classes: Sequence[str] | None
+    classes: Sequence[str]
 
     @classmethod
-    def of(cls, model: nn.Module, batch: dict, classes: Sequence[str] | None = None) -> "View":
-        """Run the model on one image.
+    def of(cls, detector: nn.Module, path: str | Path) -> "View":
+        """Run a detector on one image.
 
         Args:
-            model: `DeformableDETR` or mmdet's ``DETR``, in evaluation mode.
-            batch: the image, see `read_image`.
-            classes: names of the classes, if they are known.
+            detector: `DeformableDETR` or mmdet's ``DETR`` on a CPU, as `init_detector` returns it.
+            path: the image.
 
         Raises:
-            InputError: the model is another one.
+            InputError: the model is another one, or the image can't be read.
         """
-        with record_attention(model) as record:
-            (sample,), cls_scores, bbox_preds = predict(model, batch)
-        frame, input_frame = ImageFrame.of(sample), ImageFrame.of_input(sample)
-        use_sigmoid = model.bbox_head.loss_cls.use_sigmoid
-        detections = Detections.of_outputs(cls_scores, bbox_preds, use_sigmoid, frame)
-        image = ImageOps.exif_transpose(Image.open(sample.img_path)).convert("RGB")
-        return cls(np.asarray(image), frame, input_frame, record, detections, classes)
+        detector.test_pipeline[-1].meta_keys = META_KEYS  # whatever the config keeps
+        batch = make_batch(detector, [path])
+        with record_attention(detector) as record:
+            (sample,), cls_scores, bbox_preds = predict(detector, batch)
+        frame = ImageFrame.of(sample)
+        use_sigmoid = detector.bbox_head.loss_cls.use_sigmoid
+        return cls(
+            image=read_image(detector, path)[..., ::-1].astype(np.uint8),
+            frame=frame,
+            input_frame=ImageFrame.of_input(sample),
+            record=record,
+            detections=Detections.of_outputs(cls_scores, bbox_preds, use_sigmoid, frame),
+            classes=detector.dataset_meta["classes"],
+        )
 
     def layers(self, stage: str, layer: str) -> list[int]:
         """The layers that a user names: "all", "last" or a number from 0.
@@ -70,9 +77,7 @@ class View:
         if layer == "last":
             return [number - 1]
         if not layer.isdigit() or int(layer) >= number:
-            raise InputError(
-                f"--layer {layer}: the {stage} has the layers 0 to {number - 1}; or say all, last"
-            )
+            raise InputError(f"--layer {layer}: the {stage} has the layers 0 to {number - 1}, last and all")
         return [int(layer)]
 
     def heads(self, stage: str, head: int | None, layer: int = 0) -> list[int]:
@@ -85,8 +90,7 @@ class View:
         if head is None:
             return list(range(number))
         if not 0 <= head < number:
-            where = f" in layer {layer}" if stage == "backbone" else ""
-            raise InputError(f"--head {head}: the {stage} has the heads 0 to {number - 1}{where}")
+            raise InputError(f"--head {head}: layer {layer} of the {stage} has the heads 0 to {number - 1}")
         return [head]
 
     def has_points(self, stage: str) -> bool:
@@ -97,41 +101,41 @@ class View:
         """A query by its number.
 
         Raises:
-            InputError: there is none of that number, or it is a cell on padding.
+            InputError: there is none of that number, or it is a token on padding.
         """
         attention = getattr(self.record, stage)[0]
         number = attention.weights.shape[1]
         if not 0 <= index < number:
             raise InputError(f"--query {index}: the {stage} has the queries 0 to {number - 1}")
         if stage == "encoder" and on_padding(attention.masks)[0, index]:
-            raise InputError(f"--query {index}: this cell of the encoder is padding, not image")
+            raise InputError(f"--query {index}: this token of the encoder is padding, not image")
         return index
 
     def query_of_rank(self, stage: str, rank: int, score_thr: float, level: int) -> int:
-        """The query of a detection, the best being 1; for the encoder the cell at the centre of its box.
+        """The query of a detection, the best being 1; for the encoder the token at the centre of its box.
 
         Raises:
             InputError: there are fewer detections, or no such level.
         """
         if stage == "decoder":
-            return at_rank(self.detections.ranked(score_thr), rank)
-        return self._nearest_cell(self.centre_of_rank(rank, score_thr), level)
+            return self.detections.at_rank(rank, score_thr)
+        return self._nearest_token(self.centre_of_rank(rank, score_thr), level)
 
     def query_of_point(self, stage: str, point: Tensor, score_thr: float, level: int) -> int:
-        """The cell, or the query whose detected box has its centre, nearest to a point.
+        """The token, or the query whose detected box has its centre, nearest to a point.
 
         Args:
             stage: "encoder" or "decoder".
             point: (2,), x and y in pixels of the original image.
             score_thr: least score of a detection, for the decoder.
-            level: of the cell, for the encoder.
+            level: of the token, for the encoder.
 
         Raises:
             InputError: the point lies outside the image, nothing is detected, or there is no such level.
         """
         self.check_inside(point)
         if stage == "encoder":
-            return self._nearest_cell(point, level)
+            return self._nearest_token(point, level)
         queries = self.detections.ranked(score_thr)
         distances = (self.detections.centres()[queries] - point).norm(dim=-1)
         return int(queries[distances.argmin()])
@@ -142,9 +146,8 @@ class View:
         Raises:
             InputError: it does not.
         """
-        if not self.frame.contains(*point.tolist()):
-            w, h = self.frame.size
-            x, y = point.tolist()
+        (x, y), (w, h) = point.tolist(), self.frame.size
+        if not (0 <= x <= w and 0 <= y <= h):
             raise InputError(f"--point {x:g} {y:g} lies outside the image, which is {w} x {h}")
 
     def centre_of_rank(self, rank: int, score_thr: float) -> Tensor:
@@ -153,22 +156,17 @@ class View:
         Raises:
             InputError: there are fewer detections.
         """
-        return self.detections.centres()[at_rank(self.detections.ranked(score_thr), rank)]
+        return self.detections.centres()[self.detections.at_rank(rank, score_thr)]
 
-    def _nearest_cell(self, point: Tensor, level: int) -> int:
+    def _nearest_token(self, point: Tensor, level: int) -> int:
         masks = self.record.encoder[0].masks
         if not 0 <= level < len(masks):
             raise InputError(f"--level {level}: the model has the levels 0 to {len(masks) - 1}")
-        sizes = [mask[0].numel() for mask in masks]
-        start = sum(sizes[:level])
-        cells = slice(start, start + sizes[level])
-        centres = self.frame.to_pixels(cell_centres(masks)[0, cells])
-        distances = (centres - point).norm(dim=-1)
-        distances[on_padding(masks)[0, cells]] = float("inf")
-        return start + int(distances.argmin())
+        distances = (self.frame.to_pixels(token_centres(masks)[0]) - point).norm(dim=-1)
+        others = [mask if i == level else torch.ones_like(mask) for i, mask in enumerate(masks)]
+        return int(distances.masked_fill(on_padding(others)[0], torch.inf).argmin())
 
     def caption(self, layer: int, query: int) -> str:
         """Class and score that a decoder layer gives a query."""
         label = int(self.detections.labels[layer, query])
-        name = self.classes[label] if self.classes else f"class {label}"
-        return f"{name} {self.detections.scores[layer, query]:.2f}"
+        return f"{self.classes[label]} {self.detections.scores[layer, query]:.2f}"

@@ -27,23 +27,25 @@ from .checks.weights import check_fits
 from .errors import InputError
 from .launcher import parse_config
 from .metric.coco_metric import check_finite
+from .quiet import quiet
 
 Image = str | Path | np.ndarray
 
 
 def init_detector(
-    config: str | Path,
-    checkpoint: str | Path,
+    config: str | Path | Config,
+    checkpoint: str | Path | None = None,
     device: str | None = None,
     cfg_options: dict | None = None,
 ) -> nn.Module:
     """Build a detector and give it the weights of a checkpoint.
 
     Args:
-        config: the config file that it was trained with.
-        checkpoint: a file, or an address as in ``load_from``.
+        config: the config that it was trained with, or its file.
+        checkpoint: a file, or an address as in ``load_from``; None for a detector as initialised, without
+            a pretrained backbone.
         device: as ``torch.device`` takes it; by default the first GPU if there is one, else the CPU.
-        cfg_options: settings of the config to override, e.g. ``{"model.test_cfg.max_per_img": 10}``.
+        cfg_options: settings of the config file to override, e.g. ``{"model.test_cfg.max_per_img": 10}``.
 
     Returns:
         The detector in evaluation mode. ``dataset_meta["classes"]`` are the checkpoint's, or the config's if
@@ -53,30 +55,52 @@ def init_detector(
         InputError: config or checkpoint can't be read, they do not fit, there is no such device, or the
             detector needs an op of mmcv that is not installed.
     """
-    device = _device(device)
-    cfg = parse_config(Namespace(config=str(config), cfg_options=cfg_options or {}))
+    device, cfg = _device(device), config
+    if not isinstance(config, Config):
+        cfg = parse_config(Namespace(config=str(config), cfg_options=cfg_options or {}))
     init_default_scope(cfg.get("default_scope") or "mmdet")
-    detector = MODELS.build(cfg.model)
+    model = dict(cfg.model)
+    if checkpoint is None:
+        model["backbone"] = dict(cfg.model.backbone, init_cfg=None)
+    detector = MODELS.build(model)
     if reason := missing_ops(detector):
-        raise InputError(f"{config}: {reason}")
+        raise InputError(f"{cfg.filename}: {reason}")
     detector.cfg, detector.test_pipeline = cfg, _test_pipeline(cfg)
+    if checkpoint is None:
+        with quiet():  # mmengine prints a line for each parameter
+            detector.init_weights()
+        _set_classes(detector, {}, None)
+    else:
+        load_weights(detector, checkpoint)
+    return detector.to(device).eval()
 
+
+def load_weights(detector: nn.Module, checkpoint: str | Path) -> dict:
+    """Replace weights and classes of a detector by those of ``checkpoint``; return its ``meta``.
+
+    Raises:
+        InputError: the checkpoint can't be read, or its weights or classes are of another model.
+    """
     contents = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")
     check_fits(checkpoint, contents.get("state_dict", contents), detector)
     _load_checkpoint_to_model(detector, contents)
     meta = contents.get("meta", {})
-    classes, source = class_names(meta.get("dataset_meta") or meta), checkpoint
+    _set_classes(detector, meta, checkpoint)
+    return meta
+
+
+def _set_classes(detector: nn.Module, meta: dict, checkpoint: str | Path | None) -> None:
+    classes, source, cfg = class_names(meta.get("dataset_meta") or meta), checkpoint, detector.cfg
     if classes is None:
         dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True))
-        classes, source = class_names(dataset.metainfo), f"the test_dataloader of {config}"
+        classes, source = class_names(dataset.metainfo), f"the test_dataloader of {cfg.filename}"
     if classes is None:
         raise InputError(
-            f"{config}: neither the checkpoint nor the test_dataloader names the classes; give its dataset "
-            "metainfo=dict(classes=(...))"
+            f"{cfg.filename}: neither the checkpoint nor the test_dataloader names the classes; give its "
+            "dataset metainfo=dict(classes=(...))"
         )
     check_num_classes(detector, classes, source)
     detector.dataset_meta = dict(classes=classes)
-    return detector.to(device).eval()
 
 
 def inference_detector(
@@ -101,9 +125,9 @@ def inference_detector(
         return inference_detector(detector, [images])[0]
     samples = []
     for start in range(0, len(images), batch_size):
-        batch = [_inputs(detector, image) for image in images[start : start + batch_size]]
+        batch = make_batch(detector, images[start : start + batch_size])
         with torch.inference_mode():
-            samples += [sample.cpu() for sample in detector.test_step(pseudo_collate(batch))]
+            samples += [sample.cpu() for sample in detector.test_step(batch)]
     for number, sample in enumerate(samples):
         check_finite(sample.pred_instances, sample.get("img_path", number))
     return samples
@@ -116,6 +140,15 @@ def read_image(detector: nn.Module, path: str | Path) -> np.ndarray:
         InputError: it is missing, damaged or no image.
     """
     return detector.test_pipeline[0](dict(img_path=str(path)))["img"]
+
+
+def make_batch(detector: nn.Module, images: Sequence[Image]) -> dict:
+    """Images as the test pipeline of ``detector`` prepares them, for its data preprocessor.
+
+    Raises:
+        InputError: an image can't be read, or is of another form.
+    """
+    return pseudo_collate([_inputs(detector, image) for image in images])
 
 
 def _inputs(detector: nn.Module, image: Image) -> dict:

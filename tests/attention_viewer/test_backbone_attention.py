@@ -31,18 +31,17 @@ class Offset(torch.nn.Module):
 
 
 @pytest.fixture
-def view(build, pipeline_batch) -> View:
-    cfg, model = build("dat")
-    return View.of(model, pipeline_batch(cfg, "horizontal"))
+def view(see) -> View:
+    return see("dat", "horizontal")
 
 
 @pytest.mark.parametrize(("direction", "flip_x", "flip_y"), FLIPS)
-def test_a_known_offset_is_found_in_the_image(direction, flip_x, flip_y, build, pipeline_batch):
+def test_a_known_offset_is_found_in_the_image(direction, flip_x, flip_y, build, picture):
     """Half a cell of the grid right, a quarter up; the grid is 14, 26, 38, 50 pixels into the input."""
-    cfg, model = build("dat")
-    _, attention, stride = model.backbone.deformable_blocks()[0]
+    detector = build("dat", direction)
+    _, attention, stride = detector.backbone.deformable_blocks()[0]
     attention.conv_offset[-1] = Offset(math.atanh(-0.25), math.atanh(0.5))
-    view = View.of(model, pipeline_batch(cfg, direction))
+    view = View.of(detector, picture)
     grid, points = view.record.backbone[0].moved()
     sides = torch.tensor([14.0, 26, 38, 50])
     expected = torch.stack(torch.meshgrid(sides, sides, indexing="xy"), -1).flatten(0, 1)
@@ -57,7 +56,7 @@ def test_a_known_offset_is_found_in_the_image(direction, flip_x, flip_y, build, 
 
 def test_points_are_where_grid_sample_reads(build, padded_batch):
     """A map whose values are the places of its cells is sampled at the points: it says where they are."""
-    _, model = build("dat", side=32)
+    model = build("dat", divisor=32)
     with torch.no_grad(), record_attention(model) as record:
         model(*padded_batch, mode="tensor")
     for block, (_, attention, stride) in zip(
@@ -140,11 +139,10 @@ def test_offsets_join_the_grid_and_the_points(view):
     assert (*ax.get_xlim(), *ax.get_ylim()) == (0, 128, 96, 0)
 
 
-def test_what_is_not_there_is_named(view, build, pipeline_batch):
-    with pytest.raises(InputError, match="--head 4: the backbone has the heads 0 to 3 in layer 1"):
+def test_what_is_not_there_is_named(view, see):
+    with pytest.raises(InputError, match="--head 4: layer 1 of the backbone has the heads 0 to 3"):
         picture_shared_points(view, [1], torch.zeros(2), head=4)
     with pytest.raises(InputError, match="--layer 2: the backbone has the layers 0 to 1"):
         view.layers("backbone", "2")
-    cfg, model = build("base")
     with pytest.raises(InputError, match="no deformable attention in its backbone"):
-        View.of(model, pipeline_batch(cfg, None)).layers("backbone", "last")
+        see("base").layers("backbone", "last")

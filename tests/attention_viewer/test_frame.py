@@ -3,16 +3,18 @@
 import pytest
 import torch
 
-from projects.attention_viewer.frame import ImageFrame
+from projects.attention_viewer.frame import META_KEYS, ImageFrame
+from projects.reliable_runner.inference import make_batch
 
 DIRECTIONS = [None, "horizontal", "vertical", "diagonal"]
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_a_planted_block_is_found_again(direction, build, pipeline_batch):
+def test_a_planted_block_is_found_again(direction, build, picture):
     """Where the network's input is bright, the frame says the place of the block in the original."""
-    cfg, model = build("base")
-    batch = model.data_preprocessor(pipeline_batch(cfg, direction, block=(80, 24)))
+    detector = build("base", direction)
+    detector.test_pipeline[-1].meta_keys = META_KEYS
+    batch = detector.data_preprocessor(make_batch(detector, [picture]))
     assert batch["inputs"].shape[-2:] == (64, 64)  # 32 x 32 and padding
     (sample,) = batch["data_samples"]
     frame = ImageFrame.of(sample)
@@ -27,9 +29,3 @@ def test_a_planted_block_is_found_again(direction, build, pipeline_batch):
     width, height = corners[1] - corners[0]
     box = torch.cat((corners.mean(0), torch.stack((width, height)))) / 32
     torch.testing.assert_close(frame.boxes_to_pixels(box), torch.tensor([80.0, 24, 96, 36]))
-
-
-def test_outside():
-    frame = ImageFrame((128, 96), (128.0, 96.0), (False, False))
-    assert frame.contains(0, 0) and frame.contains(128, 96)
-    assert not frame.contains(128.5, 3) and not frame.contains(3, -1)

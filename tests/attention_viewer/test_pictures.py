@@ -11,11 +11,8 @@ from matplotlib.colors import Normalize
 from projects.attention_viewer.frame import ImageFrame
 from projects.attention_viewer.pictures import picture_map, picture_points, picture_total
 from projects.attention_viewer.sheet import draw_heat, new_sheet
-from projects.attention_viewer.view import View
 from projects.deformable_detr.registry import MODELS
 from projects.reliable_runner.errors import InputError
-
-CLASSES = ("circle", "square", "triangle")
 
 
 @pytest.mark.parametrize(
@@ -42,9 +39,8 @@ def test_the_hot_cell_glows_at_its_pixels(flipped, place):
     assert (x, y) == pytest.approx(place, abs=10)
 
 
-def test_points_boxes_and_cross_are_where_the_view_has_them(build, pipeline_batch):
-    cfg, model = build("two_stage")
-    view = View.of(model, pipeline_batch(cfg, "horizontal"), CLASSES)
+def test_points_boxes_and_cross_are_where_the_view_has_them(see):
+    view = see("two_stage", "horizontal")
     (ax, _) = picture_points(view, "decoder", [0], 3, [0, 2]).axes
     attention = view.record.decoder[0]
     (points,) = ax.collections
@@ -63,9 +59,8 @@ def test_points_boxes_and_cross_are_where_the_view_has_them(build, pipeline_batc
     assert (*ax.get_xlim(), *ax.get_ylim()) == (0, 128, 96, 0)
 
 
-def test_levels_that_a_query_cannot_see_are_not_drawn(build, pipeline_batch):
-    cfg, model = build("levelwise")
-    view = View.of(model, pipeline_batch(cfg, None), CLASSES)
+def test_levels_that_a_query_cannot_see_are_not_drawn(see):
+    view = see("levelwise")
     (ax, _) = picture_points(view, "encoder", [0], 1, [0, 1, 2, 3]).axes
     assert len(ax.collections[0].get_offsets()) == 4 * 4
 
@@ -82,9 +77,8 @@ def test_initial_pattern_is_a_star_of_eight_directions():
 
 
 @pytest.mark.parametrize("variant", ["base", "detr"])
-def test_maps_of_all_layers(variant, build, pipeline_batch):
-    cfg, model = build(variant)
-    view = View.of(model, pipeline_batch(cfg, None), CLASSES)
+def test_maps_of_all_layers(variant, see):
+    view = see(variant)
     for stage in ("encoder", "decoder"):
         layers = view.layers(stage, "all")
         figure = picture_map(view, stage, layers, 0, [0, 1, 2, 3])
@@ -94,9 +88,8 @@ def test_maps_of_all_layers(variant, build, pipeline_batch):
         assert all(heat.max() <= ax.images[1].norm.vmax for heat in heats for ax in figure.axes[:1])
 
 
-def test_the_total_is_the_mean_of_its_queries(build, pipeline_batch):
-    cfg, model = build("detr")
-    view = View.of(model, pipeline_batch(cfg, None, side=96), CLASSES)
+def test_the_total_is_the_mean_of_its_queries(see):
+    view = see("detr", size=96)
     threshold = view.detections.scores[-1].sort().values[-3].item()
     (ax, _) = picture_total(view, "decoder", [0, 1], [0, 1, 2, 3], threshold).axes
     queries = view.detections.ranked(threshold)
@@ -106,8 +99,7 @@ def test_the_total_is_the_mean_of_its_queries(build, pipeline_batch):
     assert np.allclose(ax.images[1].get_array(), 9 * cells[:3, :3])
 
 
-def test_detr_has_no_points(build, pipeline_batch):
-    cfg, model = build("detr")
-    view = View.of(model, pipeline_batch(cfg, None), CLASSES)
+def test_detr_has_no_points(see):
+    view = see("detr")
     with pytest.raises(InputError, match="--show map"):
         picture_points(view, "decoder", [0], 0, [0])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import ms_deform_attn
-from projects.attention_viewer.record import cell_centres, find_attentions, on_padding, record_attention
+from projects.attention_viewer.record import find_attentions, on_padding, record_attention, token_centres
 from projects.deformable_detr.geometry import get_valid_ratios
 from projects.reliable_runner.errors import InputError
 
@@ -29,7 +29,7 @@ def run(model, batch):
 
 @pytest.mark.parametrize("variant", ["base", "refine", "two_stage", "levelwise"])
 def test_samples_give_the_output_of_deformable_attention(variant, build, padded_batch):
-    _, model = build(variant)
+    model = build(variant)
     record, calls, outputs = run(model, padded_batch)
     assert len(calls) == 2
     for (stage, layer), (args, kwargs, output) in calls.items():
@@ -55,7 +55,7 @@ def test_samples_give_the_output_of_deformable_attention(variant, build, padded_
 
 
 def test_dense_weights_are_softmax_of_queries_and_keys(build, padded_batch):
-    _, model = build("detr")
+    model = build("detr")
     inputs = {}
     for stage in ("encoder", "decoder"):
         for layer, attention in enumerate(find_attentions(model, stage)):
@@ -84,10 +84,10 @@ def test_dense_weights_are_softmax_of_queries_and_keys(build, padded_batch):
 
 
 def test_cells_of_all_levels_cover_the_image(build, padded_batch):
-    _, model = build("base")
+    model = build("base")
     record, *_ = run(model, padded_batch)
     attention = record.encoder[0]
-    centres, padding = cell_centres(attention.masks), on_padding(attention.masks)
+    centres, padding = token_centres(attention.masks), on_padding(attention.masks)
     torch.testing.assert_close(centres, attention.reference_points)
     # The second image is 4 x 2 cells of 16 pixels, then 2 x 1 of 32.
     inside = centres[1][~padding[1]]
@@ -97,14 +97,14 @@ def test_cells_of_all_levels_cover_the_image(build, padded_batch):
 
 
 def test_hooks_are_gone_afterwards(build, padded_batch):
-    _, model = build("detr")
+    model = build("detr")
     run(model, padded_batch)
     for module in model.modules():
         assert not module._forward_hooks and not module._forward_pre_hooks
 
 
 def test_other_attention_is_refused(build):
-    _, model = build("detr")
+    model = build("detr")
     model.decoder.layers[0].cross_attn = torch.nn.Identity()
     with pytest.raises(InputError, match="DETR, whose attention can't be recorded"):
         record_attention(model).__enter__()

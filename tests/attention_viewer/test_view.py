@@ -8,7 +8,6 @@ from projects.attention_viewer.frame import ImageFrame
 from projects.attention_viewer.view import View
 from projects.reliable_runner.errors import InputError
 
-CLASSES = ("circle", "square", "triangle")
 # The image of 128 x 96 pixels is seen as 32 x 32, padded to 64 x 64. Two by two cells of level 0 are image,
 # each of them 64 x 48 pixels, and one cell of level 1.
 FLIPS = [(None, 1, 1), ("horizontal", -1, 1), ("vertical", 1, -1), ("diagonal", -1, -1)]
@@ -22,14 +21,14 @@ def set_offsets(attention: torch.nn.Module, offsets: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize(("direction", "x_sign", "y_sign"), FLIPS)
-def test_known_offsets_of_the_encoder(direction, x_sign, y_sign, build, pipeline_batch):
+def test_known_offsets_of_the_encoder(direction, x_sign, y_sign, build, picture):
     """Head 1 looks a quarter of a cell right on level 0, an eighth of one down on level 1."""
-    cfg, model = build("base")
+    detector = build("base", direction)
     offsets = torch.zeros(4, 2, 4, 2)
     offsets[1, 0, 2] = torch.tensor([0.25, 0])
     offsets[1, 1, 3] = torch.tensor([0, 0.125])
-    set_offsets(model.encoder.layers[0].self_attn, offsets)
-    view = View.of(model, pipeline_batch(cfg, direction), CLASSES)
+    set_offsets(detector.encoder.layers[0].self_attn, offsets)
+    view = View.of(detector, picture)
 
     query = view.query_of_point("encoder", torch.tensor([100.0, 80.0]), 0.3, level=0)
     attention = view.record.encoder[0]
@@ -45,14 +44,14 @@ def test_known_offsets_of_the_encoder(direction, x_sign, y_sign, build, pipeline
 
 
 @pytest.mark.parametrize(("direction", "x_sign", "y_sign"), FLIPS)
-def test_known_offsets_of_the_decoder_are_parts_of_the_box(direction, x_sign, y_sign, build, pipeline_batch):
+def test_known_offsets_of_the_decoder_are_parts_of_the_box(direction, x_sign, y_sign, build, picture):
     """With boxes as references an offset of K, the number of points, reaches the edge (appendix A.4)."""
-    cfg, model = build("two_stage")
+    detector = build("two_stage", direction)
     offsets = torch.zeros(4, 2, 4, 2)
     offsets[0, 1, 0] = torch.tensor([4.0, 0])
     offsets[3, 0, 1] = torch.tensor([0, -2.0])
-    set_offsets(model.decoder.layers[0].cross_attn, offsets)
-    view = View.of(model, pipeline_batch(cfg, direction), CLASSES)
+    set_offsets(detector.decoder.layers[0].cross_attn, offsets)
+    view = View.of(detector, picture)
     attention = view.record.decoder[0]
     box = view.frame.boxes_to_pixels(attention.reference_points[0, 5])
     centre, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
@@ -64,10 +63,9 @@ def test_known_offsets_of_the_decoder_are_parts_of_the_box(direction, x_sign, y_
 
 
 @pytest.fixture
-def view(build, pipeline_batch) -> View:
+def view(see) -> View:
     """A view whose detections are three of the ten queries, best first 7, 2, 4."""
-    cfg, model = build("base")
-    view = View.of(model, pipeline_batch(cfg, None), CLASSES)
+    view = see("base")
     scores = torch.zeros(1, 10)
     scores[0, [7, 2, 4]] = torch.tensor([0.9, 0.8, 0.4])
     boxes = torch.zeros(1, 10, 4)
@@ -90,8 +88,6 @@ def test_queries_by_rank_and_point(view):
     assert cells == [0, 5, 1]
     assert view.query_of_rank("encoder", 2, 0.3, 1) == 16
     assert view.caption(0, 7) == "square 0.90"
-    view.classes = None
-    assert view.caption(0, 7) == "class 1 0.90"
 
 
 def test_scores_leave_the_background_out():
@@ -120,7 +116,7 @@ def test_what_is_not_there_is_named(view):
         view.query_of_rank("encoder", 1, 0.3, 2)
     with pytest.raises(InputError, match="--layer 1: the encoder has the layers 0 to 0"):
         view.layers("encoder", "1")
-    with pytest.raises(InputError, match="--head 4: the decoder has the heads 0 to 3"):
+    with pytest.raises(InputError, match="--head 4: layer 0 of the decoder has the heads 0 to 3"):
         view.heads("decoder", 4)
     view.record.decoder = []
     with pytest.raises(InputError, match="--stage decoder: the model has no decoder"):

@@ -8,7 +8,7 @@ python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg -
 python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg --stage backbone --show offsets
 
 A query is named by its number, by the rank of its detection (by default 1, the best) or by a point in pixels
-of the image: in the decoder the detection whose centre is nearest, elsewhere the nearest cell.
+of the image: in the decoder the detection whose centre is nearest, elsewhere the nearest token.
 """
 
 import sys
@@ -21,13 +21,12 @@ import torch
 from matplotlib.figure import Figure
 
 from projects.attention_viewer.backbone_pictures import picture_offsets, picture_shared_points
-from projects.attention_viewer.loading import build_model, load_weights, read_image
 from projects.attention_viewer.pictures import picture_map, picture_points, picture_total
 from projects.attention_viewer.sheet import check_suffix, save
 from projects.attention_viewer.view import View
-from projects.reliable_runner.checks.class_names import class_names
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
+from projects.reliable_runner.inference import init_detector
+from projects.reliable_runner.launcher import add_cfg_options, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -36,12 +35,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file; with --initial it is not read")
     parser.add_argument("image", help="image file")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("attention.png"),
-        help="picture to write (.png, .svg or .jpg)",
-    )
+    out_help = "picture to write (.png, .svg or .jpg)"
+    parser.add_argument("--out", type=Path, default=Path("attention.png"), help=out_help)
     parser.add_argument(
         "--show",
         choices=["points", "map", "total", "offsets"],
@@ -56,10 +51,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--layer", help="a number from 0, last (default) or all: a sheet")
     parser.add_argument("--head", type=int, help="show this head alone, from 0")
     chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--query", type=int, help="number of the query or cell, from 0")
+    chosen.add_argument("--query", type=int, help="number of the query or token, from 0")
     chosen.add_argument("--detection", type=int, default=1, help="rank of the detection, from 1")
     chosen.add_argument("--point", type=float, nargs=2, metavar=("X", "Y"), help="in pixels of the image")
-    parser.add_argument("--level", type=int, default=0, help="of the encoder's cell; 0 is the finest")
+    parser.add_argument("--level", type=int, default=0, help="of the encoder's token; 0 is the finest")
     parser.add_argument("--score-thr", type=float, default=0.3, help="least score of a detection")
     parser.add_argument(
         "--initial",
@@ -71,15 +66,11 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     check_suffix(args.out)
-    cfg = parse_config(args)
-    model = build_model(cfg)
-    classes = None
     if args.initial:
         args.stage, args.show = args.stage or "encoder", args.show or "points"
-    else:
-        meta = load_weights(model, args.checkpoint)
-        classes = class_names(meta.get("dataset_meta") or meta)
-    view = View.of(model, read_image(cfg, args.image), classes)
+    checkpoint = None if args.initial else args.checkpoint
+    detector = init_detector(args.config, checkpoint, "cpu", args.cfg_options)
+    view = View.of(detector, args.image)
     args.stage = args.stage or ("decoder" if view.record.decoder else "encoder")
     check_options(args)
     drawn = picture_of_backbone if args.stage == "backbone" else picture
@@ -88,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def check_options(args: Namespace) -> None:
-    """Options that make no sense together.
+    """Refuse options that exclude each other.
 
     Raises:
         InputError: there are such.

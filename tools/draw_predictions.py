@@ -13,17 +13,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
-from torch import Tensor
 
 from projects.deformable_detr.registry import DATASETS, TRANSFORMS
 from projects.reliable_runner.errors import InputError
@@ -60,24 +58,18 @@ def read_results(path: Path) -> list[dict]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; tools/test.py --out {path} writes it")
     results = SafePickleHandler().load_from_path(path)
-    if not isinstance(results, list) or not results or not all(map(_is_result, results)):
-        raise InputError(f"{path}: it holds no predictions; tools/test.py --out {path} writes some")
+    try:
+        for result in results:
+            columns = [result["pred_instances"][key] for key in ("scores", "labels", "bboxes")]
+            numbers = torch.column_stack(columns)
+            assert numbers.shape[1] == 6 and not numbers.is_complex()
+            Path(result["img_path"]), hash(result["img_id"])
+        assert results
+    except (AssertionError, KeyError, IndexError, RuntimeError, TypeError) as error:
+        raise InputError(
+            f"{path}: it holds no predictions; tools/test.py --out {path} writes some"
+        ) from error
     return results
-
-
-def _is_result(entry: object) -> bool:
-    found = entry.get("pred_instances") if isinstance(entry, dict) else None
-    if not isinstance(found, dict) or not isinstance(entry.get("img_path"), str):
-        return False
-    if not isinstance(entry.get("img_id"), (int, str)):
-        return False
-    columns = [found.get(key) for key in ("bboxes", "scores", "labels")]
-    return (
-        all(isinstance(column, Tensor) and not column.is_complex() for column in columns)
-        and [column.ndim for column in columns] == [2, 1, 1]
-        and columns[0].shape == (len(columns[1]), 4)
-        and len(columns[1]) == len(columns[2])
-    )
 
 
 def draw_sheet(
@@ -96,11 +88,10 @@ def draw_sheet(
         InputError: an image is not in the test set, or can't be read.
     """
     chosen = np.linspace(0, len(results) - 1, min(num_images, len(results))).round().astype(int)
-    truth = {
-        info["img_id"]: [instance["bbox"] for instance in info["instances"]]
-        for info in (dataset.get_data_info(i) for i in range(len(dataset)))
-    }
-    strange = [results[i]["img_path"] for i in chosen if results[i]["img_id"] not in truth]
+    shown = [results[i] for i in chosen]
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    truth = {info["img_id"]: [instance["bbox"] for instance in info["instances"]] for info in infos}
+    strange = [result["img_path"] for result in shown if result["img_id"] not in truth]
     if strange:
         raise InputError(
             f"the test set does not hold images of the predictions: {shorten(strange)}; give the config that "
@@ -108,55 +99,46 @@ def draw_sheet(
         )
     read_image = TRANSFORMS.build(dict(type="LoadImageFromFile"))
     classes = dataset.metainfo["classes"]
-    colours = plt.get_cmap("tab10" if len(classes) <= 10 else "hsv", max(len(classes), 10))
+    few = len(classes) <= 10
+    colours = matplotlib.colormaps["tab10" if few else "hsv"].resampled(max(len(classes), 10))
 
-    columns = min(4, len(chosen))
-    rows = -(-len(chosen) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(3.2 * columns, 3.0 * rows), squeeze=False, layout="constrained"
-    )
-    for ax in axes.flat:
+    columns = min(4, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.0 * rows), layout="constrained")
+    for number, result in enumerate(shown, 1):
+        ax = figure.add_subplot(rows, columns, number)
         ax.axis("off")
-    for ax, i in zip(axes.flat, chosen, strict=False):
-        result = results[i]
         image = read_image(dict(img_path=result["img_path"]))["img"]
         ax.imshow(image[..., ::-1], interpolation="nearest")
         ax.set_title(Path(result["img_path"]).name, fontsize=8)
-        draw_truth(ax, truth[result["img_id"]])
+        for box in truth[result["img_id"]]:
+            draw_box(ax, box, edgecolor="black", linewidth=2.2, linestyle=(0, (3, 2)))
+            draw_box(ax, box, edgecolor="white", linewidth=1.2, linestyle=(0, (3, 2)))
         draw_detections(ax, result["pred_instances"], score_thr, colours)
-    shown = range(len(classes)) if len(classes) <= 10 else []
-    handles = [Line2D([], [], color=colours(c), lw=2, label=classes[c]) for c in shown]
+    handles = [Line2D([], [], color=colours(c), lw=2, label=name) for c, name in enumerate(classes) if few]
     handles.append(Line2D([], [], color="0.6", lw=1, ls="--", label="true box (white)"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=120)
-    plt.close(figure)
 
 
-def draw_truth(ax: Axes, boxes: list[list[float]]) -> None:
-    """Dash the true boxes, x1, y1, x2, y2 in pixels of the image."""
-    for x1, y1, x2, y2 in boxes:
-        for colour, width in (("black", 2.2), ("white", 1.2)):
-            style = dict(edgecolor=colour, linewidth=width, linestyle=(0, (3, 2)))
-            ax.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, **style))
+def draw_box(ax: Axes, box: list[float], **style) -> tuple[float, float]:
+    """Outline a box, x1, y1, x2, y2 in pixels of the image; return its corner in matplotlib's units."""
+    x1, y1, x2, y2 = box
+    corner = x1 - 0.5, y1 - 0.5
+    ax.add_patch(Rectangle(corner, x2 - x1, y2 - y1, fill=False, **style))
+    return corner
 
 
-def draw_detections(ax: Axes, instances: dict, score_thr: float, colours) -> None:
+def draw_detections(ax: Axes, instances: dict, score_thr: float, colours: Colormap) -> None:
     """Outline the detections and write their scores."""
     kept = instances["scores"] >= score_thr
     boxes, labels, scores = (instances[k][kept].tolist() for k in ("bboxes", "labels", "scores"))
-    for (x1, y1, x2, y2), label, score in zip(boxes, labels, scores, strict=True):
-        colour = colours(label)
-        corner = (x1 - 0.5, y1 - 0.5)
-        ax.add_patch(Rectangle(corner, x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.2))
-        ax.text(
-            *corner,
-            f"{score:.2f}",
-            fontsize=5,
-            color="white",
-            verticalalignment="bottom",
-            bbox=dict(facecolor=colour, edgecolor="none", pad=0.6),
-        )
+    for box, label, score in zip(boxes, labels, scores, strict=True):
+        corner = draw_box(ax, box, edgecolor=colours(label), linewidth=1.2)
+        background = dict(facecolor=colours(label), edgecolor="none", pad=0.6)
+        style = dict(fontsize=5, color="white", verticalalignment="bottom", bbox=background)
+        ax.text(*corner, f"{score:.2f}", **style)
 
 
 if __name__ == "__main__":

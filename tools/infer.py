@@ -6,8 +6,8 @@ See docs/inference.md; in Python: projects/reliable_runner/inference.py.
 """
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Iterable, Iterator
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import shorten
 from projects.reliable_runner.files.media import MediaWriter, Video, find_media, is_video, short_names
 from projects.reliable_runner.inference import inference_detector, init_detector, read_image
-from projects.reliable_runner.launcher import add_cfg_options, run_tool
+from projects.reliable_runner.launcher import add_cfg_options, positive_int, run_tool
 from projects.reliable_runner.metric.coco_results import CocoResults, ids_of
 from tools.model_converters.classes import COCO_IDS
 
@@ -49,70 +49,59 @@ def main(argv: list[str] | None = None) -> None:
     names = short_names(paths)
     detector = init_detector(args.config, args.checkpoint, args.device, args.cfg_options)
     classes = detector.dataset_meta["classes"]
-    image_ids, category_ids = None, default_ids(classes)
     if args.ann_file:
         ids, category_ids = ids_of(args.ann_file, paths, classes)
         image_ids = dict(zip(names, ids, strict=True))
+    else:
+        image_ids, category_ids = None, default_ids(classes)
     results = CocoResults(classes, category_ids, image_ids)
     visualizer = build_visualizer(detector.cfg, classes)
 
     unread: list[str] = []
-    bar = tqdm(total=sum(map(num_frames, paths)), unit="image", smoothing=0)
-    frames = read_frames(detector, zip(paths, names, strict=True), unread, bar)
     try:
-        with MediaWriter(args.out_dir / "vis") as pictures, bar:
+        with tqdm(unit="image", smoothing=0) as bar, MediaWriter(args.out_dir / "vis") as pictures:
+            frames = read_frames(detector, dict(zip(names, paths, strict=True)), unread, bar)
             for frame, sample in detect(detector, frames, args):
                 found = results.add(frame.name, sample, frame.number)
                 if args.print_result:
                     bar.write("\n".join([str(frame), *map(results.describe, found)]))
                 if not args.no_save_vis:
-                    picture = draw_sample(visualizer, frame.image, sample)
-                    pictures.write(frame.name, picture, frame.fps)
+                    pictures.write(frame.name, draw_sample(visualizer, frame.image, sample), frame.fps)
                 bar.update()
-    finally:
+    finally:  # what an interrupted run has found is not lost
         if results.images and not args.no_save_pred:
             results.save(args.out_dir / "predictions.json")
-    report(results, unread, args)
+    if not results.images:
+        raise InputError(f"nothing could be read: {shorten(unread)}")
+    print(f"{len(results.annotations)} detections in {len(results.images)} images")
+    if unread:
+        print(f"skipped, {len(unread)} files can't be read, or not to the end: {shorten(unread)}")
+    if not args.no_save_vis:
+        print(f"pictures: {args.out_dir / 'vis'}")
+    if not args.no_save_pred:
+        print(f"results: {args.out_dir / 'predictions.json'}")
 
 
 def parse_args(argv: list[str] | None) -> Namespace:
     """Read the command line."""
     parser = ArgumentParser(description="Detect objects in images and videos.")
-    parser.add_argument(
-        "inputs",
-        nargs="+",
-        help="images, videos, folders of them, patterns such as 'data/**/*.jpg'",
-    )
+    what = "images, videos, folders of them, patterns such as 'data/**/*.jpg'"
+    parser.add_argument("inputs", nargs="+", help=what)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument(
-        "--out-dir", type=Path, default="outputs", help="folder for vis/ and predictions.json"
-    )
+    what = "folder for vis/ and predictions.json"
+    parser.add_argument("--out-dir", type=Path, default="outputs", help=what)
     parser.add_argument("--device", help="cpu, cuda:0, ...; by default a GPU if there is one")
-    parser.add_argument(
-        "--score-thr",
-        "--pred-score-thr",
-        type=float,
-        default=0.3,
-        help="detections of a lower score are neither drawn nor written (0.3); 0 keeps all",
-    )
-    parser.add_argument("--batch-size", type=_positive, default=1, help="images at once (1)")
-    parser.add_argument(
-        "--ann-file",
-        type=Path,
-        help="COCO file whose image and category ids the results are to have",
-    )
+    what = "detections of a lower score are neither drawn nor written (0.3); 0 keeps all"
+    parser.add_argument("--score-thr", "--pred-score-thr", type=float, default=0.3, help=what)
+    parser.add_argument("--batch-size", type=positive_int, default=1, help="images at once (1)")
+    what = "COCO file whose image and category ids the results are to have"
+    parser.add_argument("--ann-file", type=Path, help=what)
     parser.add_argument("--no-save-vis", action="store_true", help="write no pictures")
     parser.add_argument("--no-save-pred", action="store_true", help="write no predictions.json")
     parser.add_argument("--print-result", action="store_true", help="print what is found")
     add_cfg_options(parser)
     return parser.parse_args(argv)
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise ArgumentTypeError(f"{text!r} is no positive integer")
-    return int(text)
 
 
 def default_ids(classes: list[str]) -> list[int]:
@@ -122,29 +111,21 @@ def default_ids(classes: list[str]) -> list[int]:
     return list(range(1, len(classes) + 1))
 
 
-def num_frames(path: Path) -> int:
-    """How many images a file holds, as far as it tells."""
-    try:
-        return Video(path).num_frames if is_video(path) else 1
-    except InputError:
-        return 1
-
-
-def read_frames(
-    detector: nn.Module, files: Iterable[tuple[Path, str]], unread: list[str], bar: tqdm
-) -> Iterator[Frame]:
-    """Yield the images of all files, and name those that can't be read.
+def read_frames(detector: nn.Module, files: dict[str, Path], unread: list[str], bar: tqdm) -> Iterator[Frame]:
+    """Yield the images of all files.
 
     Args:
         detector: its test pipeline says how images are read.
-        files: path and name of each.
+        files: their paths by name.
         unread: gets the names of the files that can't be read, or not to their end.
-        bar: gets past those.
+        bar: gets a warning for each of those.
     """
-    for path, name in files:
+    bar.total = len(files)
+    for name, path in files.items():
         try:
             if is_video(path):
                 video = Video(path)
+                bar.total += max(video.num_frames - 1, 0)
                 for number, image in enumerate(video):
                     yield Frame(name, image, number, video.fps)
             else:
@@ -165,23 +146,6 @@ def detect(
             found = sample.pred_instances
             sample.pred_instances = found[found.scores >= args.score_thr]
             yield frame, sample
-
-
-def report(results: CocoResults, unread: list[str], args: Namespace) -> None:
-    """Say what was done.
-
-    Raises:
-        InputError: not a single image could be read.
-    """
-    if not results.images:
-        raise InputError(f"nothing could be read: {shorten(unread)}")
-    print(f"{len(results.annotations)} detections in {len(results.images)} images")
-    if unread:
-        print(f"skipped, {len(unread)} files can't be read, or not to the end: {shorten(unread)}")
-    if not args.no_save_vis:
-        print(f"pictures: {args.out_dir / 'vis'}")
-    if not args.no_save_pred:
-        print(f"results: {args.out_dir / 'predictions.json'}")
 
 
 if __name__ == "__main__":

@@ -64,6 +64,13 @@ def _key_value(option: str) -> str:
     return option
 
 
+def positive_int(text: str) -> int:
+    """An argument that must be 1 or more, for argparse's ``type``."""
+    if not text.isdigit() or int(text) == 0:
+        raise ArgumentTypeError(f"{text!r} is no positive integer")
+    return int(text)
+
+
 def read_config(args: Namespace) -> Config:
     """`parse_config`, and set ``work_dir`` and ``launcher``.
 

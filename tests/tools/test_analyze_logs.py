@@ -105,7 +105,7 @@ def test_logs_without_times_are_named(log, tmp_path):
     with pytest.raises(InputError, match="add --include-outliers"):
         analyze_logs.main(["cal_train_time", str(log)])
     log.write_text('{"mode": "train", "epoch": 1}')
-    with pytest.raises(InputError, match="line 1 is no entry of a vis_data/scalars.json"):
+    with pytest.raises(InputError, match="scalars.json: line 1"):
         analyze_logs.main(["cal_train_time", str(log)])
 
 

@@ -28,17 +28,12 @@ def main(argv: list[str] | None = None) -> None:
     """Draw as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Draw what the training pipeline feeds the model.")
     parser.add_argument("config", help="config file")
-    parser.add_argument(
-        "--output-dir",
-        type=Path,
-        default="work_dirs/browse_dataset",
-        help="folder for the pictures",
-    )
+    what = "folder for the pictures"
+    parser.add_argument("--output-dir", type=Path, default="work_dirs/browse_dataset", help=what)
     parser.add_argument("--num", type=int, help="only so many images, the first ones of the data set")
     parser.add_argument("--show", action="store_true", help="show them in a window too")
-    parser.add_argument(
-        "--not-show", dest="show", action="store_false", help="as in MMDetection; here the default"
-    )
+    what = "as in MMDetection; here the default"
+    parser.add_argument("--not-show", dest="show", action="store_false", help=what)
     parser.add_argument("--show-interval", type=float, default=2, help="seconds between shown ones (2)")
     add_cfg_options(parser)
     args = parser.parse_args(argv)

@@ -5,9 +5,8 @@ python tools/analysis_tools/get_flops.py configs/ddetr_r50_50e.py --shape 800 13
 "FLOPs" are multiply-adds, as in the paper and in MMDetection; see docs/model_zoo.md.
 """
 
-import json
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections import Counter
 from math import prod
 from pathlib import Path
@@ -26,7 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from ms_deform_attn.compat.mmcv_ops import callers_of_ops
 from projects.deformable_detr.registry import MODELS
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
+from projects.reliable_runner.files.coco_file import CocoFile
+from projects.reliable_runner.launcher import add_cfg_options, parse_config, positive_int, run_tool
+from projects.reliable_runner.quiet import quiet
 
 # Parameters in millions and FLOPs in 10^9: the official code's README.
 PUBLISHED = {
@@ -44,13 +45,12 @@ def main(argv: list[str] | None = None) -> None:
     """Count as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Count parameters and multiply-adds of a detector.")
     parser.add_argument("config", help="config file")
-    parser.add_argument(
-        "--shape", nargs="+", type=_side, default=[800, 1333], help="height and width, or the side"
-    )
-    parser.add_argument(
-        "--ann-file", type=Path, help="average over the images of this COCO file instead of --shape"
-    )
-    parser.add_argument("--num-images", type=_side, default=100, help="of --ann-file: the first ones, by id")
+    what = "height and width, or the side"
+    parser.add_argument("--shape", nargs="+", type=positive_int, default=[800, 1333], help=what)
+    what = "average over the images of this COCO file instead of --shape"
+    parser.add_argument("--ann-file", type=Path, help=what)
+    what = "of --ann-file: the first ones, by id"
+    parser.add_argument("--num-images", type=positive_int, default=100, help=what)
     add_cfg_options(parser)
     args = parser.parse_args(argv)
     if len(args.shape) > 2:
@@ -74,12 +74,6 @@ def main(argv: list[str] | None = None) -> None:
     print(table(count_parameters(model), count_mean(model, shapes), Path(args.config).stem))
 
 
-def _side(text: str) -> int:
-    if not text.isdigit() or int(text) == 0:
-        raise ArgumentTypeError(f"{text!r} is no positive integer")
-    return int(text)
-
-
 def read_shapes(ann_file: Path, num_images: int) -> Counter[Shape]:
     """Sizes of images as the paper resizes them: shorter side 800, longer side at most 1333.
 
@@ -88,18 +82,13 @@ def read_shapes(ann_file: Path, num_images: int) -> Counter[Shape]:
         num_images: how many images, in the order of their ids.
 
     Raises:
-        InputError: the file is missing or not in COCO format.
+        InputError: the file is missing, has no images or is not in COCO format.
     """
-    try:
-        images = json.loads(ann_file.read_text())["images"]
-        images = sorted(images, key=lambda image: image["id"])[:num_images]
-        sizes = [(image["width"], image["height"]) for image in images]
-    except OSError as error:
-        raise InputError(f"--ann-file {ann_file}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"--ann-file {ann_file}: is not in COCO format ({error!r})") from error
-    if not sizes:
+    with quiet():
+        images = CocoFile(str(ann_file), scored=True).imgs
+    if not images:
         raise InputError(f"--ann-file {ann_file}: has no images")
+    sizes = [(images[i]["width"], images[i]["height"]) for i in sorted(images)[:num_images]]
     return Counter(rescale_size(size, (1333, 800))[::-1] for size in sizes)
 
 
@@ -172,23 +161,18 @@ def op_formulas() -> dict:
 
 def table(parameters: Counter[str], flops: Counter[str], name: str) -> str:
     """Stages, total, and the published figures if ``name`` is that of a config of the paper."""
-    rows = [("", "params (M)", "FLOPs (G)")]
-    for stage in parameters | flops:
-        rows.append((stage or "rest", *_figures(parameters[stage], flops[stage])))
-    rows.append(("total", *_figures(parameters.total(), flops.total())))
+    rows = {stage or "rest": (parameters[stage], flops[stage]) for stage in parameters | flops}
+    rows["total"] = parameters.total(), flops.total()
+    lines = [f"{'':20}{'params (M)':>12}{'FLOPs (G)':>12}"]
+    lines += [f"{stage:20}{left / 1e6:12.2f}{right / 1e9:12.2f}" for stage, (left, right) in rows.items()]
     if name in PUBLISHED:
-        rows.append(("published", *map(str, PUBLISHED[name])))
-    lines = [f"{stage:20}{left:>12}{right:>12}" for stage, left, right in rows]
-    if name in PUBLISHED:
+        left, right = PUBLISHED[name]
+        lines.append(f"{'published':20}{left:12}{right:12}")
         lines.append(
             "note: published FLOPs are a mean over images of val2017, to compare with that of --ann-file; "
             "what differs is explained in docs/model_zoo.md"
         )
     return "\n".join(lines)
-
-
-def _figures(parameters: float, flops: float) -> tuple[str, str]:
-    return f"{parameters / 1e6:.2f}", f"{flops / 1e9:.2f}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Images and videos on disk: found, and written."""
+"""Images and videos on disk: found, read and written."""
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,20 +11,8 @@ import numpy as np
 from mmdet.utils.misc import IMG_EXTENSIONS
 
 from ..errors import InputError
-from .coco_file import shorten
 
-VIDEO_EXTENSIONS = (
-    ".mp4",
-    ".m4v",
-    ".mov",
-    ".avi",
-    ".mkv",
-    ".webm",
-    ".mpg",
-    ".mpeg",
-    ".wmv",
-    ".flv",
-)
+VIDEO_EXTENSIONS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv")
 _WRITABLE = (".jpg", ".jpeg", ".png")
 
 
@@ -38,18 +27,19 @@ def find_media(inputs: Sequence[str | Path]) -> list[Path]:
         The files, each once, those of a folder or pattern in the order of their names.
 
     Raises:
-        InputError: an input does not exist, or there is no image and no video in it.
+        InputError: an input does not exist, or holds neither image nor video.
     """
     found: dict[Path, None] = {}
-    for entry in map(str, inputs):
-        path = Path(entry).expanduser()
+    for path in (Path(entry).expanduser() for entry in inputs):
         if path.is_file():
             found[path] = None
             continue
-        candidates = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
-        media = sorted(file for file in candidates if file.is_file() and _is_medium(file))
+        entries = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
+        extensions = (*IMG_EXTENSIONS, *VIDEO_EXTENSIONS)
+        media = sorted(file for file in entries if file.is_file() and file.suffix.lower() in extensions)
         if not media:
-            raise InputError(_nothing_in(path))
+            hint = f"; for those in its subfolders say '{path}/**/*.jpg'" if path.is_dir() else ""
+            raise InputError(f"{path}: no image and no video is found there{hint}")
         found.update(dict.fromkeys(media))
     return list(found)
 
@@ -59,11 +49,8 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     names = [path.name for path in paths]
     if len(set(names)) == len(names):
         return names
-    absolute = [path.absolute() for path in paths]
-    shared = min((path.parent for path in absolute), key=lambda folder: len(folder.parts))
-    while not all(path.is_relative_to(shared) for path in absolute):
-        shared = shared.parent
-    return [path.relative_to(shared).as_posix() for path in absolute]
+    shared = os.path.commonpath([path.absolute().parent for path in paths])
+    return [path.absolute().relative_to(shared).as_posix() for path in paths]
 
 
 def is_video(path: Path) -> bool:
@@ -72,10 +59,9 @@ def is_video(path: Path) -> bool:
 
 
 class Video:
-    """The frames of a video, (h, w, 3), uint8, BGR, upright.
+    """The frames of a video, (h, w, 3), uint8, BGR, upright, read one by one.
 
-    Args:
-        path: what OpenCV's build of FFmpeg reads.
+    Not mmcv's ``VideoReader``: it seeks wherever a container counts its frames otherwise, and loses some.
 
     Attributes:
         num_frames (int): as the file says, 0 if it does not; some containers tell an estimate.
@@ -103,8 +89,7 @@ class Video:
             yield grabbed[1]
         if number < self.num_frames:
             raise InputError(
-                f"video {self.path} has {number} readable frames, but says that it has {self.num_frames}; it "
-                "may be cut short"
+                f"video {self.path} has {number} readable frames of {self.num_frames}; it may be cut short"
             )
 
 
@@ -137,11 +122,8 @@ class MediaWriter:
         Raises:
             InputError: the file can't be written.
         """
-        suffix = Path(name).suffix.lower()
-        if fps is None:
-            path = self.folder / (name if suffix in _WRITABLE else f"{name}.png")
-        else:
-            path = self.folder / (name if suffix == ".mp4" else f"{name}.mp4")
+        endings = _WRITABLE if fps is None else (".mp4",)
+        path = self.folder / (name if name.lower().endswith(endings) else name + endings[-1])
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if fps is None:
@@ -154,20 +136,7 @@ class MediaWriter:
     def _video(self, path: Path, picture: np.ndarray, fps: float) -> cv2.VideoWriter:
         if path not in self._videos:
             size = picture.shape[1::-1]
-            video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
-            if not video.isOpened():
+            self._videos[path] = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
+            if not self._videos[path].isOpened():
                 raise OSError(f"OpenCV makes no video of {size[0]}x{size[1]} at {fps:g} frames a second")
-            self._videos[path] = video
         return self._videos[path]
-
-
-def _is_medium(path: Path) -> bool:
-    return path.suffix.lower() in (*IMG_EXTENSIONS, *VIDEO_EXTENSIONS)
-
-
-def _nothing_in(path: Path) -> str:
-    if not path.is_dir():
-        return f"{path}: there is no such image, video or folder, and as a pattern it fits no image or video"
-    below = sorted({file.parent.name for file in path.glob("*/*") if _is_medium(file)})
-    hint = f"; there are some in its subfolders {shorten(below)}: '{path}/**/*.jpg'" if below else ""
-    return f"{path}: there is no image or video in this folder{hint}"

@@ -1,5 +1,6 @@
 """Files are found, videos read and written."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -36,12 +37,9 @@ def test_files_folders_and_patterns(folder, inputs, names):
 
 
 def test_nothing_found_is_named(folder):
-    (folder / "empty" / "below").mkdir(parents=True)
-    (folder / "empty" / "below" / "a.jpg").write_bytes(b"?")
-    with pytest.raises(InputError, match=r"empty: there is no image.*subfolders below: '.*/\*\*/\*.jpg"):
-        find_media([folder / "empty"])
-    for name in ("none.jpg", "*.gif"):
-        with pytest.raises(InputError, match="there is no such image"):
+    (folder / "empty").mkdir()
+    for name in ("empty", "none.jpg", "*.gif"):
+        with pytest.raises(InputError, match=re.escape(f"{folder / name}: ")):
             find_media([folder, folder / name])
 
 
@@ -88,6 +86,6 @@ def test_a_video_that_is_none_or_ends_early_is_named(tmp_path):
     writer.release()
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     frames = iter(Video(path))
-    with pytest.raises(InputError, match="b.avi has . readable frames, but says that it has 8"):
+    with pytest.raises(InputError, match="b.avi has . readable frames of 8"):
         for _ in range(8):
             assert next(frames).shape == (48, 64, 3)

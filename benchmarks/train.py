@@ -70,13 +70,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--amp", choices=["float16", "bfloat16"], help="mixed precision")
     parser.add_argument("--batch-size", type=int, help="images a batch; the config's if not given")
-    parser.add_argument(
-        "--shape",
-        nargs=2,
-        type=int,
-        metavar=("H", "W"),
-        help="draw random images of this size; without it the config's training set is read",
-    )
+    what = "draw random images of this size; without it the config's training set is read"
+    parser.add_argument("--shape", nargs=2, type=int, metavar=("H", "W"), help=what)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, help="of the CPU; all where not given")
     add_common_arguments(parser)
@@ -95,16 +90,11 @@ def main(argv: list[str] | None = None) -> None:
         num_images, num_classes = cfg.train_dataloader.batch_size, cfg.model.bbox_head.num_classes
         batch = random_batch(num_images, *args.shape, num_classes)
     else:
-        batch = first_batch(cfg)
+        batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
     found = candidates(cfg, args.device)
     check_losses(found, batch)
     print(f"equal losses (within {TOLERANCE:g})\n", flush=True)
     print(table(bench(found, batch, args)))
-
-
-def first_batch(cfg: Config) -> dict:
-    """The first batch of the config's training set."""
-    return next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=0)))
 
 
 def candidates(cfg: Config, device: str) -> list[Candidate]:
@@ -180,14 +170,9 @@ def bench(found: list[Candidate], batch: dict, args: Namespace) -> dict[str, dic
 
     for candidate in found:  # warms up, and makes the optimizer's state
         candidate.train_on(copy.deepcopy(batch))
-    rows = {
-        candidate.name: {"peak": peak_megabytes(run(candidate), args.device), "times": []}
-        for candidate in found
-    }
-    for _ in range(args.rounds):
-        for candidate in found:
-            taken = milliseconds(run(candidate), args.device)
-            rows[candidate.name]["times"].append(taken)
+    rows = {c.name: {"peak": peak_megabytes(run(c), args.device), "times": []} for c in found}
+    for candidate in found * args.rounds:
+        rows[candidate.name]["times"].append(milliseconds(run(candidate), args.device))
     return rows
 
 

@@ -12,17 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from projects.reliable_runner.launcher import run_tool
 
 EMBED_DIMS, NUM_HEADS, NUM_POINTS, NUM_LAYERS = 256, 8, 4, 6
 ASPECT = 1333 / 800
-FOUR_LEVELS = (8, 16, 32, 64)
+LEVELS = {"C3 to C6": (8, 16, 32, 64), "DC5": (16,), "C5": (32,)}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -55,32 +51,21 @@ def deformable_attention(
     return (num_queries + num_keys) * dims**2 + 3 * samples * num_heads * dims + 5 * samples * dims
 
 
-def num_cells(shorter_side: int, strides: tuple[int, ...]) -> int:
-    """Cells of the levels with these strides, of an image as wide as 800 x 1333 ones."""
+def num_tokens(shorter_side: int, strides: tuple[int, ...]) -> int:
+    """Tokens of the levels with these strides, of an image as wide as 800 x 1333 ones."""
     longer_side = round(shorter_side * ASPECT)
     return sum(ceil(shorter_side / stride) * ceil(longer_side / stride) for stride in strides)
 
 
 def encoder_costs(shorter_side: int) -> dict[str, float]:
     """10^9 multiply-adds of the self-attention in six encoder layers, by kind of encoder."""
-
-    def full(*strides: int) -> float:
-        cells = num_cells(shorter_side, strides)
-        return NUM_LAYERS * full_attention(cells, cells, EMBED_DIMS) / 1e9
-
-    def deformable(*strides: int) -> float:
-        cells = num_cells(shorter_side, strides)
+    costs = {}
+    for levels, strides in LEVELS.items():
+        tokens = num_tokens(shorter_side, strides)
         sizes = (EMBED_DIMS, NUM_HEADS, len(strides), NUM_POINTS)
-        return NUM_LAYERS * deformable_attention(cells, cells, *sizes) / 1e9
-
-    return {
-        "DETR's attention, C3 to C6": full(*FOUR_LEVELS),
-        "DETR's attention, DC5": full(16),
-        "DETR's attention, C5": full(32),
-        "deformable attention, C3 to C6": deformable(*FOUR_LEVELS),
-        "deformable attention, DC5": deformable(16),
-        "deformable attention, C5": deformable(32),
-    }
+        costs[f"DETR's attention, {levels}"] = full_attention(tokens, tokens, EMBED_DIMS)
+        costs[f"deformable attention, {levels}"] = deformable_attention(tokens, tokens, *sizes)
+    return {name: NUM_LAYERS * costs[name] / 1e9 for name in sorted(costs, key=lambda name: name[0])}
 
 
 def plot(out: Path) -> None:
@@ -88,24 +73,19 @@ def plot(out: Path) -> None:
     sides = range(320, 2401, 32)
     costs = [encoder_costs(side) for side in sides]
     styles = [(color, line) for color in ("tab:red", "tab:blue") for line in ("-", "--", ":")]
-    figure, ax = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
+    figure = Figure(figsize=(7.6, 4.8), layout="constrained")
+    ax = figure.add_subplot(xscale="log", yscale="log", ylim=(0.1, 1e6))
     for (name, cost), (color, line) in zip(encoder_costs(800).items(), styles, strict=True):
         ax.plot(sides, [cost[name] for cost in costs], color=color, linestyle=line, label=name)
         ax.plot(800, cost, "o", color=color, markersize=4)
         below = color == "tab:blue"
         place = dict(xytext=(5, -12) if below else (-5, 5), ha="left" if below else "right")
-        ax.annotate(
-            f"{cost:,.0f}" if cost > 100 else f"{cost:.1f}",
-            (800, cost),
-            textcoords="offset points",
-            color=color,
-            **place,
-        )
-    ax.set(xscale="log", yscale="log", ylim=(0.1, 1e6))
+        text = f"{cost:,.0f}" if cost > 100 else f"{cost:.1f}"
+        ax.annotate(text, (800, cost), textcoords="offset points", color=color, **place)
     ax.axvline(800, color="grey", linewidth=0.8, zorder=0)
     ax.text(810, 0.02, "800 x 1333", transform=ax.get_xaxis_transform(), color="grey")
     ticks = [320, 480, 640, 800, 1200, 1600, 2400]
-    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.set_xticks(ticks, map(str, ticks))
     ax.set_xticks([], minor=True)
     ax.yaxis.set_major_formatter("{x:,.7g}")
     ax.set_xlabel("shorter side of the image in pixels (longer side: 1.67 times that)")
@@ -114,7 +94,6 @@ def plot(out: Path) -> None:
     ax.legend(title="C = 256, M = 8, K = 4", fontsize="small")
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=120)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

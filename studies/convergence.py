@@ -1,10 +1,10 @@
-"""Train DETR and the variants of Deformable DETR alike, and compare how fast they learn.
+"""Train DETR and the variants of Deformable DETR alike, and compare how fast they converge.
 
     python tools/dataset_converters/draw_shapes.py data/shapes
     python studies/convergence.py --out work_dirs/convergence
 
 The paper's Figure 3 in small: convergence.png, table.md, results.json and curves.csv in the folder --out. The
-same command again goes on where the study was interrupted; runs that have finished are skipped.
+same command again resumes an interrupted study; runs that have finished are skipped.
 """
 
 import json
@@ -38,32 +38,19 @@ TIMES_AS_LONG = {"detr_long": 10}  # as the paper trains DETR for 500 epochs and
 
 def main(argv: list[str] | None = None) -> None:
     """Train and compare as ``argv`` (by default the command line) says."""
-    parser = ArgumentParser(description="Train the variants alike and compare how fast they learn.")
-    parser.add_argument(
-        "--rows",
-        nargs="+",
-        choices=CONFIGS,
-        default=list(CONFIGS),
-        metavar="ROW",
-        help=f"which of {', '.join(CONFIGS)}",
-    )
+    parser = ArgumentParser(description="Train the variants alike and compare how fast they converge.")
+    what = f"which of {', '.join(CONFIGS)}"
+    parser.add_argument("--rows", nargs="+", choices=CONFIGS, default=list(CONFIGS), metavar="ROW", help=what)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="a run for each")
-    parser.add_argument(
-        "--epochs", type=int, default=16, help="of a row; DETR's long one has ten times as many"
-    )
-    parser.add_argument(
-        "--data-root", default="data/shapes/", help="of tools/dataset_converters/draw_shapes.py"
-    )
+    what = "of a row; DETR's long one has ten times as many"
+    parser.add_argument("--epochs", type=int, default=16, help=what)
+    what = "of tools/dataset_converters/draw_shapes.py"
+    parser.add_argument("--data-root", default="data/shapes/", help=what)
     parser.add_argument("--train-images", type=int, help="train on the first ones alone")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/convergence"), help="folder")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time; on one GPU 1")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="more settings, the same for every run",
-    )
+    what = "more settings, the same for every run"
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help=what)
     parser.add_argument("--dry-run", action="store_true", help="print the commands alone")
     args = parser.parse_args(argv)
 
@@ -82,27 +69,23 @@ def main(argv: list[str] | None = None) -> None:
     with ThreadPool(args.jobs) as pool:
         for done in pool.imap_unordered(run, wanted):
             runs.append(done)
-            final = ", ".join(f"{name} {curve[-1]:.3f}" for name, curve in done.curves.items())
-            print(
-                f"[{len(runs)}/{len(wanted)}] {done.row}, seed {done.seed}: {final}, "
-                f"{done.seconds_per_epoch:.1f} s an epoch",
-                flush=True,
-            )
+            progress = f"[{len(runs)}/{len(wanted)}] {done.row}, seed {done.seed}"
+            print(f"{progress}: AP {done.curves['AP'][-1]:.3f}", flush=True)
     runs.sort(key=lambda run: (list(CONFIGS).index(run.row), run.seed))
     write_results(args.out, runs)
 
 
 def study_options(args: Namespace) -> list[str]:
     """The ``--cfg-options`` that all runs of a study share."""
-    options = [
+    images = [f"train_dataloader.dataset.indices={args.train_images}"] if args.train_images else []
+    return [
         f"data_root={args.data_root}",
         "default_hooks.logger.ignore_last=False",
         "default_hooks.checkpoint.max_keep_ckpts=1",
         "default_hooks.checkpoint.save_best=None",
+        *images,
+        *args.cfg_options,
     ]
-    if args.train_images:
-        options.append(f"train_dataloader.dataset.indices={args.train_images}")
-    return options + args.cfg_options
 
 
 def claim_folder(out: Path, options: list[str]) -> None:
@@ -122,7 +105,7 @@ def claim_folder(out: Path, options: list[str]) -> None:
 
 
 def train_command(out: Path, row: str, seed: int, epochs: int, options: list[str]) -> list[str | Path]:
-    """How tools/train.py is called; with ``--resume``, so that an interrupted run goes on."""
+    """How tools/train.py is called; with ``--resume``, so that an interrupted run resumes."""
     config = REPO / "configs" / "shapes" / f"{CONFIGS[row]}.py"
     times = TIMES_AS_LONG.get(row, 1)
     return [

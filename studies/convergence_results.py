@@ -6,11 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
 
 from tools.analysis_tools.analyze_logs import read_log
 
@@ -68,18 +64,17 @@ def summarise(runs: list[Run]) -> dict[str, dict[str, float | None]]:
         none, and where DETR has learnt nothing, so that there is nothing to reach), ``epochs_to_half`` (the
         same with half of the best row's last AP as the goal), ``seconds_per_epoch``, ``memory_mb``.
     """
-    curves = {row: mean_curve(runs, row, "AP") for row in rows(runs)}
+    curves = {row: mean_curve(of_row, "AP") for row, of_row in by_row(runs).items()}
     detrs_last = next((curves[row][-1] for row in BASELINES if row in curves), 0.0)
     half_of_best = max(curve[-1] for curve in curves.values()) / 2
     table = {}
-    for row in curves:
-        of_row = [run for run in runs if run.row == row]
+    for row, of_row in by_row(runs).items():
         final = [run.curves["AP"][-1] for run in of_row]
         curve = dict(zip(of_row[0].epochs, curves[row], strict=True))
         table[row] = dict(
             AP=curves[row][-1],
             AP_spread=max(final) - min(final),
-            AP_S=mean_curve(runs, row, "AP_S")[-1],
+            AP_S=mean_curve(of_row, "AP_S")[-1],
             epochs=epochs_to(detrs_last, curve),
             epochs_to_half=epochs_to(half_of_best, curve),
             seconds_per_epoch=mean(run.seconds_per_epoch for run in of_row),
@@ -93,15 +88,17 @@ def epochs_to(goal: float, curve: dict[int, float]) -> int | None:
     return next((epoch for epoch, ap in curve.items() if ap >= goal > 0), None)
 
 
-def rows(runs: list[Run]) -> list[str]:
-    """The rows, each once, in the order of their first runs."""
-    return list(dict.fromkeys(run.row for run in runs))
+def by_row(runs: list[Run]) -> dict[str, list[Run]]:
+    """The runs of each row, in the order of their first runs."""
+    rows: dict[str, list[Run]] = {}
+    for run in runs:
+        rows.setdefault(run.row, []).append(run)
+    return rows
 
 
-def mean_curve(runs: list[Run], row: str, metric: str) -> list[float]:
-    """Mean over the seeds, after each of the row's epochs."""
-    curves = [run.curves[metric] for run in runs if run.row == row]
-    return [mean(values) for values in zip(*curves, strict=True)]
+def mean_curve(of_row: list[Run], metric: str) -> list[float]:
+    """Mean over the seeds of a row, after each of its epochs."""
+    return [mean(values) for values in zip(*(run.curves[metric] for run in of_row), strict=True)]
 
 
 def write_results(out: Path, runs: list[Run]) -> None:
@@ -123,35 +120,28 @@ def write_results(out: Path, runs: list[Run]) -> None:
 
 def markdown(table: dict[str, dict[str, float | None]]) -> str:
     """The table of `summarise` for people."""
-    lines = [
-        "| row | epochs to DETR's AP | to half of the best | AP | spread | AP_S | s an epoch | memory, MB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    heads = ["row", "epochs to DETR's AP", "to half of the best", "AP", "spread", "AP_S", "s an epoch"]
+    lines = [heads + ["memory, MB"], ["---"] * (len(heads) + 1)]
     for row, cells in table.items():
-        lines.append(
-            f"| {row.replace('_', ' ')} | {cells['epochs'] or '–'} | {cells['epochs_to_half'] or '–'} | "
-            f"{cells['AP']:.3f} | "
-            f"{cells['AP_spread']:.3f} | {cells['AP_S']:.3f} | {cells['seconds_per_epoch']:.1f} | "
-            f"{cells['memory_mb']:.0f} |"
-        )
-    return "\n".join(lines) + "\n"
+        epochs = [str(cells[key] or "–") for key in ("epochs", "epochs_to_half")]
+        aps = [f"{cells[key]:.3f}" for key in ("AP", "AP_spread", "AP_S")]
+        costs = [f"{cells['seconds_per_epoch']:.1f}", f"{cells['memory_mb']:.0f}"]
+        lines.append([row.replace("_", " "), *epochs, *aps, *costs])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def plot(runs: list[Run], path: Path) -> None:
     """Draw each metric over the epoch: the mean of the seeds as a line, every seed in a pale one."""
-    figure, axes = plt.subplots(1, len(METRICS), figsize=(10, 4), layout="constrained", sharey=True)
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    axes = figure.subplots(1, len(METRICS), sharey=True)
     for ax, metric in zip(axes, METRICS, strict=True):
-        for row in rows(runs):
-            of_row = [run for run in runs if run.row == row]
-            curve = mean_curve(runs, row, metric)
-            (line,) = ax.plot(of_row[0].epochs, curve, label=row.replace("_", " "))
-            pale = dict(color=line.get_color(), alpha=0.3, linewidth=1)
+        for row, of_row in by_row(runs).items():
+            (line,) = ax.plot(of_row[0].epochs, mean_curve(of_row, metric), label=row.replace("_", " "))
             for run in of_row:
-                ax.plot(run.epochs, run.curves[metric], **pale)
+                ax.plot(run.epochs, run.curves[metric], color=line.get_color(), alpha=0.3, linewidth=1)
         # One row may be trained ten times as long as the others.
         ax.set(xlabel="epoch", ylabel=metric, xscale="log")
         ax.xaxis.set_major_formatter("{x:g}")
         ax.grid(alpha=0.3)
     axes[0].legend()
     figure.savefig(path, dpi=120)
-    plt.close(figure)

@@ -58,18 +58,19 @@ def read_results(path: Path) -> list[dict]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; tools/test.py --out {path} writes it")
     results = SafePickleHandler().load_from_path(path)
-    try:
-        for result in results:
-            columns = [result["pred_instances"][key] for key in ("scores", "labels", "bboxes")]
-            numbers = torch.column_stack(columns)
-            assert numbers.shape[1] == 6 and not numbers.is_complex()
-            Path(result["img_path"]), hash(result["img_id"])
-        assert results
-    except (AssertionError, KeyError, IndexError, RuntimeError, TypeError) as error:
-        raise InputError(
-            f"{path}: it holds no predictions; tools/test.py --out {path} writes some"
-        ) from error
+    if not isinstance(results, list) or not results or not all(map(_is_result, results)):
+        raise InputError(f"{path}: it holds no predictions; tools/test.py --out {path} writes some")
     return results
+
+
+def _is_result(entry: object) -> bool:
+    try:
+        columns = [entry["pred_instances"][key] for key in ("scores", "labels", "bboxes")]
+        numbers = torch.column_stack(columns)
+        Path(entry["img_path"]), hash(entry["img_id"])
+    except (KeyError, IndexError, RuntimeError, TypeError):
+        return False
+    return numbers.shape[1] == 6 and not numbers.is_complex()
 
 
 def draw_sheet(

@@ -3,6 +3,7 @@
 import argparse
 import os
 import pickle
+import re
 import runpy
 from pathlib import Path
 
@@ -25,93 +26,74 @@ def official_weights(variant: str = "base", rows: int = 91, levels: int = 3) -> 
     Written down from models/{deformable_detr,deformable_transformer,backbone}.py of
     fundamentalvision/Deformable-DETR.
     """
-    generator = torch.Generator().manual_seed(2)
-    weights = {}
-
-    def add(module: str, *shape: int, bias: bool = True) -> None:
-        weights[f"{module}.weight"] = 0.1 * torch.randn(shape, generator=generator)
-        if bias:
-            weights[f"{module}.bias"] = 0.1 * torch.randn(shape[:1], generator=generator)
-
-    def add_frozen_norm(module: str, channels: int) -> None:
-        add(module, channels)
-        weights[f"{module}.running_mean"] = torch.randn(channels, generator=generator)
-        weights[f"{module}.running_var"] = 1 + torch.rand(channels, generator=generator)
-
-    def add_attention(module: str) -> None:
-        points = 4 * levels * 2
-        add(f"{module}.sampling_offsets", 2 * points, 64)
-        add(f"{module}.attention_weights", points, 64)
-        add(f"{module}.value_proj", 64, 64)
-        add(f"{module}.output_proj", 64, 64)
-
-    weights["transformer.level_embed"] = torch.randn(levels, 64, generator=generator)
+    samples = 4 * levels * 2
+    attention = {
+        "sampling_offsets": (2 * samples, 64),
+        "attention_weights": (samples, 64),
+        "value_proj": (64, 64),
+        "output_proj": (64, 64),
+    }
+    ffn = {"linear1": (48, 64), "linear2": (64, 48), "norm1": (64,), "norm2": (64,)}
+    shapes = {}  # of modules with weight and bias
     for i in range(2):
         layer = f"transformer.encoder.layers.{i}"
-        add_attention(f"{layer}.self_attn")
-        for module, *shape in (
-            ("linear1", 48, 64),
-            ("linear2", 64, 48),
-            ("norm1", 64),
-            ("norm2", 64),
-        ):
-            add(f"{layer}.{module}", *shape)
+        shapes |= {f"{layer}.self_attn.{name}": shape for name, shape in attention.items()}
+        shapes |= {f"{layer}.{name}": shape for name, shape in ffn.items()}
     for i in range(3):
         layer = f"transformer.decoder.layers.{i}"
-        add_attention(f"{layer}.cross_attn")
-        packed = 0.1 * torch.randn(192, 65, generator=generator)
-        weights[f"{layer}.self_attn.in_proj_weight"] = packed[:, :64].clone()
-        weights[f"{layer}.self_attn.in_proj_bias"] = packed[:, 64].clone()
-        add(f"{layer}.self_attn.out_proj", 64, 64)
-        for module, *shape in (("linear1", 48, 64), ("linear2", 64, 48)):
-            add(f"{layer}.{module}", *shape)
-        for norm in ("norm1", "norm2", "norm3"):
-            add(f"{layer}.{norm}", 64)
+        shapes |= {f"{layer}.cross_attn.{name}": shape for name, shape in attention.items()}
+        shapes |= {f"{layer}.{name}": shape for name, shape in ffn.items()}
+        shapes |= {f"{layer}.self_attn.out_proj": (64, 64), f"{layer}.norm3": (64,)}
     if variant == "two-stage":
-        for module, *shape in (("enc_output", 64, 64), ("enc_output_norm", 64)):
-            add(f"transformer.{module}", *shape)
-        for module, *shape in (("pos_trans", 128, 128), ("pos_trans_norm", 128)):
-            add(f"transformer.{module}", *shape)
+        shapes |= {"transformer.enc_output": (64, 64), "transformer.enc_output_norm": (64,)}
+        shapes |= {"transformer.pos_trans": (128, 128), "transformer.pos_trans_norm": (128,)}
     else:
-        add("transformer.reference_points", 2, 64)
-        add("query_embed", 9, 128, bias=False)
-
-    def add_branches(i: int) -> None:
-        add(f"class_embed.{i}", rows, 64)
-        for j, size in enumerate((64, 64, 4)):
-            add(f"bbox_embed.{i}.layers.{j}", size, 64)
-
-    add_branches(0)
-    for i in range(1, 3 + (variant == "two-stage")):
-        if variant == "base":
-            for key in [key for key in weights if key.startswith(("class_embed.0", "bbox_embed.0"))]:
-                weights[key.replace(".0.", f".{i}.", 1)] = weights[key]
-        else:
-            add_branches(i)
-    copied = {"base": (), "refine": ("bbox_embed",), "two-stage": ("bbox_embed", "class_embed")}
-    for key in [key for key in weights if key.startswith(copied[variant])]:
-        weights[f"transformer.decoder.{key}"] = weights[key]
-
+        shapes["transformer.reference_points"] = 2, 64
+    for i in range(3 + (variant == "two-stage")):
+        shapes[f"class_embed.{i}"] = rows, 64
+        shapes |= {f"bbox_embed.{i}.layers.{j}": (n, 64) for j, n in enumerate((64, 64, 4))}
     channels = [16, 32][-min(levels, 2) :]
     for i in range(levels):
-        in_channels, kernel = (channels[i], 1) if i < len(channels) else (32, 3)
-        add(f"input_proj.{i}.0", 64, in_channels, kernel, kernel)
-        add(f"input_proj.{i}.1", 64)
+        shapes[f"input_proj.{i}.0"] = (64, channels[i], 1, 1) if i < len(channels) else (64, 32, 3, 3)
+        shapes[f"input_proj.{i}.1"] = (64,)
 
-    body = "backbone.0.body"
-    add(f"{body}.conv1", 4, 3, 7, 7, bias=False)
-    add_frozen_norm(f"{body}.bn1", 4)
-    before = 4
+    convolutions, before = {"conv1": (4, 3, 7, 7)}, 4  # without bias, each before a frozen norm
     for stage, width in enumerate((4, 8, 16, 32), start=1):
         for block in range(2):
-            name = f"{body}.layer{stage}.{block}"
-            for j, inputs in ((1, before), (2, width)):
-                add(f"{name}.conv{j}", width, inputs, 3, 3, bias=False)
-                add_frozen_norm(f"{name}.bn{j}", width)
+            name = f"layer{stage}.{block}"
+            convolutions |= {f"{name}.conv1": (width, before, 3, 3), f"{name}.conv2": (width, width, 3, 3)}
             if before != width:
-                add(f"{name}.downsample.0", width, before, 1, 1, bias=False)
-                add_frozen_norm(f"{name}.downsample.1", width)
+                convolutions[f"{name}.downsample.0"] = width, before, 1, 1
             before = width
+
+    generator = torch.Generator().manual_seed(2)
+    weights = {"transformer.level_embed": torch.randn(levels, 64, generator=generator)}
+
+    def add(module: str, *leaves: str, shape: tuple[int, ...]) -> None:
+        for leaf in leaves:
+            size = shape if leaf.endswith("weight") else shape[:1]
+            weights[module + leaf] = 0.1 * torch.rand(size, generator=generator) + 0.01
+
+    for module, shape in shapes.items():
+        add(module, ".weight", ".bias", shape=shape)
+    for i in range(3):
+        attn = f"transformer.decoder.layers.{i}.self_attn"
+        add(attn, ".in_proj_weight", ".in_proj_bias", shape=(192, 64))
+    if variant != "two-stage":
+        add("query_embed", ".weight", shape=(9, 128))
+    for conv, shape in convolutions.items():
+        norm = conv.replace("conv", "bn").replace("downsample.0", "downsample.1")
+        add(f"backbone.0.body.{conv}", ".weight", shape=shape)
+        leaves = ".weight", ".bias", ".running_mean", ".running_var"
+        add(f"backbone.0.body.{norm}", *leaves, shape=shape[:1])
+
+    branches = [key for key in weights if key.startswith(("class_embed", "bbox_embed"))]
+    for key in branches if variant == "base" else ():  # all layers share one
+        weights[key] = weights[re.sub(r"\.\d", ".0", key, count=1)]
+    copied = {"base": (), "refine": ("bbox_embed",), "two-stage": ("bbox_embed", "class_embed")}
+    for key in branches:
+        if key.startswith(copied[variant]):
+            weights[f"transformer.decoder.{key}"] = weights[key]
     return weights
 
 
@@ -249,15 +231,10 @@ def test_own_list_of_classes(convert, assert_same):
     assert torch.equal(ours["bbox_head.cls_branches.2.bias"], bias[[7, 2, 11]])
     _, back = convert(path, "official.pth", "--to", "official", "--classes", "7,2,11")
     assert_same(back, weights)
-
-
-def test_another_list_on_the_way_back(convert):
-    """Rows that were put by belong to the list that they were put by with."""
-    weights = official_weights("refine", rows=12)
-    path, ours = convert({"model": weights}, "ours.pth", "--classes", "7,2,11")
-    _, back = convert(path, "official.pth", "--to", "official", "--classes", "0,1,3")
-    assert torch.equal(back["class_embed.0.bias"][[0, 1, 3]], weights["class_embed.0.bias"][[7, 2, 11]])
-    assert back["class_embed.0.bias"].tolist()[2] == -50
+    # Rows that were put by belong to the list that they were put by with.
+    _, other = convert(path, "official.pth", "--to", "official", "--classes", "0,1,3")
+    assert torch.equal(other["class_embed.2.bias"][[0, 1, 3]], bias[[7, 2, 11]])
+    assert other["class_embed.2.bias"][2] == -50
 
 
 def test_pixel_statistics_of_mmdets_published_files(convert, our_model, assert_same):
@@ -325,22 +302,19 @@ def refuse(one_line_error, tmp_path, capsys):
     return run
 
 
+def _without(weights: dict, *names: str) -> dict:
+    return {key: value for key, value in weights.items() if key not in names}
+
+
 def test_wrong_family(refuse):
     error = refuse({"model": official_weights()}, "--from", "detrex")
-    assert "source.pth: read as detrex (IDEA-Research/detrex)" in error
-    assert "have names that it does not know: transformer.level_embed, " in error
-    assert "are missing: " in error and "its names are those of official: say --from official" in error
+    for named in ("source.pth", "IDEA-Research/detrex", "transformer.level_embed", "--from official"):
+        assert named in error
 
 
 def test_half_a_checkpoint(refuse):
-    half = dict(list(official_weights("refine").items())[:60])
-    error = refuse({"model": half})
-    assert "read as official" in error and "weights are missing: backbone.0.body.conv1.weight" in error
-    assert "convert a whole Deformable DETR" in error
-
-
-def _without(weights: dict, *names: str) -> dict:
-    return {key: value for key, value in weights.items() if key not in names}
+    error = refuse({"model": dict(list(official_weights("refine").items())[:60])})
+    assert "official" in error and "backbone.0.body.conv1.weight" in error
 
 
 @pytest.mark.parametrize(
@@ -364,12 +338,11 @@ def test_one_missing_weight(variant, missing, refuse):
 
 @pytest.mark.parametrize("name", ["transformer.encoder.layers.0.gate.weight", "mask_head.bias"])
 def test_one_unknown_weight(name, refuse):
-    error = refuse({"model": official_weights() | {name: torch.zeros(1)}})
-    assert f"1 weights have names that it does not know: {name};" in error
+    assert f": {name};" in refuse({"model": official_weights() | {name: torch.zeros(1)}})
 
 
 def test_half_an_attention_of_transformers(refuse, convert):
-    path, theirs = convert({"model": official_weights()}, "model.bin", "--to", "huggingface")
+    _, theirs = convert({"model": official_weights()}, "model.bin", "--to", "huggingface")
     missing = "model.decoder.layers.0.self_attn.k_proj.bias"
     assert f"1 weights are missing: {missing};" in refuse(_without(theirs, missing))
 
@@ -377,15 +350,14 @@ def test_half_an_attention_of_transformers(refuse, convert):
 def test_branches_that_differ_under_their_two_names(refuse):
     weights = official_weights("refine")
     weights["bbox_embed.1.layers.0.bias"] = weights["bbox_embed.1.layers.0.bias"] + 1
-    error = refuse({"model": weights})
-    assert "1 branches differ under their two names" in error and "bbox_embed.1.layers.0.bias" in error
+    assert "1 branches differ" in (error := refuse({"model": weights}))
+    assert "bbox_embed.1.layers.0.bias" in error
 
 
 def test_a_backbone_without_counterpart(refuse, our_model):
-    weights = our_model().state_dict()
-    weights["backbone.layer3.0.conv2.conv_offset.weight"] = torch.zeros(1)
-    error = refuse({"state_dict": weights}, "--to", "official")
-    assert "read as mmdet" in error and "backbone.layer3.0.conv2.conv_offset.weight" in error
+    name = "backbone.layer3.0.conv2.conv_offset.weight"
+    weights = our_model().state_dict() | {name: torch.zeros(1)}
+    assert name in refuse({"state_dict": weights}, "--to", "official")
 
 
 def test_two_stage_without_refinement(refuse, our_model, convert):
@@ -398,18 +370,18 @@ def test_two_stage_without_refinement(refuse, our_model, convert):
 
 
 @pytest.mark.parametrize(
-    ("contents", "message"),
+    ("contents", "named"),
     [
-        ({"weight": torch.zeros(3), "bias": torch.zeros(1)}, "it is of no known family (mmdet, "),
-        ({"ema_state_dict": {"module.a": torch.zeros(1)}, "epoch": 3}, "but their running average"),
-        ({"optimizer": {"lr": 0.1}, "epoch": 3}, "its keys are 'optimizer', 'epoch'"),
-        ({"model": {}}, "it holds no weights under"),
-        ([torch.zeros(1)], "its keys are none"),
+        ({"weight": torch.zeros(3), "bias": torch.zeros(1)}, "weight, bias"),
+        ({"ema_state_dict": {"module.a": torch.zeros(1)}, "epoch": 3}, "average"),
+        ({"optimizer": {"lr": 0.1}, "epoch": 3}, "'optimizer', 'epoch'"),
+        ({"model": {}}, "no weights"),
+        ([torch.zeros(1)], "no weights"),
     ],
 )
-def test_no_weights_of_ours(contents, message, refuse):
+def test_no_weights_of_ours(contents, named, refuse):
     error = refuse(contents)
-    assert "source.pth: " in error and message in error
+    assert "source.pth: " in error and named in error
 
 
 class Calls:
@@ -422,44 +394,39 @@ class Calls:
         return self.call
 
 
-def test_nothing_in_a_file_is_run(refuse, tmp_path):
+@pytest.mark.parametrize("wrap", [lambda call: call, lambda call: argparse.Namespace(path=call)])
+def test_nothing_in_a_file_is_run(wrap, refuse, tmp_path):
     trace = tmp_path / "trace"
-    error = refuse({"model": official_weights(), "args": Calls(os.system, f"touch {trace}")})
-    assert "the file asks for posix.system" in error and not trace.exists()
-
-
-def test_a_namespace_brings_nothing_in(refuse, tmp_path):
-    trace = tmp_path / "trace"
-    inside = argparse.Namespace(path=Calls(os.system, f"touch {trace}"))
-    assert "posix.system" in refuse({"model": official_weights(), "args": inside})
-    assert not trace.exists()
+    call = Calls(os.system, f"touch {trace}")
+    error = refuse({"model": official_weights(), "args": wrap(call)})
+    assert "posix.system" in error and not trace.exists()
 
 
 @pytest.mark.parametrize("contents", [b"", b"\x08\0\0\0\0\0\0\0{}", b"<html>", bytes(range(99, 198))])
 def test_torn_and_foreign_safetensors(contents, refuse, tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(contents)
-    assert f"{path}: this is no whole safetensors file" in refuse(path)
+    assert f"{path}: " in refuse(path)
     path.unlink()
-    assert "there is no such file" in refuse(path)
+    assert f"{path}: there is no such file" in refuse(path)
 
 
 @pytest.mark.parametrize(
-    ("options", "target", "message"),
+    ("options", "target", "named"),
     [
-        (["--to", "official"], "out.pth", "it is of official already"),
-        (["--classes", "1,1"], "out.pth", "--classes 1,1: give coco, all, or"),
-        (["--classes", "dog"], "out.pth", "--classes dog: give coco, all, or"),
-        (["--classes", "1,91"], "out.pth", "names row 91, but the class branches have 91 rows"),
-        ([], "out.safetensors", "a file of mmdet must end with .pth or .pt"),
-        ([], "no/out.pth", "there is no folder"),
+        (["--to", "official"], "out.pth", "official already"),
+        (["--classes", "1,1"], "out.pth", "--classes 1,1"),
+        (["--classes", "dog"], "out.pth", "--classes dog"),
+        (["--classes", "1,91"], "out.pth", "row 91"),
+        ([], "out.safetensors", "out.safetensors"),
+        ([], "no/out.pth", "no/out.pth"),
     ],
 )
-def test_wrong_arguments(options, target, message, refuse):
-    assert message in refuse({"model": official_weights()}, *options, target=target)
+def test_wrong_arguments(options, target, named, refuse):
+    assert named in refuse({"model": official_weights()}, *options, target=target)
 
 
 def test_a_list_of_other_length(refuse, our_model):
     source = {"state_dict": our_model().state_dict()}
     error = refuse(source, "--to", "official", "--classes", "1,2")
-    assert "--classes names 2 rows, but the model has 80 classes" in error
+    assert "2 rows" in error and "80 classes" in error

@@ -5,7 +5,7 @@ _base_ = "../configs/_base_/default_runtime.py"
 data_root = "{{$SHAPES_ROOT:data/shapes}}/"
 metainfo = dict(classes=("circle", "square", "triangle"))
 
-attention = dict(type="MSDeformAttn", embed_dims=32, num_heads=4, num_levels=2, dropout=0.1)
+attention = dict(type="MultiScaleDeformableAttention", embed_dims=32, num_heads=4, num_levels=2, dropout=0.1)
 ffn = dict(type="FFN", embed_dims=32, feedforward_channels=64, ffn_drop=0.1)
 model = dict(
     type="DeformableDETR",

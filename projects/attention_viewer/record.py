@@ -10,7 +10,8 @@ from mmcv.cnn.bricks.transformer import MultiheadAttention
 from torch import Tensor, nn
 
 import ms_deform_attn
-from projects.deformable_detr.geometry import encoder_reference_points, get_valid_ratios
+from projects.deformable_detr.geometry import encoder_reference_points
+from projects.deformable_detr.levels import Levels
 from projects.deformable_detr.variants.levelwise_attention import LevelwiseDeformAttn
 from projects.reliable_runner.errors import InputError
 
@@ -126,9 +127,8 @@ def find_attentions(model: nn.Module, stage: str) -> list[nn.Module]:
 
 def token_centres(masks: Sequence[Tensor]) -> Tensor:
     """Where the cells of all levels are, (bs, num_value, 2), in units of the image without padding."""
-    ratios = get_valid_ratios(masks)
-    centres = encoder_reference_points([mask.shape[1:] for mask in masks], ratios)
-    return centres[:, :, 0] / ratios[:, None, 0]
+    levels = Levels.of_masks(masks)
+    return encoder_reference_points(levels)[:, :, 0] / levels.valid_ratios[:, None, 0]
 
 
 def on_padding(masks: Sequence[Tensor]) -> Tensor:
@@ -139,14 +139,9 @@ def on_padding(masks: Sequence[Tensor]) -> Tensor:
 def _record_sampled(attention: ms_deform_attn.MSDeformAttn, record: list[Attention]) -> Iterator:
     def keep(attention: ms_deform_attn.MSDeformAttn, args: tuple, kwargs: dict) -> None:
         inputs = inspect.signature(attention.forward).bind(*args, **kwargs).arguments
-        shapes = inputs["spatial_shapes"]
-        sizes = [h * w for h, w in shapes]
+        masks = inputs["levels"].masks
+        sizes = [mask[0].numel() for mask in masks]
         query, points = inputs["query"] + inputs["query_pos"], inputs["reference_points"]
-        padding = inputs.get("key_padding_mask")
-        if padding is None:
-            padding = query.new_zeros(len(query), sum(sizes), dtype=torch.bool)
-        flat = padding.split(sizes, 1)
-        masks = [mask.unflatten(1, shape) for mask, shape in zip(flat, shapes, strict=True)]
         if isinstance(attention, LevelwiseDeformAttn):
             by_level = zip(query.split(sizes, 1), points.split(sizes, 1), strict=True)
             parts = [
@@ -180,7 +175,8 @@ def _sample(
     offsets = weights.new_zeros(*weights.shape, 2)
     offsets[:, :, :, levels] = attention.sampling_offsets(query).unflatten(-1, (*sizes, 2))
 
-    ratios = get_valid_ratios(masks)[:, None]  # (bs, 1, num_levels, 2)
+    described = Levels.of_masks(masks)
+    ratios = described.valid_ratios[:, None]  # (bs, 1, num_levels, 2)
     points = reference_points[..., :2] / ratios
     size = reference_points[..., 2:]
     if size.shape[-1]:

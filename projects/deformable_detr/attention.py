@@ -1,25 +1,24 @@
-"""The attentions of a layer, each with its residual: output = query + dropout(attention)."""
-
-from collections.abc import Sequence
+"""The attentions of a layer, which adds the residual itself."""
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 import ms_deform_attn
 
+from .levels import Levels
 from .registry import MODELS
 
 
-@MODELS.register_module()
-class MSDeformAttn(ms_deform_attn.MSDeformAttn):
-    """Multi-scale deformable attention (paper, section 4.1, equation 3) and the residual around it.
+@MODELS.register_module(name=["MultiScaleDeformableAttention", "MSDeformAttn"])
+class MultiScaleDeformableAttention(ms_deform_attn.MSDeformAttn):
+    """Multi-scale deformable attention (paper, section 4.1, equation 3), then dropout.
 
     Args:
         embed_dims: width of queries and values.
         num_heads: number of heads; divides ``embed_dims``.
         num_levels: number of feature levels.
         num_points: sampling points a head and level.
-        dropout: on the output, before the residual.
+        dropout: on the output.
         batch_first: always True; there for configs written for mmdet.
     """
 
@@ -37,14 +36,7 @@ class MSDeformAttn(ms_deform_attn.MSDeformAttn):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self,
-        query: Tensor,
-        query_pos: Tensor,
-        value: Tensor,
-        reference_points: Tensor,
-        spatial_shapes: Sequence[tuple[int, int]],
-        level_start_index: Sequence[int],
-        key_padding_mask: Tensor | None = None,
+        self, query: Tensor, query_pos: Tensor, value: Tensor, reference_points: Tensor, levels: Levels
     ) -> Tensor:
         """Attend from each query to a few points around its reference.
 
@@ -53,27 +45,20 @@ class MSDeformAttn(ms_deform_attn.MSDeformAttn):
             query_pos: same shape, added to the query to choose points and weights.
             value: (bs, num_value, embed_dims).
             reference_points: (bs, num_queries, num_levels, 2 or 4), in units of the padded level.
-            spatial_shapes: (h, w) of each level.
-            level_start_index: where each level starts in ``value``.
-            key_padding_mask: (bs, num_value), True on padding.
+            levels: where the tokens of ``value`` are.
 
         Returns:
             (bs, num_queries, embed_dims).
         """
         output = super().forward(
-            query + query_pos,
-            value,
-            reference_points,
-            spatial_shapes,
-            level_start_index,
-            key_padding_mask,
+            query + query_pos, value, reference_points, levels.shapes, levels.starts, levels.padding_mask
         )
-        return query + self.dropout(output)
+        return self.dropout(output)
 
 
 @MODELS.register_module()
 class MultiheadAttention(BaseModule):
-    """Full attention among the queries and the residual around it.
+    """Full attention among the queries, then dropout.
 
     Args:
         embed_dims: width of the queries.
@@ -100,7 +85,7 @@ class MultiheadAttention(BaseModule):
         """Attend among ``query``; it and its positions ``query_pos`` are (bs, num_queries, embed_dims)."""
         key = query + query_pos
         output, _ = self.attn(key, key, query, need_weights=False)
-        return query + self.dropout(output)
+        return self.dropout(output)
 
 
 def _require_batch_first(batch_first: bool) -> None:

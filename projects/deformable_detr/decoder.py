@@ -1,14 +1,14 @@
 """The decoder: object queries attend to each other, then to a few points of the memory."""
 
-from collections.abc import Sequence
-
 import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .checkpointing import recomputed
+from .checkpointing import checkpointed
+from .encoder import FFN_DEFAULTS
 from .geometry import refine
+from .levels import Levels
 from .registry import MODELS
 
 
@@ -18,7 +18,7 @@ class DeformableDetrTransformerDecoderLayer(BaseModule):
 
     Args:
         self_attn_cfg: of `MultiheadAttention`.
-        cross_attn_cfg: of `MSDeformAttn`.
+        cross_attn_cfg: of `MultiScaleDeformableAttention`.
         ffn_cfg: of mmcv's ``FFN``.
         norm_cfg: of the three norms.
         init_cfg: mmengine's initialisation.
@@ -34,18 +34,21 @@ class DeformableDetrTransformerDecoderLayer(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.self_attn = MODELS.build(self_attn_cfg, default_args=dict(type="MultiheadAttention"))
-        self.cross_attn = MODELS.build(cross_attn_cfg, default_args=dict(type="MSDeformAttn"))
-        # mmcv's default works in place on a view, for which autograd copies the gradient.
-        act_cfg = dict(type="ReLU")
-        self.ffn = MODELS.build(ffn_cfg, default_args=dict(type="FFN", act_cfg=act_cfg))
+        self.cross_attn = MODELS.build(
+            cross_attn_cfg, default_args=dict(type="MultiScaleDeformableAttention")
+        )
+        self.ffn = MODELS.build(ffn_cfg, default_args=FFN_DEFAULTS)
         self.embed_dims = self.cross_attn.embed_dims
         self.norms = nn.ModuleList(build_norm_layer(norm_cfg, self.embed_dims)[1] for _ in range(3))
 
-    def forward(self, query: Tensor, query_pos: Tensor, **attn_inputs) -> Tensor:
-        """One layer on ``query`` (bs, num_queries, embed_dims); see `MSDeformAttn` for ``attn_inputs``."""
-        query = self.norms[0](self.self_attn(query, query_pos))
-        query = self.norms[1](self.cross_attn(query, query_pos, **attn_inputs))
-        return self.norms[2](self.ffn(query))
+    def forward(
+        self, query: Tensor, query_pos: Tensor, value: Tensor, reference_points: Tensor, levels: Levels
+    ) -> Tensor:
+        """One layer; arguments as in `MultiScaleDeformableAttention`."""
+        query = self.norms[0](query + self.self_attn(query, query_pos))
+        attended = self.cross_attn(query, query_pos, value, reference_points, levels)
+        query = self.norms[1](query + attended)
+        return self.norms[2](query + self.ffn(query))
 
 
 @MODELS.register_module()
@@ -59,8 +62,7 @@ class DeformableDetrTransformerDecoder(BaseModule):
         layer_cfg: of the layer.
         return_intermediate: always True; there for configs written for mmdet.
         post_norm_cfg: always None; there for configs written for mmdet.
-        num_cp: so many of the first layers are computed again in the backward pass, which saves memory and
-            costs time; their gradients stay the same.
+        num_cp: number of layers, from the first on, with activation checkpointing.
         init_cfg: mmengine's initialisation.
     """
 
@@ -87,12 +89,9 @@ class DeformableDetrTransformerDecoder(BaseModule):
         self,
         query: Tensor,
         query_pos: Tensor,
-        reference_points: Tensor,
         value: Tensor,
-        key_padding_mask: Tensor | None,
-        spatial_shapes: Sequence[tuple[int, int]],
-        level_start_index: Sequence[int],
-        valid_ratios: Tensor,
+        reference_points: Tensor,
+        levels: Levels,
         reg_branches: nn.ModuleList | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """Decode the queries.
@@ -100,12 +99,9 @@ class DeformableDetrTransformerDecoder(BaseModule):
         Args:
             query: (bs, num_queries, embed_dims).
             query_pos: same shape.
-            reference_points: (bs, num_queries, 2 or 4), centres or boxes (cx, cy, w, h) in [0, 1].
             value: the memory, (bs, num_value, embed_dims).
-            key_padding_mask: (bs, num_value), True on padding; None where there is none.
-            spatial_shapes: (h, w) of each level.
-            level_start_index: where each level starts in ``value``.
-            valid_ratios: (bs, num_levels, 2).
+            reference_points: (bs, num_queries, 2 or 4), centres or boxes (cx, cy, w, h) in [0, 1].
+            levels: where the tokens of the memory are.
             reg_branches: the head's box branches, one a layer, if each layer refines the references
                 for the next one; else the references stay.
 
@@ -116,16 +112,12 @@ class DeformableDetrTransformerDecoder(BaseModule):
         hidden_states, references = [], []
         for i, layer in enumerate(self.layers):
             references.append(reference_points)
-            ratios = valid_ratios.repeat(1, 1, reference_points.shape[-1] // 2)
-            query = recomputed(layer, i < self.num_cp)(
-                query,
-                query_pos,
-                value=value,
-                reference_points=reference_points[:, :, None] * ratios[:, None],
-                spatial_shapes=spatial_shapes,
-                level_start_index=level_start_index,
-                key_padding_mask=key_padding_mask,
-            )
+            ratios = levels.valid_ratios.repeat(1, 1, reference_points.shape[-1] // 2)
+            in_levels = (
+                reference_points[:, :, None] * ratios[:, None]
+            )  # (bs, num_queries, num_levels, 2 or 4)
+            layer_forward = checkpointed(layer, i < self.num_cp)
+            query = layer_forward(query, query_pos, value, in_levels, levels)
             hidden_states.append(query)
             if reg_branches is not None and layer is not self.layers[-1]:
                 # No gradient through the references: each layer learns its own correction.

@@ -1,18 +1,13 @@
 """The detector: the order of the stages and nothing else."""
 
-from collections.abc import Sequence
-from itertools import accumulate
-
 import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.structures import SampleList
 from torch import Tensor, nn
 
-from ms_deform_attn.compat.mmcv_ops import missing_ops
-from projects.reliable_runner.errors import InputError
-
-from .attention import MSDeformAttn
-from .geometry import get_valid_ratios, padding_masks
+from .attention import MultiScaleDeformableAttention
+from .levels import Levels
+from .names import use_mmdets_names
 from .registry import MODELS
 
 
@@ -20,25 +15,29 @@ from .registry import MODELS
 class DeformableDETR(BaseDetector):
     """Deformable DETR (Zhu et al., ICLR 2021, arXiv 2010.04159) and its two variants.
 
-    The names of the parameters in the ``state_dict`` are those of mmdet 3.x.
+    The names of the parameters in the ``state_dict`` are those of mmdet 3.x (`names`).
 
     Args:
         backbone: config of the backbone.
         neck: config of the neck; gives ``num_feature_levels`` levels of the transformer's width.
         encoder: config of the encoder.
-        decoder: config of the decoder; None predicts from every cell of the encoder (`CellProposals`).
+        decoder: config of the decoder; None predicts from every token of the encoder.
         positional_encoding: config of the positional encoding; gives the transformer's width.
         bbox_head: config of the head.
         num_queries: object queries an image, the most objects that can be found in it; without a decoder
-            every cell is one.
+            every token is one.
         num_feature_levels: number of feature levels.
         with_box_refine: each decoder layer refines the boxes of the one before.
         as_two_stage: the encoder proposes the first boxes; includes the refinement.
+        queries: config of the queries; by default `LearnedQueries`, `TwoStageQueries` if ``as_two_stage``,
+            `EncoderTokenQueries` without a decoder.
         train_cfg: goes to the head; holds the ``assigner``.
         test_cfg: goes to the head; holds ``max_per_img``.
         data_preprocessor: config of mmdet's ``DetDataPreprocessor``.
         init_cfg: mmengine's initialisation.
     """
+
+    normalises_by_step = True  # losses are divided by the objects of all batches of an optimizer step
 
     def __init__(
         self,
@@ -52,6 +51,7 @@ class DeformableDETR(BaseDetector):
         num_feature_levels: int = 4,
         with_box_refine: bool = False,
         as_two_stage: bool = False,
+        queries: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
@@ -71,13 +71,12 @@ class DeformableDETR(BaseDetector):
             self.decoder = MODELS.build(decoder, default_args=dict(type="DeformableDetrTransformerDecoder"))
         embed_dims = self.encoder.embed_dims
         self.level_embed = nn.Parameter(torch.empty(num_feature_levels, embed_dims))
-        if decoder is None:
-            queries = dict(type="CellProposals")
-        elif as_two_stage:
-            queries = dict(type="TwoStageProposals", num_queries=num_queries)
-        else:
-            queries = dict(type="LearnedQueries", num_queries=num_queries)
-        self.queries = MODELS.build(dict(queries, embed_dims=embed_dims))
+        if queries is None and decoder is None:
+            queries = dict(type="EncoderTokenQueries")
+        elif queries is None:
+            kind = "TwoStageQueries" if as_two_stage else "LearnedQueries"
+            queries = dict(type=kind, num_queries=num_queries)
+        self.queries = MODELS.build(queries, default_args=dict(embed_dims=embed_dims))
         encoder_predicts = as_two_stage or decoder is None
         num_layers = 0 if decoder is None else len(self.decoder.layers)
         self.bbox_head = MODELS.build(
@@ -91,15 +90,13 @@ class DeformableDETR(BaseDetector):
             )
         )
         self._check_sizes(num_feature_levels)
-        self._check_ops()
-        self.register_state_dict_post_hook(_without_queries_prefix)
-        self.register_load_state_dict_pre_hook(_with_queries_prefix)
+        use_mmdets_names(self)
 
     def _check_sizes(self, num_feature_levels: int) -> None:
         """Sizes that stand at several places of a config agree.
 
         Raises:
-            InputError: they do not; the message names them.
+            ValueError: they do not; the message names them.
         """
         widths = {
             "encoder": self.encoder.embed_dims,
@@ -108,22 +105,13 @@ class DeformableDETR(BaseDetector):
             "bbox_head.embed_dims": self.bbox_head.cls_branches[0].in_features,
         }
         if len(set(widths.values())) > 1:
-            raise InputError(f"the parts of the model differ in width: {widths}")
+            raise ValueError(f"the parts of the model differ in width: {widths}")
         for name, module in self.named_modules():
-            if type(module) is MSDeformAttn and module.num_levels != num_feature_levels:
-                raise InputError(
+            if type(module) is MultiScaleDeformableAttention and module.num_levels != num_feature_levels:
+                raise ValueError(
                     f"model.num_feature_levels is {num_feature_levels}, but {name} has "
                     f"num_levels={module.num_levels}"
                 )
-
-    def _check_ops(self) -> None:
-        """No part calls an op of mmcv that is not installed.
-
-        Raises:
-            InputError: one does; the message names it and says what to install.
-        """
-        if reason := missing_ops(self):
-            raise InputError(reason)
 
     def init_weights(self) -> None:
         """Xavier for the transformer, then what each part says of itself (paper, section A.4)."""
@@ -133,7 +121,7 @@ class DeformableDETR(BaseDetector):
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
         for module in self.modules():
-            if isinstance(module, MSDeformAttn):
+            if isinstance(module, MultiScaleDeformableAttention):
                 module.reset_parameters()
         nn.init.normal_(self.level_embed)
 
@@ -151,37 +139,29 @@ class DeformableDETR(BaseDetector):
         Returns:
             ``hidden_states`` (num_layers, bs, num_queries, embed_dims), ``references`` (a list of
             (bs, num_queries, 2 or 4), one a layer), ``enc_outputs_class`` and ``enc_outputs_coord``
-            (None unless two-stage; see `Queries`). Without a decoder there is one layer, of cells.
+            (None unless two-stage; see `Queries`). Without a decoder the tokens are the queries of one layer.
         """
         feats = self.extract_feat(batch_inputs)
-        masks = padding_masks(
+        levels = Levels.of_batch(
             [sample.img_shape[:2] for sample in batch_data_samples],
             batch_inputs.shape[-2:],
             [feat.shape[-2:] for feat in feats],
             batch_inputs.device,
         )
-        levels = self.describe_levels(masks)
-        if all(sample.img_shape[:2] == batch_inputs.shape[-2:] for sample in batch_data_samples):
-            levels["key_padding_mask"] = None  # known on the host: no layer need fill the padding
-
-        memory = self.encoder(
-            query=torch.cat([feat.flatten(2).transpose(1, 2) for feat in feats], 1),
-            query_pos=self.embed_positions(masks),
-            **levels,
-        )
-        queries = self.queries(
-            memory, masks, self.bbox_head.cls_branches[-1], self.bbox_head.reg_branches[-1]
-        )
+        tokens = torch.cat([feat.flatten(2).transpose(1, 2) for feat in feats], 1)
+        memory = self.encoder(tokens, self.embed_positions(levels), levels)
+        cls_branches, reg_branches = self.bbox_head.cls_branches, self.bbox_head.reg_branches
+        queries = self.queries(memory, levels, cls_branches[-1], reg_branches[-1])
         if self.decoder is None:
             hidden_states, references = queries.query[None], [queries.reference_points]
         else:
             hidden_states, references = self.decoder(
-                query=queries.query,
-                query_pos=queries.query_pos,
-                reference_points=queries.reference_points,
-                value=memory,
-                reg_branches=self.bbox_head.reg_branches if self.with_box_refine else None,
-                **levels,
+                queries.query,
+                queries.query_pos,
+                memory,
+                queries.reference_points,
+                levels,
+                reg_branches if self.with_box_refine else None,
             )
         return dict(
             hidden_states=hidden_states,
@@ -190,22 +170,11 @@ class DeformableDETR(BaseDetector):
             enc_outputs_coord=queries.enc_outputs_coord,
         )
 
-    def describe_levels(self, masks: Sequence[Tensor]) -> dict:
-        """What every attention must know of the levels: mask, shapes, starts and valid ratios."""
-        spatial_shapes = [tuple(mask.shape[1:]) for mask in masks]
-        ends = list(accumulate(h * w for h, w in spatial_shapes))
-        return dict(
-            key_padding_mask=torch.cat([mask.flatten(1) for mask in masks], 1),
-            spatial_shapes=spatial_shapes,
-            level_start_index=[0, *ends[:-1]],
-            valid_ratios=get_valid_ratios(masks),
-        )
-
-    def embed_positions(self, masks: Sequence[Tensor]) -> Tensor:
-        """Position plus level of every cell, (bs, num_value, embed_dims), from masks (bs, h, w)."""
+    def embed_positions(self, levels: Levels) -> Tensor:
+        """Position plus level of every token, (bs, num_value, embed_dims)."""
         embedded = [
             self.positional_encoding(mask).flatten(1, 2) + level
-            for mask, level in zip(masks, self.level_embed, strict=True)
+            for mask, level in zip(levels.masks, self.level_embed, strict=True)
         ]
         return torch.cat(embedded, 1)
 
@@ -227,18 +196,3 @@ class DeformableDETR(BaseDetector):
     def _forward(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> tuple[Tensor, Tensor]:
         outputs = self.forward_transformer(batch_inputs, batch_data_samples)
         return self.bbox_head(outputs["hidden_states"], outputs["references"])
-
-
-_QUERIES = "queries."
-
-
-def _without_queries_prefix(module: nn.Module, state_dict: dict, prefix: str, _) -> None:
-    """mmdet keeps the parameters of the queries at the top; so do our checkpoints."""
-    for key in [key for key in state_dict if key.startswith(prefix + _QUERIES)]:
-        state_dict[prefix + key[len(prefix + _QUERIES) :]] = state_dict.pop(key)
-
-
-def _with_queries_prefix(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
-    for name, _ in module.queries.named_parameters():
-        if prefix + name in state_dict:
-            state_dict[prefix + _QUERIES + name] = state_dict.pop(prefix + name)

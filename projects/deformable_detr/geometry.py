@@ -1,13 +1,13 @@
-"""Where things are: padding masks, valid ratios, reference points, boxes before the sigmoid.
+"""Reference points, token centres, and boxes before the sigmoid.
 
 Everything here is float32 or better, under autocast too: half precision loses whole pixels.
 """
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .levels import Levels
 
 
 def upcast(x: Tensor) -> Tensor:
@@ -37,67 +37,23 @@ def refine(deltas_unact: Tensor, reference_points: Tensor) -> Tensor:
     return (upcast(deltas_unact) + F.pad(reference_unact, (0, size_unknown))).sigmoid()
 
 
-def padding_masks(
-    img_shapes: Sequence[tuple[int, int]],
-    batch_input_shape: tuple[int, int],
-    spatial_shapes: Sequence[tuple[int, int]],
-    device: torch.device,
-) -> list[Tensor]:
-    """Where the batch is padding, on each level.
-
-    Args:
-        img_shapes: (h, w) of each image in the padded batch, in pixels.
-        batch_input_shape: (h, w) of the padded batch, in pixels.
-        spatial_shapes: (h, w) of each level, in cells.
-        device: where the masks are made.
-
-    Returns:
-        For each level a bool mask (bs, h, w), True on padding.
-    """
-    mask = torch.ones(1, len(img_shapes), *batch_input_shape, device=device)
-    for i, (h, w) in enumerate(img_shapes):
-        mask[0, i, :h, :w] = 0
-    return [F.interpolate(mask, size=shape)[0].bool() for shape in spatial_shapes]
-
-
-def get_valid_ratios(masks: Sequence[Tensor]) -> Tensor:
-    """How much of each level is image (paper, section A.2: scaling under padding).
-
-    Args:
-        masks: for each level (bs, h, w), True on padding.
-
-    Returns:
-        (bs, num_levels, 2), the valid share of the width and of the height, in (0, 1].
-    """
-    ratios = []
-    for mask in masks:
-        _, h, w = mask.shape
-        valid_h, valid_w = (~mask[:, :, 0]).sum(1), (~mask[:, 0]).sum(1)
-        ratios.append(torch.stack((valid_w / w, valid_h / h), -1))
-    return torch.stack(ratios, 1)
-
-
-def encoder_reference_points(spatial_shapes: Sequence[tuple[int, int]], valid_ratios: Tensor) -> Tensor:
-    """The centre of every cell, as seen from every level (paper, section A.4).
-
-    Args:
-        spatial_shapes: (h, w) of each level.
-        valid_ratios: (bs, num_levels, 2).
+def encoder_reference_points(levels: Levels) -> Tensor:
+    """The centre of every token, as seen from every level (paper, section A.4).
 
     Returns:
         (bs, num_value, num_levels, 2), x and y in units of the padded level.
     """
     points = []
-    for level, (h, w) in enumerate(spatial_shapes):
-        y, x = cell_centres(h, w, valid_ratios.device)
+    for level, (h, w) in enumerate(levels.shapes):
+        y, x = token_centres(h, w, levels.valid_ratios.device)
         centre = torch.stack((x.flatten(), y.flatten()), -1)  # (h * w, 2)
-        valid_size = valid_ratios[:, None, level] * centre.new_tensor([w, h])
+        valid_size = levels.valid_ratios[:, None, level] * centre.new_tensor([w, h])
         points.append(centre / valid_size)
-    return torch.cat(points, 1)[:, :, None] * valid_ratios[:, None]
+    return torch.cat(points, 1)[:, :, None] * levels.valid_ratios[:, None]
 
 
-def cell_centres(h: int, w: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """y and x of the centres of h x w cells, each (h, w), in cells."""
+def token_centres(h: int, w: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """y and x of the centres of h x w tokens, each (h, w), in tokens."""
     y = torch.arange(h, dtype=torch.float32, device=device) + 0.5
     x = torch.arange(w, dtype=torch.float32, device=device) + 0.5
     return torch.meshgrid(y, x, indexing="ij")

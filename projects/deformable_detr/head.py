@@ -79,7 +79,7 @@ class DeformableDETRHead(BaseModule):
         self.reg_branches = branches(reg_branch)
 
     def init_weights(self) -> None:
-        """Rare objects; boxes that start at the reference, a tenth of the image wide if it has no size."""
+        """Focal prior 0.01; zero deltas, and a tenth of the image as size where the reference is a point."""
         for branch in self.cls_branches:
             nn.init.constant_(branch.bias, bias_init_with_prob(0.01))
         for branch in self.reg_branches:
@@ -98,10 +98,15 @@ class DeformableDETRHead(BaseModule):
             Class logits (num_layers, bs, num_queries, num_classes) and boxes
             (num_layers, bs, num_queries, 4), cx, cy, w, h in [0, 1].
         """
-        cls_scores = [branch(x) for branch, x in zip(self.cls_branches, hidden_states, strict=False)]
+        num_layers = len(hidden_states)  # the branches of the encoder, which come last, are left out
+        cls_scores = [
+            branch(x) for branch, x in zip(self.cls_branches[:num_layers], hidden_states, strict=True)
+        ]
         bbox_preds = [
             refine(branch(x), reference)
-            for branch, x, reference in zip(self.reg_branches, hidden_states, references, strict=False)
+            for branch, x, reference in zip(
+                self.reg_branches[:num_layers], hidden_states, references, strict=True
+            )
         ]
         return torch.stack(cls_scores), torch.stack(bbox_preds)
 
@@ -125,68 +130,43 @@ class DeformableDETRHead(BaseModule):
         Returns:
             ``loss_cls``, ``loss_bbox``, ``loss_iou`` of the last decoder layer, ``d0.loss_cls`` and so on of
             the others, ``enc_loss_cls`` and so on of the encoder; scalars.
-
-        Raises:
-            NonFiniteError: a prediction or a matching cost is NaN or infinite.
         """
         targets = Targets.from_samples(batch_data_samples)
-        cls_scores, bbox_preds = self(hidden_states, references)
-        last = len(cls_scores) - 1
-        names = [f"decoder layer {i}" for i in range(last + 1)]
-        groups = [Predictions(names, cls_scores, bbox_preds, targets)]
-        prefixes = [{last: "", **{i: f"d{i}." for i in range(last)}}]
+        *auxiliary, last = zip(*self(hidden_states, references), strict=True)
+        layers = [("", Predictions(*last, targets))]
+        layers += [(f"d{i}.", Predictions(*layer, targets)) for i, layer in enumerate(auxiliary)]
         if enc_outputs_class is not None:
-            encoder = enc_outputs_class[None], enc_outputs_coord[None]
-            groups.append(Predictions(["encoder"], *encoder, targets.as_objects()))
-            prefixes.append({0: "enc_"})
+            layers += [("enc_", Predictions(enc_outputs_class, enc_outputs_coord, targets.as_objects()))]
 
+        matches = self.assigner.assign([predictions for _, predictions in layers])
         losses = {}
-        for layers, group, matches in zip(prefixes, groups, self.assigner.assign(groups), strict=True):
-            values = self.group_losses(group, matches)
-            losses |= {
-                prefix + name: value[layer]
-                for layer, prefix in layers.items()
-                for name, value in values.items()
-            }
+        for (prefix, predictions), matched in zip(layers, matches, strict=True):
+            layer_losses = self.layer_losses(predictions, matched)
+            losses |= {prefix + name: loss for name, loss in layer_losses.items()}
         return losses
 
-    def group_losses(self, group: Predictions, matches: Matches) -> dict[str, Tensor]:
-        """The three losses of each layer, normalised by the objects of the batch.
-
-        Args:
-            group: predictions of some layers.
-            matches: their matched pairs, sorted by layer, equally many a layer.
-
-        Returns:
-            ``loss_cls``, ``loss_bbox`` and ``loss_iou``, each (num_layers,).
-        """
-        cls_scores, bbox_preds, targets = upcast(group.cls_scores), group.bbox_preds, group.targets
-        num_layers, _, num_queries, _ = cls_scores.shape
-        num_matches = sum(min(n, num_queries) for n in targets.num_objects)
-        layer, image, query, obj = matches
-
-        def per_layer(loss: Tensor) -> Tensor:
-            # Without any match mmdet's losses return a scalar zero.
-            return loss.view(num_layers, -1).sum(1) if num_matches else loss.sum().expand(num_layers)
-
+    def layer_losses(self, predictions: Predictions, matches: Matches) -> dict[str, Tensor]:
+        """``loss_cls``, ``loss_bbox`` and ``loss_iou`` of a layer, normalised by the objects of the step."""
+        cls_scores, preds, targets = predictions
+        cls_scores, num_queries = upcast(cls_scores), cls_scores.shape[1]
+        image, query, obj = matches
         is_class = torch.zeros_like(cls_scores)
-        is_class[layer, image, query, targets.labels[image, obj]] = 1
-        preds, boxes = bbox_preds[layer, image, query], targets.boxes[image, obj]
+        is_class[image, query, targets.labels[image, obj]] = 1
+        preds, boxes = preds[image, query], targets.boxes[image, obj]
         sizes = targets.img_sizes[image, 0]
         corners = bbox_cxcywh_to_xyxy(preds) * sizes, bbox_cxcywh_to_xyxy(boxes) * sizes
 
-        loss_cls = self.loss_cls(cls_scores, is_class, reduction_override="none").flatten(1).sum(1)
-        loss_bbox = per_layer(self.loss_bbox(preds, boxes, reduction_override="none"))
-        loss_iou = per_layer(self.loss_iou(*corners, reduction_override="none"))
-
-        avg_factor = targets.avg_factor(num_queries)
-        cls_avg_factor = avg_factor
+        normaliser = targets.normaliser(num_queries)
+        cls_normaliser = normaliser
         if not self.sync_cls_avg_factor:
-            cls_avg_factor = targets.avg_factor(num_queries, synced=False)
+            cls_normaliser = targets.normaliser(num_queries, synced=False)
+        loss_cls = self.loss_cls(cls_scores, is_class, reduction_override="none").sum()
+        loss_bbox = self.loss_bbox(preds, boxes, reduction_override="none").sum()
+        loss_iou = self.loss_iou(*corners, reduction_override="none").sum()
         return dict(
-            loss_cls=loss_cls / cls_avg_factor,
-            loss_bbox=loss_bbox / avg_factor,
-            loss_iou=loss_iou / avg_factor,
+            loss_cls=loss_cls / cls_normaliser,
+            loss_bbox=loss_bbox / normaliser,
+            loss_iou=loss_iou / normaliser,
         )
 
     def predict(

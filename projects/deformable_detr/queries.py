@@ -1,14 +1,14 @@
-"""Where object queries come from: learned once for all images, or proposed by the encoder."""
+"""Where object queries come from: learnt once for all images, or proposed by the encoder."""
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from mmengine.model import BaseModule, xavier_init
 from torch import Tensor, nn
 
-from .geometry import cell_centres, sine_embedding, upcast
+from .geometry import sine_embedding, token_centres, upcast
+from .levels import Levels
 from .registry import MODELS
 
 
@@ -50,15 +50,15 @@ class LearnedQueries(BaseModule):
 
 
 @MODELS.register_module()
-class CellProposals(BaseModule):
-    """Every cell of the encoder proposes one object (paper, section 4.2 "Two-Stage" and A.4).
+class EncoderTokenQueries(BaseModule):
+    """Every token of the encoder proposes one object (paper, section 4.2 "Two-Stage" and A.4).
 
     Alone it is what a model without decoder predicts from, the encoder-only DETR of Sun et al.,
     "Rethinking Transformer-based Set Prediction for Object Detection" (ICCV 2021), section 3.
 
     Args:
         embed_dims: width of the transformer.
-        base_size: side of the box that a cell of the finest level proposes, in shares of the image;
+        base_size: side of the box that a token of the finest level proposes, in shares of the image;
             it doubles from level to level.
         init_cfg: mmengine's initialisation.
     """
@@ -73,57 +73,47 @@ class CellProposals(BaseModule):
         """Xavier weights; the biases stay as torch makes them."""
         nn.init.xavier_uniform_(self.memory_trans_fc.weight)
 
-    def forward(self, memory: Tensor, masks: Sequence[Tensor], *_) -> Queries:
-        """A query for every cell, which is ready for the head.
-
-        Args:
-            memory: (bs, num_value, embed_dims).
-            masks: for each level (bs, h, w), True on padding.
-
-        Returns:
-            num_value queries without position, with 4-d reference points.
-        """
-        features, boxes_unact = self.propose(memory, masks)
+    def forward(self, memory: Tensor, levels: Levels, *_) -> Queries:
+        """One query a token of ``memory`` (bs, num_value, embed_dims), with a box as its reference."""
+        features, boxes_unact = self.propose(memory, levels)
         return Queries(features, None, boxes_unact.sigmoid())
 
-    def propose(self, memory: Tensor, masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Features (bs, num_value, embed_dims) to predict from, and `cell_boxes` to correct."""
-        boxes_unact, usable = self.cell_boxes(masks)
+    def propose(self, memory: Tensor, levels: Levels) -> tuple[Tensor, Tensor]:
+        """Features (bs, num_value, embed_dims) to predict from, and `token_boxes` to correct."""
+        boxes_unact, usable = self.token_boxes(levels)
         return self.memory_trans_norm(self.memory_trans_fc(memory * usable[..., None])), boxes_unact
 
-    def cell_boxes(self, masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The box that each cell proposes before it is corrected.
-
-        Args:
-            masks: for each level (bs, h, w), True on padding.
+    def token_boxes(self, levels: Levels) -> tuple[Tensor, Tensor]:
+        """The box that each token proposes before it is corrected.
 
         Returns:
-            Boxes (bs, num_value, 4) before the sigmoid, infinite where the cell is not usable; and which
-            cells are: not padding, and the whole box in (0.01, 0.99). (bs, num_value), bool.
+            Boxes (bs, num_value, 4) before the sigmoid, infinite where the token is not usable; and which
+            tokens are: not padding, and the whole box in (0.01, 0.99). (bs, num_value), bool.
         """
         boxes = []
-        for level, mask in enumerate(masks):
-            y, x = cell_centres(*mask.shape[1:], mask.device)
-            valid_h, valid_w = (~mask[:, :, 0]).sum(1), (~mask[:, 0]).sum(1)
+        for level, (h, w) in enumerate(levels.shapes):
+            y, x = token_centres(h, w, levels.valid_sizes.device)
+            valid_w, valid_h = levels.valid_sizes[:, level].unbind(-1)
             x = x.flatten() / valid_w[:, None]  # (bs, h * w)
             y = y.flatten() / valid_h[:, None]
             size = torch.full_like(x, self.base_size * 2.0**level)
             boxes.append(torch.stack((x, y, size, size), -1))
         boxes = torch.cat(boxes, 1)
         usable = ((boxes > 0.01) & (boxes < 0.99)).all(-1)
-        usable = usable & ~torch.cat([mask.flatten(1) for mask in masks], 1)
+        if levels.padding_mask is not None:
+            usable = usable & ~levels.padding_mask
         boxes_unact = torch.log(boxes / (1 - boxes))
         return boxes_unact.masked_fill(~usable[..., None], math.inf), usable
 
 
 @MODELS.register_module()
-class TwoStageProposals(CellProposals):
+class TwoStageQueries(EncoderTokenQueries):
     """The encoder's best-scored boxes become the queries (paper, section 4.2 "Two-Stage" and A.4).
 
     Args:
         num_queries: number of proposals kept.
         embed_dims: width of the transformer; even.
-        **kwargs: of `CellProposals`.
+        **kwargs: of `EncoderTokenQueries`.
     """
 
     def __init__(self, num_queries: int, embed_dims: int, **kwargs) -> None:
@@ -138,24 +128,20 @@ class TwoStageProposals(CellProposals):
         nn.init.xavier_uniform_(self.pos_trans_fc.weight)
 
     def forward(
-        self,
-        memory: Tensor,
-        masks: Sequence[Tensor],
-        cls_branch: nn.Module,
-        reg_branch: nn.Module,
+        self, memory: Tensor, levels: Levels, cls_branch: nn.Module, reg_branch: nn.Module
     ) -> Queries:
-        """Score a box for every cell and keep the best.
+        """Score a box for every token and keep the best.
 
         Args:
             memory: (bs, num_value, embed_dims).
-            masks: for each level (bs, h, w), True on padding.
+            levels: where the tokens are.
             cls_branch: the head's class branch for the encoder; its first class means "object".
             reg_branch: the head's box branch for the encoder.
 
         Returns:
             Queries with 4-d reference points; at most num_value of them.
         """
-        features, boxes_unact = self.propose(memory, masks)
+        features, boxes_unact = self.propose(memory, levels)
         enc_outputs_class = cls_branch(features)
         enc_unact = upcast(reg_branch(features)) + boxes_unact
 

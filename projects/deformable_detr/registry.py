@@ -5,47 +5,14 @@ A name is looked up here first, then in mmdet, then in mmengine, when a config s
 everything of mmdet that is registered in the same kind of registry.
 """
 
-from difflib import get_close_matches
-
 from mmdet import registry as mmdet_registry
-from mmengine.registry import Registry as _Registry
+from mmengine.registry import Registry
 
 SCOPE = "projects.deformable_detr"
 
 
-class Registry(_Registry):
-    """A registry that offers the nearest names when a name is unknown."""
-
-    def get(self, key: str) -> type:
-        """Return what is registered as ``key`` here or in a parent.
-
-        Raises:
-            KeyError: ``key`` is registered nowhere; the message offers the nearest names.
-        """
-        found = super().get(key)
-        if found is None:
-            raise KeyError(f"no {self.name} is registered as {key!r}{did_you_mean(key, self.names())}")
-        return found
-
-    def names(self) -> set[str]:
-        """All names that `get` finds without a scope prefix."""
-        self.import_from_location()
-        names, registry = set(), self
-        while registry is not None:
-            names |= set(registry.module_dict)
-            registry = registry.parent
-        return names
-
-
-def did_you_mean(word: str, known) -> str:
-    """``"; did you mean 'a' or 'b'?"`` with the names of ``known`` nearest to ``word``, or ``""``."""
-    nearest = get_close_matches(word, sorted(known), n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
-
-
-def _child(parent: _Registry) -> Registry:
-    locations = [SCOPE, *parent._locations]
-    return Registry(parent.name, parent=parent, scope=SCOPE, locations=locations)
+def _child(parent: Registry) -> Registry:
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=[SCOPE, *parent._locations])
 
 
 RUNNERS = _child(mmdet_registry.RUNNERS)

@@ -7,6 +7,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from projects.deformable_detr.decoder import DeformableDetrTransformerDecoder
+from projects.deformable_detr.levels import Levels
 
 
 def cfg() -> dict:
@@ -38,14 +39,17 @@ def test_decoder_is_mmdets(with_refinement, reference_dims):
         query_pos=torch.randn(2, 5, 24, dtype=torch.float64),
         reference_points=torch.rand(2, 5, reference_dims, dtype=torch.float64) * 0.8 + 0.1,
         value=torch.randn(2, 26, 24, dtype=torch.float64),
-        key_padding_mask=torch.rand(2, 26) < 0.3,
-        spatial_shapes=torch.tensor([[4, 5], [2, 3]]),
-        level_start_index=torch.tensor([0, 20]),
-        valid_ratios=torch.rand(2, 2, 2, dtype=torch.float64) * 0.5 + 0.5,
         reg_branches=branches if with_refinement else None,
     )
-    states, references = ours(**inputs)
-    expected_states, expected_references = theirs(**inputs)
+    levels = Levels.of_batch([(48, 64), (24, 40)], (48, 64), [(4, 5), (2, 3)], torch.device("cpu"))
+    states, references = ours(**inputs, levels=levels)
+    expected_states, expected_references = theirs(
+        **inputs,
+        key_padding_mask=levels.padding_mask,
+        spatial_shapes=torch.tensor(levels.shapes),
+        level_start_index=torch.tensor(levels.starts),
+        valid_ratios=levels.valid_ratios,
+    )
     torch.testing.assert_close(states, expected_states)
     # Ours are the references that go into each layer, mmdet's those that come out of it.
     assert len(references) == 3

@@ -11,7 +11,6 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 from projects.deformable_detr.registry import MODELS
-from projects.reliable_runner.errors import InputError
 
 BASE = Path(__file__).parents[2] / "configs" / "_base_" / "models" / "ddetr_r18_small.py"
 VARIANTS = {
@@ -225,5 +224,5 @@ def test_state_dict_survives_a_round_trip_and_keeps_flat_names():
     ],
 )
 def test_sizes_that_disagree_are_named(option, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ValueError, match=message):
         build("base", **option)

@@ -5,7 +5,7 @@ from mmdet.models.layers import DeformableDetrTransformerEncoder as MMDetEncoder
 from mmengine.registry import init_default_scope
 
 from projects.deformable_detr.encoder import DeformableDetrTransformerEncoder
-from projects.deformable_detr.geometry import get_valid_ratios, padding_masks
+from projects.deformable_detr.levels import Levels
 
 SHAPES = [(6, 8), (3, 4)]
 
@@ -21,14 +21,14 @@ def test_encoder_is_mmdets():
         torch.nn.init.normal_(parameter, std=0.2)
     theirs.load_state_dict(ours.state_dict(), strict=True)
 
-    masks = padding_masks([(48, 64), (24, 40)], (48, 64), SHAPES, torch.device("cpu"))
-    inputs = dict(
-        query=torch.randn(2, 60, 24, dtype=torch.float64),
-        query_pos=torch.randn(2, 60, 24, dtype=torch.float64),
-        key_padding_mask=torch.cat([mask.flatten(1) for mask in masks], 1),
-        valid_ratios=get_valid_ratios(masks),
+    levels = Levels.of_batch([(48, 64), (24, 40)], (48, 64), SHAPES, torch.device("cpu"))
+    query, query_pos = torch.randn(2, 2, 60, 24, dtype=torch.float64)
+    expected = theirs(
+        query,
+        query_pos,
+        key_padding_mask=levels.padding_mask,
+        spatial_shapes=torch.tensor(SHAPES),
+        level_start_index=torch.tensor([0, 48]),
+        valid_ratios=levels.valid_ratios,
     )
-    levels = torch.tensor(SHAPES), torch.tensor([0, 48])
-    expected = theirs(**inputs, spatial_shapes=levels[0], level_start_index=levels[1])
-    encoded = ours(**inputs, spatial_shapes=SHAPES, level_start_index=[0, 48])
-    torch.testing.assert_close(encoded, expected)
+    torch.testing.assert_close(ours(query, query_pos, levels), expected)

@@ -1,30 +1,17 @@
-"""Masks, ratios and reference points against cases that can be counted by hand."""
+"""Reference points and boxes against cases that can be counted by hand."""
 
 import torch
 
-from projects.deformable_detr.geometry import (
-    encoder_reference_points,
-    get_valid_ratios,
-    inverse_sigmoid,
-    padding_masks,
-    refine,
-    upcast,
-)
+from projects.deformable_detr.geometry import encoder_reference_points, inverse_sigmoid, refine, upcast
+from projects.deformable_detr.levels import Levels
 
 CPU = torch.device("cpu")
 
 
-def test_padding_masks_cover_what_is_not_image():
-    (mask,) = padding_masks([(8, 16), (4, 8)], (8, 16), [(2, 4)], CPU)
-    assert not mask[0].any()
-    assert mask[1].tolist() == [[False, False, True, True], [True] * 4]
-    assert get_valid_ratios([mask]).tolist() == [[[1, 1]], [[0.5, 0.5]]]
-
-
-def test_reference_points_are_cell_centres_of_the_valid_part():
+def test_reference_points_are_token_centres_of_the_valid_part():
     shapes = [(2, 4), (1, 2)]
-    masks = padding_masks([(8, 16), (8, 8)], (8, 16), shapes, CPU)
-    points = encoder_reference_points(shapes, get_valid_ratios(masks))
+    levels = Levels.of_batch([(8, 16), (8, 8)], (8, 16), shapes, CPU)
+    points = encoder_reference_points(levels)
     assert points.shape == (2, 10, 2, 2)
     # Image 0 fills the batch: the same relative place on both levels.
     torch.testing.assert_close(points[0, 0], torch.tensor([[0.125, 0.25], [0.125, 0.25]]))

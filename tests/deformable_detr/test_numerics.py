@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 import ms_deform_attn
+import projects.dat  # noqa: F401
 from projects.deformable_detr.matching.assigner import Predictions
 from projects.deformable_detr.matching.targets import Targets
 from projects.deformable_detr.registry import MODELS
@@ -120,14 +121,11 @@ def recorded(model: nn.Module) -> Iterator[dict[str, list[torch.Tensor]]]:
         for layer in stack.layers if stack else ():
             handles.append(
                 layer.register_forward_pre_hook(
-                    lambda _, args, kwargs, name=name: seen[name].append(kwargs["reference_points"]),
-                    with_kwargs=True,
+                    lambda _, args, name=name: seen[name].append(args[-2]),  # the reference points
                 )
             )
     handles.append(
-        model.encoder.register_forward_pre_hook(
-            lambda _, args, kwargs: seen["ratios"].append(kwargs["valid_ratios"]), with_kwargs=True
-        )
+        model.encoder.register_forward_pre_hook(lambda _, args: seen["ratios"].append(args[2].valid_ratios))
     )
     with (
         mock.patch("ms_deform_attn.module.ms_deform_attn_fused", fused),
@@ -189,15 +187,26 @@ def test_a_wide_map_is_sampled_where_it_is_meant(dtype):
 def test_large_logits_overflow_neither_costs_nor_losses(dtype):
     head = build("base").bbox_head
     _, samples = batch()
-    logits = torch.tensor([1e4, -1e4, 0.0, 6e4]).to(dtype).repeat(2, 2, 5, 1)[..., :3]
-    logits[:, :, ::2] *= -1
+    logits = torch.tensor([1e4, -1e4, 0.0, 6e4]).to(dtype).repeat(2, 5, 1)[..., :3]
+    logits[:, ::2] *= -1
     logits.requires_grad_()
-    boxes = torch.rand(2, 2, 5, 4, requires_grad=True)
-    group = Predictions(["0", "1"], logits, boxes, Targets.from_samples(samples))
-    cost = head.assigner.cost(*group[1:])
+    boxes = torch.rand(2, 5, 4, requires_grad=True)
+    predictions = Predictions(logits, boxes, Targets.from_samples(samples))
+    cost = head.assigner.cost(*predictions)
     assert cost.dtype == torch.float32 and cost.isfinite().all()
-    (matches,) = head.assigner.assign([group])
-    losses = head.group_losses(group, matches)
+    (matches,) = head.assigner.assign([predictions])
+    losses = head.layer_losses(predictions, matches)
     assert all(x.dtype == torch.float32 and x.isfinite().all() for x in losses.values())
     sum(x.sum() for x in losses.values()).backward()
     assert logits.grad.isfinite().all() and boxes.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("part", ["cls_scores", "bbox_preds"])
+def test_a_prediction_that_is_not_finite_makes_the_loss_so(bad, part):
+    head = build("base").bbox_head
+    _, samples = batch()
+    predictions = Predictions(torch.randn(2, 5, 3), torch.rand(2, 5, 4), Targets.from_samples(samples))
+    getattr(predictions, part)[1, 3] = bad
+    (matches,) = head.assigner.assign([predictions])
+    assert not sum(head.layer_losses(predictions, matches).values()).isfinite()

@@ -10,7 +10,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from projects.deformable_detr.geometry import padding_masks
+from projects.deformable_detr.levels import Levels
 from projects.deformable_detr.registry import MODELS, SCOPE
 
 CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
@@ -77,7 +77,7 @@ def test_transformer_does_not_see_padding(config, variant, shape, input_shape):
     padded = [9 * torch.randn(2, 32, h, w, generator=generator) for h, w in cells(input_shape)]
     for whole, part in zip(padded, alone, strict=True):
         whole[0, :, : part.shape[2], : part.shape[3]] = part[0]
-    masks = padding_masks([shape], input_shape, [f.shape[-2:] for f in padded], torch.device("cpu"))
+    masks = Levels.of_batch([shape], input_shape, [f.shape[-2:] for f in padded], torch.device("cpu")).masks
     valid = ~torch.cat([mask.flatten(1) for mask in masks], 1)[0]
 
     expected, expected_memory = transform(model, alone, [shape], shape)
@@ -95,13 +95,13 @@ def test_a_cell_on_padding_can_become_a_query_as_in_mmdet(config):
     """All such cells have one score; where it is high, they take the places of cells of the image."""
     model = build(config, **VARIANTS["two_stage"])
     proposals = model.queries
-    masks = padding_masks([(64, 96)], (128, 160), cells((128, 160)), torch.device("cpu"))
-    memory = torch.randn(1, sum(mask.numel() for mask in masks), 32)
-    on_padding = torch.cat([mask.flatten(1) for mask in masks], 1)[..., None]
+    levels = Levels.of_batch([(64, 96)], (128, 160), cells((128, 160)), torch.device("cpu"))
+    on_padding = levels.padding_mask[..., None]
+    memory = torch.randn(1, on_padding.numel(), 32)
     branches = model.bbox_head.cls_branches[-1], model.bbox_head.reg_branches[-1]
     for score, is_chosen in ((-99.0, False), (99.0, True)):
         chosen = proposals(
-            memory, masks, lambda f, s=score: branches[0](f).masked_fill(on_padding, s), branches[1]
+            memory, levels, lambda f, s=score: branches[0](f).masked_fill(on_padding, s), branches[1]
         )
         # What is on padding proposes no place: its box ends in the corner.
         assert (chosen.reference_points == 1).all(-1).any().item() == is_chosen
@@ -155,10 +155,8 @@ def test_valid_cells_are_those_of_the_image_alone_where_the_strides_divide_the_b
 
     def valid(input_shape):
         levels = [tuple(ceil(side / stride) for side in input_shape) for stride in strides]
-        masks = padding_masks(shapes, input_shape, levels, torch.device("cpu"))
-        return [
-            list(zip((~m[:, :, 0]).sum(1).tolist(), (~m[:, 0]).sum(1).tolist(), strict=True)) for m in masks
-        ]
+        sizes = Levels.of_batch(shapes, input_shape, levels, torch.device("cpu")).valid_sizes
+        return [list(map(tuple, sizes[:, level].flip(-1).tolist())) for level in range(len(strides))]
 
     alone = [[(ceil(h / s), ceil(w / s)) for h, w in shapes] for s in strides]
     assert valid((192, 192)) == alone

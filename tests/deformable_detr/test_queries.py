@@ -5,16 +5,16 @@ import math
 import torch
 from torch import nn
 
-from projects.deformable_detr.geometry import padding_masks
-from projects.deformable_detr.queries import LearnedQueries, TwoStageProposals
+from projects.deformable_detr.levels import Levels
+from projects.deformable_detr.queries import LearnedQueries, TwoStageQueries
 
 CPU = torch.device("cpu")
 
 
-def test_cells_propose_boxes_around_their_centres():
+def test_tokens_propose_boxes_around_their_centres():
     """Paper, section A.4: side 0.05 on the finest level, doubled on the next."""
-    masks = padding_masks([(8, 8), (8, 4)], (8, 8), [(4, 4), (2, 2)], CPU)
-    boxes, usable = TwoStageProposals(3, 8).cell_boxes(masks)
+    levels = Levels.of_batch([(8, 8), (8, 4)], (8, 8), [(4, 4), (2, 2)], CPU)
+    boxes, usable = TwoStageQueries(3, 8).token_boxes(levels)
     sizes = torch.tensor([0.05] * 16 + [0.1] * 4)
     torch.testing.assert_close(boxes[0].sigmoid()[:, 2], sizes)
     torch.testing.assert_close(boxes[0, 5].sigmoid(), torch.tensor([0.375, 0.375, 0.05, 0.05]))
@@ -25,28 +25,28 @@ def test_cells_propose_boxes_around_their_centres():
     assert (boxes[1][~usable[1]] == math.inf).all()
 
 
-def test_best_scored_cells_become_queries():
-    proposals = TwoStageProposals(2, 8)
-    masks = padding_masks([(8, 8)], (8, 8), [(4, 4)], CPU)
+def test_best_scored_tokens_become_queries():
+    proposals = TwoStageQueries(2, 8)
+    levels = Levels.of_batch([(8, 8)], (8, 8), [(4, 4)], CPU)
     memory = torch.randn(1, 16, 8)
     cls_branch, reg_branch = nn.Linear(8, 3), nn.Linear(8, 4)
-    queries = proposals(memory, masks, cls_branch, reg_branch)
+    queries = proposals(memory, levels, cls_branch, reg_branch)
     best = queries.enc_outputs_class[0, :, 0].argsort(descending=True)[:2]
     torch.testing.assert_close(queries.reference_points[0], queries.enc_outputs_coord[0, best])
     assert not queries.reference_points.requires_grad
     assert queries.query.shape == queries.query_pos.shape == (1, 2, 8)
 
 
-def test_more_queries_than_cells_take_every_cell():
-    masks = padding_masks([(8, 8)], (8, 8), [(2, 2)], CPU)
-    queries = TwoStageProposals(9, 8)(torch.randn(1, 4, 8), masks, nn.Linear(8, 3), nn.Linear(8, 4))
+def test_more_queries_than_tokens_take_every_token():
+    levels = Levels.of_batch([(8, 8)], (8, 8), [(2, 2)], CPU)
+    queries = TwoStageQueries(9, 8)(torch.randn(1, 4, 8), levels, nn.Linear(8, 3), nn.Linear(8, 4))
     assert queries.reference_points.shape == (1, 4, 4)
 
 
 def test_box_embedding_is_mmdets():
     from mmdet.models.detectors import DeformableDETR
 
-    proposals = TwoStageProposals(2, 256)
+    proposals = TwoStageQueries(2, 256)
     boxes = torch.rand(2, 3, 4) * 0.8 + 0.1
     sines = DeformableDETR.get_proposal_pos_embed(torch.logit(boxes))
     expected = proposals.pos_trans_norm(proposals.pos_trans_fc(sines))
@@ -54,10 +54,10 @@ def test_box_embedding_is_mmdets():
 
 
 def test_reference_points_are_float32_under_autocast():
-    masks = padding_masks([(8, 8)], (8, 8), [(4, 4)], CPU)
+    levels = Levels.of_batch([(8, 8)], (8, 8), [(4, 4)], CPU)
     with torch.autocast("cpu", torch.bfloat16):
         learned = LearnedQueries(5, 8)(torch.randn(2, 16, 8))
-        proposed = TwoStageProposals(2, 8)(torch.randn(1, 16, 8), masks, nn.Linear(8, 3), nn.Linear(8, 4))
+        proposed = TwoStageQueries(2, 8)(torch.randn(1, 16, 8), levels, nn.Linear(8, 3), nn.Linear(8, 4))
     assert learned.reference_points.dtype == torch.float32
     assert learned.reference_points.shape == (2, 5, 2)
     assert proposed.reference_points.dtype == torch.float32

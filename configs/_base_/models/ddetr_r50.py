@@ -1,5 +1,5 @@
 deformable_attn = dict(
-    type="MSDeformAttn", embed_dims=256, num_heads=8, num_levels=4, num_points=4, dropout=0.1
+    type="MultiScaleDeformableAttention", embed_dims=256, num_heads=8, num_levels=4, num_points=4, dropout=0.1
 )
 ffn = dict(type="FFN", embed_dims=256, feedforward_channels=1024, ffn_drop=0.1)
 model = dict(

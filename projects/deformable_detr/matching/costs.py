@@ -76,6 +76,5 @@ class IoUCost:
     def __call__(self, cls_scores: Tensor, bbox_preds: Tensor, targets: Targets) -> Tensor:
         """See `HungarianAssigner.cost`."""
         boxes = targets.to_pixels(targets.boxes).to(bbox_preds.dtype)
-        boxes = boxes.expand(*bbox_preds.shape[:-2], *boxes.shape[-2:])
         overlaps = bbox_overlaps(targets.to_pixels(bbox_preds), boxes, mode=self.iou_mode)
         return -overlaps * self.weight

@@ -19,7 +19,6 @@ class Targets:
         boxes: (bs, max_objects, 4), cx, cy, w, h in [0, 1]; 0 on padding.
         num_objects: how many of them are real, for each image.
         img_sizes: (bs, 1, 4), w, h, w, h of each image in pixels.
-        img_paths: the file of each image, for messages.
         step_num_objects: ``num_objects`` of each batch of the optimizer step, of which this is one.
     """
 
@@ -27,7 +26,6 @@ class Targets:
     boxes: Tensor
     num_objects: list[int]
     img_sizes: Tensor
-    img_paths: list[str]
     step_num_objects: list[list[int]]
 
     @classmethod
@@ -50,14 +48,13 @@ class Targets:
             boxes=pad_sequence(boxes, batch_first=True),
             num_objects=num_objects,
             img_sizes=img_sizes[:, None],
-            img_paths=[sample.metainfo.get("img_path", "?") for sample in batch_data_samples],
             step_num_objects=batch_data_samples[0].metainfo.get("step_num_objects", [num_objects]),
         )
 
-    def avg_factor(self, num_queries: int, synced: bool = True) -> Tensor:
-        """What sums of losses are divided by: this batch's share of the step's matches, which are at least 1.
+    def normaliser(self, num_queries: int, synced: bool = True) -> Tensor:
+        """The loss normaliser: this batch's share of the matches of the optimizer step, which are at least 1.
 
-        A step's gradient is the mean over its processes and its batches (see `OptimWrapper`). With this
+        A step's gradient is the mean over its processes and its batches . With this
         factor it is the same however the step's images are split.
 
         Args:

@@ -5,29 +5,29 @@ from mmdet.models.backbones import ResNeXt as _ResNeXt
 from mmengine.model import Sequential
 from torch import Tensor
 
-from ..checkpointing import recomputed
+from ..checkpointing import checkpointed
 from ..registry import MODELS
 
 
-class _Recomputed(Sequential):
-    """The blocks of a stage, each computed again in the backward pass."""
+class _Checkpointed(Sequential):
+    """The blocks of a stage, each with activation checkpointing."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(bs, in_channels, h, w) to what the last block gives."""
         for block in self:
-            x = recomputed(block)(x)
+            x = checkpointed(block)(x)
         return x
 
 
-class _RecomputedStages:
+class _CheckpointedStages:
     def make_res_layer(self, with_cp: bool, **kwargs) -> Sequential:
         """Make a stage; mmdet calls this."""
         stage = super().make_res_layer(with_cp=False, **kwargs)
-        return _Recomputed(*stage) if with_cp else stage
+        return _Checkpointed(*stage) if with_cp else stage
 
 
 @MODELS.register_module()
-class ResNet(_RecomputedStages, _ResNet):
+class ResNet(_CheckpointedStages, _ResNet):
     """mmdet's, whose ``with_cp`` counts a batch only once in the statistics of batch norms.
 
     Args:
@@ -36,7 +36,7 @@ class ResNet(_RecomputedStages, _ResNet):
 
 
 @MODELS.register_module()
-class ResNeXt(_RecomputedStages, _ResNeXt):
+class ResNeXt(_CheckpointedStages, _ResNeXt):
     """mmdet's, with the ``with_cp`` of `ResNet`.
 
     Args:

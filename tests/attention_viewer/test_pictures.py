@@ -67,7 +67,9 @@ def test_levels_that_a_query_cannot_see_are_not_drawn(see):
 
 def test_initial_pattern_is_a_star_of_eight_directions():
     """Eight heads, eight directions; point k is k cells away along the larger axis (appendix A.4)."""
-    attention = MODELS.build(dict(type="MSDeformAttn", embed_dims=16, num_heads=8, num_levels=1))
+    attention = MODELS.build(
+        dict(type="MultiScaleDeformableAttention", embed_dims=16, num_heads=8, num_levels=1)
+    )
     offsets = attention.sampling_offsets.bias.view(8, 4, 2)
     angles = torch.atan2(offsets[..., 1], offsets[..., 0])
     expected = torch.arange(8)[:, None] * math.pi / 4

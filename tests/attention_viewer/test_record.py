@@ -5,7 +5,6 @@ import torch
 
 import ms_deform_attn
 from projects.attention_viewer.record import find_attentions, on_padding, record_attention, token_centres
-from projects.deformable_detr.geometry import get_valid_ratios
 from projects.reliable_runner.errors import InputError
 
 
@@ -35,18 +34,17 @@ def test_samples_give_the_output_of_deformable_attention(variant, build, padded_
     for (stage, layer), (args, kwargs, output) in calls.items():
         attention = find_attentions(model, stage)[layer]
         sampled = getattr(record, stage)[layer]
-        ratios = get_valid_ratios(sampled.masks)
-        value = attention.value_proj(kwargs["value"])
-        value = value.masked_fill(kwargs["key_padding_mask"][..., None], 0).unflatten(-1, (4, 8))
+        *_, value, _, levels = args
+        value = attention.value_proj(value)
+        value = value.masked_fill(levels.padding_mask[..., None], 0).unflatten(-1, (4, 8))
         expected = ms_deform_attn.ms_deform_attn_reference(
             value,
-            kwargs["spatial_shapes"],
-            kwargs["level_start_index"],
-            sampled.locations * ratios[:, None, None, :, None],
+            levels.shapes,
+            levels.starts,
+            sampled.locations * levels.valid_ratios[:, None, None, :, None],
             sampled.weights,
         )
-        expected = args[0] + attention.output_proj(expected)
-        torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(output, attention.output_proj(expected), rtol=1e-4, atol=1e-5)
         sums = sampled.weights.sum((-1, -2))
         torch.testing.assert_close(sums, torch.ones_like(sums))
     with torch.no_grad():

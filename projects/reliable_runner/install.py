@@ -8,6 +8,7 @@ from mmengine.fileio import register_backend, register_handler
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
 
+from .checks.build_errors import explain_errors
 from .checks.class_names import ClassCheckHook
 from .checks.training_state import ResumeCheckHook
 from .checks.weights import CheckpointCheckHook
@@ -87,6 +88,8 @@ def install() -> None:
     (None in ``default_hooks`` leaves one out). New names: ``ValLossHook`` and
     ``GroupedOptimWrapperConstructor``.
 
+    ``Registry.build``: what it can't build is an error with the nearest names (`explain_errors`).
+
     Of mmengine's files: the writer of local files (a rename at the end), the readers of checkpoints
     (``weights_only``), pickles and YAML (plain values alone).
     """
@@ -94,6 +97,8 @@ def install() -> None:
         for kind, classes in parts.items():
             for cls in classes:
                 kind.register_module(module=cls, force=True)
+    if not hasattr(registry.Registry.build, "__wrapped__"):
+        registry.Registry.build = explain_errors(registry.Registry.build)
     for runner in (Runner, FlexibleRunner):
         if not hasattr(runner.register_default_hooks, "__wrapped__"):
             runner.register_default_hooks = _with_default_hooks(runner.register_default_hooks)

@@ -1,11 +1,13 @@
 """What the tools share: their arguments, reading a config, and starting a Runner, distributed or not."""
 
 import gc
+import inspect
 import os
 import sys
 import traceback
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -15,7 +17,6 @@ from mmengine.runner import Runner
 
 from ms_deform_attn.compat.mmcv_ops import missing_ops
 
-from .checks.config import check_config
 from .data.workers import explain_death
 from .errors import InputError
 from .files.disk_space import check_writable
@@ -101,8 +102,16 @@ def parse_config(args: Namespace) -> Config:
         cfg.merge_from_dict(args.cfg_options)
     except (AssertionError, AttributeError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"--cfg-options do not fit {args.config}: {error.args[0]}") from error
-    check_config(cfg)
+    _check_keys(cfg)
     return cfg
+
+
+def _check_keys(cfg: Config) -> None:
+    """Top-level keys are free, unless one nearly spells a key of the Runner, which would not be read."""
+    known = {*inspect.signature(Runner).parameters, "model_wrapper_cfg"} - {"cfg"}
+    for key in cfg.keys() - known:
+        if nearest := get_close_matches(key, known, n=1, cutoff=0.9):
+            raise InputError(f"{cfg.filename}: the Runner has no key {key!r}; did you mean {nearest[0]!r}?")
 
 
 def _parse(path: Path) -> Config:
@@ -192,6 +201,12 @@ def run_tool(main: Callable[[], None]) -> int:
         # A data worker's error arrives with the worker's traceback before the message.
         message = str(error).rsplit("InputError: ", 1)[-1].strip()
         print(f"error: {message}", file=sys.stderr)
+        return 1
+    except TypeError as error:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if not frame.f_globals["__name__"].startswith("mmengine.runner."):
+            raise
+        print(f"error: the config does not fit what the Runner builds: {error}", file=sys.stderr)
         return 1
     except RuntimeError as error:
         if not (explanation := explain_death(error)):

@@ -31,7 +31,7 @@ def test_samples_give_the_output_of_deformable_attention(variant, build, padded_
     model = build(variant)
     record, calls, outputs = run(model, padded_batch)
     assert len(calls) == 2
-    for (stage, layer), (args, kwargs, output) in calls.items():
+    for (stage, layer), (args, _, output) in calls.items():
         attention = find_attentions(model, stage)[layer]
         sampled = getattr(record, stage)[layer]
         *_, value, _, levels = args

@@ -19,7 +19,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 from projects.dataset_report.check import check_datasets
-from projects.dataset_report.plots import draw_statistics
+from projects.dataset_report.figure import draw_statistics
 from projects.dataset_report.report import Report
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool

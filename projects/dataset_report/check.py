@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from mmengine.config import Config
 
 from projects.reliable_runner.checks.class_names import check_num_classes
+from projects.reliable_runner.data.categories import compare_names
+from projects.reliable_runner.data.finding import Finding
+from projects.reliable_runner.data.statistics import Statistics, reach_out
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import read_json
 
-from .annotations import check_boxes, check_references, check_repeats, part_entries
-from .categories import check_classes, labels_by_category
-from .finding import Finding
-from .images import check_files, check_opened, check_splits, missing_files, open_images
+from .entries import check_references, check_repeats, split_entries
+from .images import check_images, check_splits
 from .report import CheckedSource, Report
 from .sources import Source, find_sources, input_resize
-from .statistics import Statistics, check_counts, check_limit
 
 _PROPOSAL_NUMS = (100, 300, 1000)  # CocoMetric's default
 
@@ -32,77 +32,97 @@ def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool
     """
     report, paths = Report(), {}
     for source in find_sources(cfg, splits):
-        coco, findings = part_entries(read_json(source.ann_file), source.is_scored)
-        checked = CheckedSource(source, coco, Statistics.of(coco, source.names))
-        if resize := input_resize(cfg):
-            checked.input_sides = checked.statistics.sides_at_input(resize)
-        report.checked[source.split] = checked
+        coco, findings = split_entries(read_json(source.ann_file), source.is_scored)
+        statistics = Statistics.of(coco, source.names)
+        resize = input_resize(cfg)
+        input_sides = statistics.sides_at_input(resize) if resize else None
+        report.checked[source.split] = CheckedSource(source, coco["categories"], statistics, input_sides)
         paths[source.split] = source.paths(coco["images"])
-        findings += _check_entries(cfg, source, coco)
-        findings += _check_limits(cfg, checked)
-        findings += _check_images(source, coco["images"], quick)
+        findings += _check_classes(cfg, source, [category["name"] for category in coco["categories"]])
+        findings += check_references(coco)
+        findings += check_repeats(coco)
+        findings += _check_boxes(statistics, len(coco["annotations"]))
+        findings += statistics.suspicions()
+        findings += _check_limits(cfg, source, statistics)
+        findings += check_images(coco["images"], paths[source.split], None if quick else source.loader())
         if not any(finding.is_error for finding in findings):
-            findings += _check_load(source)
+            findings += _raised_by(source.load, "load")
         report.add(findings, source.split)
     report.add(check_splits(paths, with_content=not quick))
     return report
 
 
-def _check_entries(cfg: Config, source: Source, coco: dict) -> list[Finding]:
-    findings = check_classes(coco, source.classes, source.ann_file)
+def _raised_by(check, key: str, *args, remedy: str = "") -> list[Finding]:
+    """The `InputError` of ``check(*args)`` as a finding, of its name ``key``."""
     try:
-        check_num_classes(cfg.get("model"), source.names, source.ann_file)
+        check(*args)
     except InputError as error:
-        findings.append(Finding("num_classes", str(error), is_error=True))
-    findings += check_references(coco)
-    findings += check_repeats(coco)
-    return findings + check_boxes(coco, labels_by_category(coco, source.names))
+        return [Finding(key, str(error), remedy=remedy, is_error=True)]
+    return []
 
 
-def _check_limits(cfg: Config, checked: CheckedSource) -> list[Finding]:
-    model = cfg.get("model", {})
+def _check_classes(cfg: Config, source: Source, categories: list[str]) -> list[Finding]:
+    """Classes, categories and ``num_classes`` that disagree, and categories that are no class."""
+    remedy = f"metainfo=dict(classes={tuple(categories)})"
+    names = source.classes, categories, source.ann_file
+    findings = _raised_by(compare_names, "classes", *names, remedy=remedy)
+    ignored = [name for name in categories if name not in source.classes]
+    if ignored:
+        message = "categories that are not among the classes; their boxes are not used"
+        findings.append(Finding("categories_ignored", message, ignored))
+    return findings + _raised_by(
+        check_num_classes, "num_classes", cfg.get("model"), source.names, source.ann_file
+    )
+
+
+def _check_boxes(statistics: Statistics, num_annotations: int) -> list[Finding]:
+    """Boxes that can't be trained on, or that leave their image."""
+    remedy = "They are not trained on; the COCO metric counts them all the same."
+    findings = [
+        Finding("box_" + fault.replace(" ", "_").replace("'", ""), f"boxes {fault}", names, remedy)
+        for fault, names in statistics.faulty().items()
+    ]
+    is_good = statistics.faults < 0
+    leave = is_good & reach_out(statistics.boxes, statistics.image_sizes[statistics.images])
+    if leave.any():
+        message = "boxes that leave their image by more than a pixel"
+        names = statistics.names(leave)
+        findings.append(Finding("box_partly_outside", message, names, "A training clips them."))
+    if not is_good.any():
+        message = f"none of the {num_annotations} annotations can be trained on"
+        remedy = "Boxes are x, y, width, height in pixels; categories must be classes."
+        findings.append(Finding("nothing_usable", message, remedy=remedy, is_error=True))
+    return findings
+
+
+def _check_limits(cfg: Config, source: Source, statistics: Statistics) -> list[Finding]:
+    """Images with more objects than are predicted or counted."""
+    model, key = cfg.get("model", {}), f"{source.split.split()[0]}_evaluator"
     limits = [("model.num_queries", model.get("num_queries"), "The model cannot find all; raise it.")]
-    if checked.source.is_scored:
+    if source.is_scored:
+        metrics = cfg.get(key) or []
+        counted = [
+            metric.get("proposal_nums", _PROPOSAL_NUMS)[-1]
+            for metric in (metrics if isinstance(metrics, list) else [metrics])
+            if metric.get("type") == "CocoMetric"
+        ]
         most = (model.get("test_cfg") or {}).get("max_per_img")
         limits += [
             ("model.test_cfg.max_per_img", most, "No more are predicted; raise it."),
-            (*_counted(cfg, checked.source), "AP counts no more of a class in an image; raise it."),
+            (
+                f"{key}.proposal_nums[-1]",
+                min(counted, default=None),
+                "AP counts no more of a class in an image; raise it.",
+            ),
         ]
-    findings = check_counts(checked.statistics)
-    for limit in limits:
-        findings += check_limit(checked.statistics, checked.coco, *limit)
+    findings, counts = [], statistics.objects_per_image
+    for key, limit, remedy in limits:
+        crowded = [
+            f"{name} ({count})"
+            for name, count in zip(statistics.file_names, counts, strict=True)
+            if limit is not None and count > limit
+        ]
+        if crowded:
+            message = f"images with more objects than {key}, which is {limit}"
+            findings.append(Finding(f"more_than_{key}", message, crowded, remedy))
     return findings
-
-
-def _counted(cfg: Config, source: Source) -> tuple[str, int | None]:
-    """The key of the detections that AP counts, and the least that a COCO metric of the split has."""
-    key = f"{source.split.split()[0]}_evaluator"
-    metrics = cfg.get(key) or []
-    if not isinstance(metrics, list):
-        metrics = [metrics]
-    counts = [
-        metric.get("proposal_nums", _PROPOSAL_NUMS)[-1]
-        for metric in metrics
-        if metric.get("type") == "CocoMetric"
-    ]
-    return f"{key}.proposal_nums[-1]", min(counts, default=None)
-
-
-def _check_images(source: Source, images: Sequence[dict], quick: bool) -> list[Finding]:
-    paths = source.paths(images)
-    missing = missing_files(paths)
-    findings = check_files(images, missing)
-    if not quick:
-        absent = set(missing)
-        there = [image for image, path in zip(images, paths, strict=True) if path not in absent]
-        findings += check_opened(there, open_images(source.paths(there), source.loader()))
-    return findings
-
-
-def _check_load(source: Source) -> list[Finding]:
-    """What a training would raise that no other check has found, such as a filter that leaves no image."""
-    try:
-        source.load()
-    except InputError as error:
-        return [Finding("load", str(error), is_error=True)]
-    return []

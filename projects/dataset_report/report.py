@@ -2,17 +2,18 @@
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from .categories import labels_by_category
-from .finding import Finding
+from projects.reliable_runner.data.categories import labels_by_category
+from projects.reliable_runner.data.finding import Finding
+from projects.reliable_runner.data.statistics import SMALL, Statistics, share
+
 from .sources import Source
-from .statistics import SMALL, Statistics, share
 
 _SHOWN = 10  # findings of a kind, and classes
-_BINS = np.array([0, 8, 16, 32, 64, 96, 128, 256, 512, np.inf])
+_BINS = (0, 8, 16, 32, 64, 96, 128, 256, 512, np.inf)
 
 
 @dataclass
@@ -21,45 +22,103 @@ class CheckedSource:
 
     Args:
         source: where it is.
-        coco: its whole entries.
-        statistics: of these.
+        categories: its complete ones.
+        statistics: of its complete entries.
         input_sides: (num_objects,), see `Statistics.sides_at_input`; None if that is not known.
     """
 
     source: Source
-    coco: dict
+    categories: list[dict]
     statistics: Statistics
     input_sides: np.ndarray | None = None
 
-    def mapping(self) -> list[tuple[int | str, str, int | None]]:
-        """Category id, name and label (None if it is no class) of each category, in the file's order."""
-        labels = labels_by_category(self.coco, self.statistics.classes)
-        return [(c["id"], c["name"], labels.get(c["id"])) for c in self.coco["categories"]]
+    def mapping(self) -> list[dict]:
+        """Id, name and label (None if it is no class) of each category, in the file's order."""
+        labels = labels_by_category(self.categories, self.statistics.classes)
+        return [dict(id=c["id"], name=c["name"], label=labels.get(c["id"])) for c in self.categories]
 
-    def to_dict(self) -> dict:
-        """As JSON holds it."""
-        sides, bins = self.statistics.sides, _BINS
-        counts = np.histogram(sides, bins)[0].tolist()
-        by_category = [dict(id=i, name=name, label=label) for i, name, label in self.mapping()]
-        numbers = self.statistics.to_dict() | dict(
-            sides=[dict(at_least=low, count=n) for low, n in zip(bins.tolist(), counts, strict=False)]
+    def numbers(self) -> dict:
+        """The statistics as JSON holds them; sides and sizes in pixels."""
+        statistics, sides = self.statistics, self.statistics.sides
+        per_image = statistics.objects_per_image
+        per_class = zip(
+            statistics.classes, statistics.objects_per_class, statistics.images_per_class, strict=True
+        )
+        numbers = dict(
+            num_images=len(per_image),
+            num_images_without_objects=int((per_image == 0).sum()),
+            num_objects=statistics.num_objects,
+            num_crowds=statistics.num_crowds,
+            most_objects_in_an_image=int(per_image.max(initial=0)),
+            mean_objects_in_an_image=share(per_image),
+            classes=[dict(name=name, objects=int(n), images=int(images)) for name, n, images in per_class],
+            coco_sizes=statistics.coco_shares,
+            share_below_32_px=share(sides < SMALL),
+            median_side=float(np.median(sides)) if len(sides) else None,
+            sides=[
+                dict(at_least=low, count=n)
+                for low, n in zip(_BINS[:-1], np.histogram(sides, _BINS)[0].tolist(), strict=True)
+            ],
         )
         if self.input_sides is not None:
             numbers["share_below_32_px_at_input"] = share(self.input_sides < SMALL)
+        return numbers
+
+    def to_dict(self) -> dict:
+        """As JSON holds it."""
         return dict(
             ann_file=self.source.ann_file,
             folder=self.source.folder,
-            categories=by_category,
-            classes=[
-                dict(
-                    label=label,
-                    name=name,
-                    category_ids=[i for i, _, of in self.mapping() if of == label],
-                )
-                for label, name in enumerate(self.statistics.classes)
-            ],
-            statistics=numbers,
+            categories=self.mapping(),
+            statistics=self.numbers(),
         )
+
+    def lines(self) -> Iterator[str]:
+        """As text."""
+        mapping, numbers, sizes = self.mapping(), self.numbers(), self.statistics.image_sizes
+        yield from _listed(
+            "category id -> name -> label",
+            ["{id} {name} {}".format("none" if c["label"] is None else c["label"], **c) for c in mapping],
+        )
+        ids = {category["label"]: category["id"] for category in mapping}
+        yield from _listed(
+            "label -> name -> category id",
+            [f"{label} {c['name']} {ids.get(label, 'none')}" for label, c in enumerate(numbers["classes"])],
+        )
+        yield from _listed(
+            "objects (images) a class",
+            [
+                "{name} {objects} ({images})".format(**c)
+                for c in sorted(numbers["classes"], key=lambda c: -c["objects"])
+            ],
+        )
+        yield (
+            "{num_images} images, {num_images_without_objects} of them without objects; "
+            "{num_objects} objects, {num_crowds} crowds".format(**numbers)
+        )
+        yield (
+            "objects an image: mean {mean_objects_in_an_image:.1f}, most {most_objects_in_an_image}".format(
+                **numbers
+            )
+        )
+        if len(sizes):
+            yield "width x height of the images: " + ", ".join(
+                f"{name} {width:g} x {height:g}"
+                for name, (width, height) in zip(
+                    ("smallest", "median", "largest"), np.quantile(sizes, [0, 0.5, 1], axis=0), strict=True
+                )
+            )
+        yield "COCO's sizes (area): " + ", ".join(
+            f"{name} {part:.1%}" for name, part in numbers["coco_sizes"].items()
+        )
+        yield "boxes by sqrt(width * height) in pixels: " + ", ".join(
+            f"{one['at_least']}-{end:g}: {one['count']}"
+            for one, end in zip(numbers["sides"], _BINS[1:], strict=True)
+        )
+        below = f"below {SMALL} px: {numbers['share_below_32_px']:.1%}"
+        if self.input_sides is not None:
+            below += f"; after the test pipeline's resize {numbers['share_below_32_px_at_input']:.1%}"
+        yield below
 
 
 @dataclass
@@ -70,7 +129,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, findings: Sequence[Finding], where: str = "") -> None:
-        """Add findings of a split, or of none alone."""
+        """Add findings of a split; by default of several."""
         for finding in findings:
             finding.where = where
         self.findings += findings
@@ -95,8 +154,8 @@ class Report:
         """As JSON holds it."""
         return dict(
             can_train=not self.errors,
-            errors=[finding.to_dict() for finding in self.errors],
-            warnings=[finding.to_dict() for finding in self.warnings],
+            errors=[asdict(finding) | dict(count=len(finding.items)) for finding in self.errors],
+            warnings=[asdict(finding) | dict(count=len(finding.items)) for finding in self.warnings],
             splits={split: checked.to_dict() for split, checked in self.checked.items()},
         )
 
@@ -108,52 +167,8 @@ class Report:
             lines += [f"  and {len(findings) - _SHOWN} more"] * (len(findings) > _SHOWN)
         for split, checked in self.checked.items():
             lines += ["", f"{split}: {checked.source.ann_file}, images in {checked.source.folder}"]
-            lines += [f"  {line}" for line in _numbers(checked)]
+            lines += [f"  {line}" for line in checked.lines()]
         return "\n".join([*lines, "", self.verdict])
-
-
-def _numbers(checked: CheckedSource) -> Iterator[str]:
-    statistics, mapping = checked.statistics, checked.mapping()
-    yield from _listed(
-        "category id -> name -> label",
-        [f"{i} {name} {'none' if label is None else label}" for i, name, label in mapping],
-    )
-    ids = {label: i for i, _, label in mapping}
-    yield from _listed(
-        "label -> name -> category id",
-        [f"{label} {name} {ids.get(label, 'none')}" for label, name in enumerate(statistics.classes)],
-    )
-    numbers, images = statistics.to_dict(), statistics.images_per_class
-    per_class = sorted(enumerate(statistics.objects_per_class), key=lambda pair: -pair[1])
-    yield from _listed(
-        "objects (images) a class",
-        [f"{statistics.classes[label]} {n} ({images[label]})" for label, n in per_class],
-    )
-    yield (
-        f"{numbers['num_images']} images, {numbers['num_images_without_objects']} of them without objects; "
-        f"{numbers['num_objects']} objects, {numbers['num_crowds']} crowds"
-    )
-    yield (
-        f"objects an image: mean {numbers['mean_objects_in_an_image']:.1f}, "
-        f"most {numbers['most_objects_in_an_image']}"
-    )
-    if len(statistics.image_sizes):
-        low, middle, high = np.quantile(statistics.image_sizes, [0, 0.5, 1], axis=0)
-        names = zip(("smallest", "median", "largest"), (low, middle, high), strict=True)
-        yield "width x height of the images: " + ", ".join(
-            f"{name} {width:g} x {height:g}" for name, (width, height) in names
-        )
-    yield "COCO's sizes (area): " + ", ".join(
-        f"{name} {part:.1%}" for name, part in numbers["coco_sizes"].items()
-    )
-    counts = np.histogram(statistics.sides, _BINS)[0]
-    yield "boxes by sqrt(width * height) in pixels: " + ", ".join(
-        f"{low:g}-{high:g}: {n}" for low, high, n in zip(_BINS, _BINS[1:], counts, strict=False)
-    )
-    below = f"below {SMALL} px: {numbers['share_below_32_px']:.1%}"
-    if checked.input_sides is not None:
-        below += f"; after the test pipeline's resize {share(checked.input_sides < SMALL):.1%}"
-    yield below
 
 
 def _listed(title: str, items: Sequence[str]) -> list[str]:

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from mmcv.image import rescale_size
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
-from projects.deformable_detr.registry import DATASETS, SCOPE, TRANSFORMS
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.quiet import quiet
-
-_DEFAULT_LOADER = dict(type="LoadImageFromFile")
 
 
 @dataclass
@@ -56,26 +53,23 @@ class Source:
         return self.dataset.test_mode
 
     def paths(self, images: Sequence[dict]) -> list[str]:
-        """Paths of entries of the annotation file."""
+        """Paths of images, entries of the annotation file."""
         return [os.path.join(self.folder, image["file_name"]) for image in images]
 
     def loader(self) -> Callable[[dict], dict]:
         """What loads the images in the pipeline."""
-        steps = [step for step in self.cfg.get("pipeline", []) if _is_loader(step)]
-        return TRANSFORMS.build((steps or [_DEFAULT_LOADER])[0])
+        steps = self.cfg.get("pipeline", [])
+        loaders = (step for step in steps if str(step.get("type")).endswith("LoadImageFromFile"))
+        return TRANSFORMS.build(next(loaders, dict(type="LoadImageFromFile")))
 
     def load(self) -> None:
-        """Read the data set as a training does, silently.
+        """Read the data set as a training does, without output.
 
         Raises:
             InputError: a training would raise it.
         """
         with quiet():
             DATASETS.build({**self.cfg, "pipeline": []})
-
-
-def _is_loader(step: dict) -> bool:
-    return str(step.get("type")).endswith("LoadImageFromFile")
 
 
 def find_sources(cfg: Config, splits: Sequence[str] | None = None) -> list[Source]:
@@ -89,7 +83,7 @@ def find_sources(cfg: Config, splits: Sequence[str] | None = None) -> list[Sourc
     Raises:
         InputError: there are none, the config does not have one of ``splits``, or a data set is not COCO's.
     """
-    init_default_scope(cfg.get("default_scope") or SCOPE)
+    init_default_scope(cfg.get("default_scope") or "mmdet")
     configs = {
         split: loader.dataset
         for split in ("train", "val", "test")
@@ -119,8 +113,9 @@ def _leaves(cfg: dict) -> Iterator[dict]:
 
 
 def _build(name: str, cfg: dict) -> CocoDataset:
-    kind = DATASETS.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
-    if not issubclass(kind, CocoDataset):
+    with DATASETS.switch_scope_and_registry(None) as registry:
+        kind = registry.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
+    if kind is None or not issubclass(kind, CocoDataset):
         raise InputError(f"the data set of {name} is a {cfg['type']}; only CocoDataset can be checked")
     return DATASETS.build({**cfg, "pipeline": [], "lazy_init": True})
 

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from mmengine.registry import DATASETS
 
-from projects.dataset_report.boxes import check_corners
-from projects.deformable_detr.registry import DATASETS
+from projects.reliable_runner.data.statistics import check_corners
 
 
 def first(coco: dict) -> dict:

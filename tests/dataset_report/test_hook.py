@@ -8,9 +8,9 @@ from mmengine.dataset import BaseDataset, ConcatDataset
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop
 
-from projects.dataset_report.finding import Finding
 from projects.dataset_report.hook import DatasetReportHook
 from projects.deformable_detr.registry import DATASETS, SCOPE
+from projects.reliable_runner.data.finding import Finding
 from projects.reliable_runner.errors import InputError
 
 

@@ -5,7 +5,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from projects.dataset_report.images import missing_files, same_content
+from projects.dataset_report.images import same_content
+from projects.reliable_runner.data.image_loading import missing_files
 
 
 def turned(path, orientation: int, size=(64, 48)) -> None:

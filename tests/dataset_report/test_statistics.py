@@ -8,10 +8,11 @@ from mmcv.transforms import Resize
 from mmengine.config import Config
 from pycocotools.coco import COCO
 
-from projects.dataset_report.categories import labels_by_category
+from projects.dataset_report.report import CheckedSource
 from projects.dataset_report.sources import find_sources, input_resize
-from projects.dataset_report.statistics import Statistics
 from projects.deformable_detr.registry import DATASETS
+from projects.reliable_runner.data.categories import labels_by_category
+from projects.reliable_runner.data.statistics import Statistics
 from projects.reliable_runner.errors import InputError
 
 CLASSES = ("circle", "square", "triangle")
@@ -48,7 +49,7 @@ def test_counts_are_pycocotools(data, crowded):
     assert statistics.num_crowds == 1
     per_image = [len(coco.getAnnIds(image["id"], iscrowd=False)) for image in crowded["images"]]
     assert statistics.objects_per_image.tolist() == per_image
-    numbers = statistics.to_dict()
+    numbers = CheckedSource(None, crowded["categories"], statistics).numbers()
     assert numbers["num_images_without_objects"] == per_image.count(0) >= 1
     json.dumps(numbers)
     assert f"{total} objects and 1 crowds" in statistics.summary()[0]
@@ -64,7 +65,7 @@ def test_labels_are_mmdets(data, crowded):
             metainfo=dict(classes=("circle", "triangle")),
         )
     )
-    assert labels_by_category(crowded, ("circle", "triangle")) == dataset.cat2label
+    assert labels_by_category(crowded["categories"], ("circle", "triangle")) == dataset.cat2label
 
 
 @pytest.mark.parametrize("keep_ratio", [True, False])

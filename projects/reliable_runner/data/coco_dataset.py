@@ -1,28 +1,26 @@
 """COCO data that says what is wrong with it before training starts."""
 
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 
 import cv2
 from mmdet.datasets import CocoDataset as _CocoDataset
 from mmengine.logging import print_log
 
-from projects.dataset_report.boxes import box_fault
-from projects.dataset_report.categories import both_lists, compare_names
-from projects.dataset_report.finding import Finding
-from projects.dataset_report.images import missing_files
-from projects.dataset_report.overview import overview
 from ..errors import InputError
 from ..files.coco_file import CocoFile, shorten
+from .categories import both_lists, compare_names
+from .finding import Finding
+from .image_loading import missing_files
 from .seeded_items import SeededItems
+from .statistics import Statistics
 from .workers import note_image
 
 
 class CocoDataset(_CocoDataset, SeededItems):
     """mmdet's ``CocoDataset`` with its input checked.
 
-    Boxes that cannot be learnt (not finite, of no area, thinner than a pixel, outside the image) and
+    Boxes that cannot be trained on (not finite, of no area, thinner than a pixel, outside the image) and
     annotations whose image or category the file does not hold are skipped, counted and named in one
     warning. Boxes partly outside the image stay as they are: the transforms clip them. Crowd boxes keep
     ``ignore_flag`` 1. What is random about a training image is seeded (`SeededItems`). Arguments are those of
@@ -46,7 +44,6 @@ class CocoDataset(_CocoDataset, SeededItems):
 
     def load_data_list(self) -> list[dict]:
         """Read the annotation file once; see mmdet's method for what an item holds."""
-        self._skipped: dict[str, list[str]] = defaultdict(list)
         data_list = super().load_data_list()
         if self._skipped:
             report = self._skipped_report()
@@ -63,39 +60,29 @@ class CocoDataset(_CocoDataset, SeededItems):
         coco = CocoFile(path, scored=self.test_mode)
         content = {"annotations": [], **coco.dataset}
         self._check_classes([category["name"] for category in content["categories"]])
-        self.summary, self.suspicions = overview(content, self._metainfo["classes"])
-        for ann in content["annotations"]:
-            for key, known in ("image_id", coco.imgs), ("category_id", coco.cats):
-                if ann[key] not in known:
-                    fault = f"whose {key} the file does not hold"
-                    self._skipped[fault].append(f"annotation {ann['id']} ({key} {ann[key]!r})")
+        statistics = Statistics.of(content, self._metainfo["classes"])
+        self.summary, self.suspicions = statistics.summary(), statistics.suspicions()
+        self._skipped = statistics.faulty()
+        self._faulty_ids = {id_ for id_, fault in zip(statistics.ids, statistics.faults) if fault >= 0}
+        for key, known in ("image_id", coco.imgs), ("category_id", coco.cats):
+            unknown = [ann for ann in content["annotations"] if ann[key] not in known]
+            if unknown:
+                names = [f"annotation {ann['id']} ({key} {ann[key]!r})" for ann in unknown]
+                self._skipped[f"whose {key} the file does not hold"] = names
         return coco
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """Leave out the boxes that cannot be learnt, then parse as mmdet does."""
-        image = raw_data_info["raw_img_info"]
-        kept = []
-        for ann in raw_data_info["raw_ann_info"]:
-            fault = box_fault(ann, image["width"], image["height"])
-            if fault is None:
-                kept.append(ann)
-            elif ann["category_id"] in self.cat2label and not ann.get("ignore", False):
-                self._skipped[fault].append(f"annotation {ann['id']} in {image['file_name']}")
-        return super().parse_data_info({"raw_img_info": image, "raw_ann_info": kept})
+        """Leave out the boxes that cannot be trained on, then parse as mmdet does."""
+        kept = [ann for ann in raw_data_info["raw_ann_info"] if ann["id"] not in self._faulty_ids]
+        return super().parse_data_info({**raw_data_info, "raw_ann_info": kept})
 
     def filter_data(self) -> list[dict]:
         """Apply ``filter_cfg`` as mmdet does, and say how many images that leaves out."""
         kept = super().filter_data()
         total = len(self.data_list)
         if not kept:
-            raise InputError(
-                f"{self.ann_file}: "
-                + (
-                    f"filter_cfg={dict(self.filter_cfg)} leaves none of its {total} images"
-                    if total
-                    else "it holds no image"
-                )
-            )
+            reason = f"filter_cfg={dict(self.filter_cfg or {})} leaves none of its {total} images"
+            raise InputError(f"{self.ann_file}: {reason if total else 'it holds no image'}")
         if len(kept) < total:
             print_log(
                 f"{self.ann_file}: {total - len(kept)} of {total} images are left out by "

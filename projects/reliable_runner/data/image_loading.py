@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections import defaultdict
+from collections.abc import Iterable
 
 import mmcv
 import numpy as np
@@ -59,9 +61,7 @@ class LoadImageFromFile(_LoadImageFromFile):
             if "://" not in path and not os.path.isfile(path):
                 raise FileNotFoundError  # a folder, or a device, which could be read for ever
             img = self._decode(fileio.get(path, backend_args=self.backend_args))
-        except (
-            Exception
-        ) as error:  # decoders raise OSError, SyntaxError, struct.error, cv2.error, ...
+        except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, cv2.error, ...
             if self.ignore_empty:
                 return None
             raise InputError(f"image {path} {_reason(path, error)}") from error
@@ -98,6 +98,25 @@ class LoadImageFromFile(_LoadImageFromFile):
             f"image {results['img_path']} is {decoded[1]}x{decoded[0]} (width x height), the annotation "
             f"file says {stated[1]}x{stated[0]}: {hint}"
         )
+
+
+def missing_files(paths: Iterable[str]) -> list[str]:
+    """The paths that do not exist, found with one listing a folder; addresses (``s3://``) are passed over."""
+    by_folder = defaultdict(list)
+    for path in paths:
+        if "://" not in path:
+            by_folder[os.path.dirname(path)].append(path)
+    missing = []
+    for folder, wanted in by_folder.items():
+        try:
+            there = set(os.listdir(folder or "."))
+        except OSError:
+            there = set()
+        # A folder that ignores case, or spells accents in another way, may have it all the same.
+        missing += [
+            path for path in wanted if os.path.basename(path) not in there and not os.path.exists(path)
+        ]
+    return missing
 
 
 def _reason(path: str, error: Exception) -> str:

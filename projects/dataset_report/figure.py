@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 
+from projects.reliable_runner.data.statistics import SMALL
+
 from .report import CheckedSource
-from .statistics import SMALL
 
 _MOST_CLASSES = 30
 

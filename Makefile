@@ -5,10 +5,11 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 DEMO := work_dirs/demo
 
-.PHONY: help setup build demo test soak bench lint format wheel clean
+.PHONY: help setup build demo test test-all soak bench lint format wheel clean
 help:
 	@echo "make demo    draw a data set, train on it, test, draw the detections"
-	@echo "make test    run the test suite"
+	@echo "make test    run the tests, without those marked slow; PROCS=2 processes"
+	@echo "make test-all  all of them, as the continuous integration does"
 	@echo "make soak    kills at random instants, spoilt files, thousands of iterations: within 20 minutes"
 	@echo "make bench   time the op beside the others that are installed, and the model beside mmdet's"
 	@echo "make build   rebuild the C++/CUDA op"
@@ -42,8 +43,15 @@ demo: setup
 	$(PY) tools/draw_predictions.py configs/shapes/ddetr_r18_shapes.py $(DEMO)/predictions.pkl \
 		$(DEMO)/predictions.png
 
+# Files are handed out whole, so that what a file shares is made once.
+PROCS ?= 2
+PYTEST := $(PY) -m pytest -n $(PROCS) --dist loadfile
+
 test: setup $(VENV)/transformers
-	$(PY) -m pytest
+	$(PYTEST)
+
+test-all: setup $(VENV)/transformers
+	$(PYTEST) -m "not soak" --durations 20
 
 soak: setup
 	$(PY) -m pytest -m soak -s $(SOAK)
@@ -60,6 +68,7 @@ bench: setup
 lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache
 
 format: setup
 	$(PY) -m ruff check --fix .

@@ -59,7 +59,8 @@ def main(argv: list[str] | None = None) -> None:
 
     unread: list[str] = []
     try:
-        with tqdm(unit="image", smoothing=0) as bar, MediaWriter(args.out_dir / "vis") as pictures:
+        bar = tqdm(total=len(paths), unit="image", smoothing=0)
+        with bar, MediaWriter(args.out_dir / "vis") as pictures:
             frames = read_frames(detector, dict(zip(names, paths, strict=True)), unread, bar)
             for frame, sample in detect(detector, frames, args):
                 found = results.add(frame.name, sample, frame.number)
@@ -120,7 +121,6 @@ def read_frames(detector: nn.Module, files: dict[str, Path], unread: list[str], 
         unread: gets the names of the files that can't be read, or not to their end.
         bar: gets a warning for each of those.
     """
-    bar.total = len(files)
     for name, path in files.items():
         try:
             if is_video(path):

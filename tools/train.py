@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> None:
         nargs="?",
         const="auto",
         metavar="auto|PATH",
-        help="go on from PATH, or from the latest checkpoint in the work_dir if there is one",
+        help="resume from PATH, or from the latest checkpoint in the work_dir if there is one",
     )
     parser.add_argument(
         "--amp",
@@ -60,7 +60,7 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     Raises:
         InputError: The config does not say for which batch size its learning rate is.
     """
-    if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
+    if not cfg.get("auto_scale_lr", {}).get("base_batch_size"):
         raise InputError(
             f"{cfg.filename}: --auto-scale-lr wants auto_scale_lr = dict(enable=False, base_batch_size=N), "
             "where N is the total batch size that the learning rate was chosen for"

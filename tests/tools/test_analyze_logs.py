@@ -1,17 +1,16 @@
 """Curves out of mmengine's logs."""
 
-import importlib.util
 import json
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from projects.reliable_runner.errors import InputError
 
 TOOL = Path(__file__).parents[2] / "tools" / "analysis_tools" / "analyze_logs.py"
-spec = importlib.util.spec_from_file_location("analyze_logs", TOOL)
-analyze_logs = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(analyze_logs)
+analyze_logs = SimpleNamespace(**runpy.run_path(str(TOOL)))
 
 
 @pytest.fixture
@@ -61,38 +60,20 @@ def timed_log(log):
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("options", "slowest", "fastest", "std", "mean"),
     [
-        (
-            [],
-            [
-                "epoch 2, average time is 5.0000",
-                "epoch 1, average time is 3.0000",
-                "0.8165",
-                "4.0000",
-            ],
-        ),
-        (
-            ["--include-outliers"],
-            [
-                "epoch 2, average time is 6.0000",
-                "epoch 3, average time is 4.0000",
-                "0.8749",
-                "4.7778",
-            ],
-        ),
+        ([], (2, 5), (1, 3), (2 / 3) ** 0.5, 4),
+        (["--include-outliers"], (2, 6), (3, 4), (62 / 81) ** 0.5, 43 / 9),
     ],
 )
-def test_times_of_iterations(timed_log, capsys, options, expected):
-    """Means 3, 5, 4 have the standard deviation sqrt(2 / 3); 13/3, 6, 4 that of sqrt(62 / 81)."""
+def test_times_of_iterations(timed_log, capsys, options, slowest, fastest, std, mean):
     analyze_logs.main(["cal_train_time", str(timed_log), *options])
-    slowest, fastest, std, mean = expected
     assert capsys.readouterr().out.splitlines() == [
         f"-----Analyze train time of {timed_log}-----",
-        f"slowest {slowest} s/iter",
-        f"fastest {fastest} s/iter",
-        f"time std over epochs is {std}",
-        f"average iter time: {mean} s/iter",
+        f"slowest epoch {slowest[0]}, average time is {slowest[1]:.4f} s/iter",
+        f"fastest epoch {fastest[0]}, average time is {fastest[1]:.4f} s/iter",
+        f"time std over epochs is {std:.4f}",
+        f"average iter time: {mean:.4f} s/iter",
         "",
     ]
     assert analyze_logs.read_log(timed_log)["time"][2:4] == [(1, 3.0), (2, 8.0)]

@@ -123,10 +123,10 @@ def norm_of_image(shapes: list, width: int, norm: nn.GroupNorm, inputs: tuple, _
 
 
 def never_on_padding(_: nn.Module, inputs: tuple) -> tuple:
-    """A hook that gives cells on padding the lowest score."""
-    memory, masks, cls_branch, reg_branch = inputs
-    padding = torch.cat([mask.flatten(1) for mask in masks], 1)[..., None]
-    return memory, masks, lambda x: cls_branch(x).masked_fill(padding, -1e4), reg_branch
+    """A hook that gives tokens on padding the lowest score."""
+    memory, levels, cls_branch, reg_branch = inputs
+    padding = torch.cat([mask.flatten(1) for mask in levels.masks], 1)[..., None]
+    return memory, levels, lambda x: cls_branch(x).masked_fill(padding, -1e4), reg_branch
 
 
 _HOOKS = (

@@ -126,32 +126,28 @@ def find_attentions(model: nn.Module, stage: str) -> list[nn.Module]:
 
 
 def token_centres(masks: Sequence[Tensor]) -> Tensor:
-    """Where the cells of all levels are, (bs, num_value, 2), in units of the image without padding."""
+    """Where the tokens of all levels are, (bs, num_value, 2), in units of the image without padding."""
     levels = Levels.of_masks(masks)
     return encoder_reference_points(levels)[:, :, 0] / levels.valid_ratios[:, None, 0]
 
 
 def on_padding(masks: Sequence[Tensor]) -> Tensor:
-    """Which cells of all levels are padding, (bs, num_value)."""
+    """Which tokens of all levels are padding, (bs, num_value)."""
     return torch.cat([mask.flatten(1) for mask in masks], 1)
 
 
 def _record_sampled(attention: ms_deform_attn.MSDeformAttn, record: list[Attention]) -> Iterator:
     def keep(attention: ms_deform_attn.MSDeformAttn, args: tuple, kwargs: dict) -> None:
         inputs = inspect.signature(attention.forward).bind(*args, **kwargs).arguments
-        masks = inputs["levels"].masks
-        sizes = [mask[0].numel() for mask in masks]
+        levels, masks = inputs["levels"], inputs["levels"].masks
         query, points = inputs["query"] + inputs["query_pos"], inputs["reference_points"]
+        parts = [(query, points, range(len(masks)))]
         if isinstance(attention, LevelwiseDeformAttn):
-            by_level = zip(query.split(sizes, 1), points.split(sizes, 1), strict=True)
-            parts = [
-                _sample(attention, query, points, masks, [level])
-                for level, (query, points) in enumerate(by_level)
-            ]
-        else:
-            parts = [_sample(attention, query, points, masks, range(len(masks)))]
-        joined = (torch.cat(part, 1) for part in zip(*parts, strict=True))
-        record.append(SampledAttention(masks, *joined))
+            sizes = [mask[0].numel() for mask in masks]
+            seen = [[level] for level in range(len(masks))]
+            parts = zip(query.split(sizes, 1), points.split(sizes, 1), seen, strict=True)
+        sampled = [_sample(attention, *part, levels) for part in parts]
+        record.append(SampledAttention(masks, *(torch.cat(part, 1) for part in zip(*sampled, strict=True))))
 
     yield attention.register_forward_pre_hook(keep, with_kwargs=True)
 
@@ -160,30 +156,28 @@ def _sample(
     attention: ms_deform_attn.MSDeformAttn,
     query: Tensor,
     reference_points: Tensor,
-    masks: Sequence[Tensor],
-    levels: Sequence[int],
+    seen: Sequence[int],
+    levels: Levels,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weights, locations and reference points; the fused op never writes them to memory.
 
-    Levels that are not among ``levels``, those which the queries see, get weights of zero.
+    Levels that are not among those ``seen`` by the queries get weights of zero.
     """
     sizes = (attention.num_heads, attention.num_levels, attention.num_points)
     logits = attention.attention_weights(query).unflatten(-1, sizes)
-    seen = logits.flatten(3).softmax(-1).view_as(logits)
-    weights = seen.new_zeros(*seen.shape[:3], len(masks), attention.num_points)
-    weights[:, :, :, levels] = seen
+    weights = logits.new_zeros(*logits.shape[:3], len(levels.masks), attention.num_points)
+    weights[:, :, :, seen] = logits.flatten(3).softmax(-1).view_as(logits)
     offsets = weights.new_zeros(*weights.shape, 2)
-    offsets[:, :, :, levels] = attention.sampling_offsets(query).unflatten(-1, (*sizes, 2))
+    offsets[:, :, :, seen] = attention.sampling_offsets(query).unflatten(-1, (*sizes, 2))
 
-    described = Levels.of_masks(masks)
-    ratios = described.valid_ratios[:, None]  # (bs, 1, num_levels, 2)
+    ratios = levels.valid_ratios[:, None]  # (bs, 1, num_levels, 2)
     points = reference_points[..., :2] / ratios
     size = reference_points[..., 2:]
     if size.shape[-1]:
         size = size / ratios
         offsets = offsets * size[:, :, None, :, None] / (2 * attention.num_points)
     else:
-        valid_size = ratios * ratios.new_tensor([(w, h) for _, h, w in (m.shape for m in masks)])
+        valid_size = ratios * ratios.new_tensor([(w, h) for h, w in levels.shapes])
         offsets = offsets / valid_size[:, :, None, :, None]
     # A reference is the same on every level, once it is in units of the image.
     reference = torch.cat((points, size), -1)[:, :, 0]

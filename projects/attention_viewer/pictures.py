@@ -41,7 +41,7 @@ def picture_points(
         view: the image.
         stage: "encoder" or "decoder".
         layers: a panel each.
-        query: index of the query; for the encoder, of the cell.
+        query: index of the query; for the encoder, of the token.
         heads: indices of the heads that are shown.
         by_head: colour by head instead of by attention weight.
 
@@ -87,7 +87,7 @@ def picture_map(view: View, stage: str, layers: Sequence[int], query: int, heads
 def picture_total(
     view: View, stage: str, layers: Sequence[int], heads: Sequence[int], score_thr: float
 ) -> Figure:
-    """The attention of all queries of detections; for the encoder, of all cells.
+    """The attention of all queries of detections; for the encoder, of all tokens.
 
     Args:
         view: the image.
@@ -104,7 +104,7 @@ def picture_total(
         title = f"decoder, {len(queries)} detections"
     else:
         queries = (~on_padding(view.record.encoder[0].masks)[0]).nonzero()[:, 0]
-        title = f"encoder, all {len(queries)} cells"
+        title = f"encoder, all {len(queries)} tokens"
     attentions = [getattr(view.record, stage)[layer] for layer in layers]
     heats = [attention_map(attention, queries, heads) for attention in attentions]
     heat = torch.stack(heats).mean(0)
@@ -121,7 +121,7 @@ def _titles(stage: str, layers: Sequence[int]) -> list[str]:
 
 
 def _draw_query(view: View, ax: Axes, stage: str, layer: int, query: int) -> None:
-    """The reference point, or the cell of the encoder, and the box that the layer predicts."""
+    """The reference point, or the token of the encoder, and the box that the layer predicts."""
     attention = getattr(view.record, stage)[layer]
     if isinstance(attention, SampledAttention):
         draw_cross(ax, view.frame.to_pixels(attention.reference_points[0, query, :2]))

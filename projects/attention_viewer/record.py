@@ -48,11 +48,11 @@ class SampledAttention:
 
 @dataclass
 class DenseAttention:
-    """Attention of one layer to every cell of one level.
+    """Attention of one layer to every token of one level.
 
     Args:
         masks: of the level, [(bs, h, w)], True on padding.
-        weights: (bs, num_queries, num_heads, h * w), 1 in sum over the cells and 0 on padding.
+        weights: (bs, num_queries, num_heads, h * w), 1 in sum over the tokens and 0 on padding.
     """
 
     masks: list[Tensor]

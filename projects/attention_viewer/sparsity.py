@@ -14,9 +14,9 @@ def negative_entropy(weights: Tensor) -> Tensor:
 class SparsityMeter:
     """The mean negative entropy of each layer over queries, heads and images.
 
-    A distribution is what one query of one head attends to: in DETR all cells of the image, in deformable
+    A distribution is what one query of one head attends to: in DETR all tokens of the image, in deformable
     attention its samples, the softmax over levels and points. Their lowest values, those of attention that is
-    spread evenly, differ; compare each with its own. Cells on padding count neither as keys nor as queries.
+    spread evenly, differ; compare each with its own. Tokens on padding count neither as keys nor as queries.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class SparsityMeter:
         """Take the attention of one forward."""
         for stage in ("encoder", "decoder"):
             for layer, attention in enumerate(getattr(record, stage)):
-                values, even = negative_entropies(attention, queries_are_cells=stage == "encoder")
+                values, even = negative_entropies(attention, queries_are_tokens=stage == "encoder")
                 sums = torch.tensor([values.sum(), even.sum(), values.numel()], dtype=torch.float64)
                 self._sums[stage, layer] = self._sums.get((stage, layer), 0) + sums
 
@@ -42,12 +42,12 @@ class SparsityMeter:
         ]
 
 
-def negative_entropies(attention: Attention, queries_are_cells: bool) -> tuple[Tensor, Tensor]:
+def negative_entropies(attention: Attention, queries_are_tokens: bool) -> tuple[Tensor, Tensor]:
     """The negative entropy of each query that is not on padding, and that of even attention.
 
     Args:
         attention: of one layer.
-        queries_are_cells: the queries are the cells of the image, as in an encoder.
+        queries_are_tokens: the queries are the tokens of the image, as in an encoder.
 
     Returns:
         Two (n, num_heads).
@@ -57,7 +57,7 @@ def negative_entropies(attention: Attention, queries_are_cells: bool) -> tuple[T
         num_keys = (~padding).sum(1)[:, None, None]
     else:  # levels that a query can't see have weights of zero
         num_keys = (weights > 0).sum(-1).amax()
-    used = ~padding if queries_are_cells else slice(None)
+    used = ~padding if queries_are_tokens else slice(None)
     values = negative_entropy(weights.double())
     even = -num_keys.double().log().expand_as(values)
     return values[used].view(-1, values.shape[2]), even[used].reshape(-1, values.shape[2])

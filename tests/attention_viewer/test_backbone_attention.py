@@ -139,10 +139,8 @@ def test_offsets_join_the_grid_and_the_points(view):
     assert (*ax.get_xlim(), *ax.get_ylim()) == (0, 128, 96, 0)
 
 
-def test_what_is_not_there_is_named(view, see):
+def test_what_is_not_there_is_named(view):
     with pytest.raises(InputError, match="--head 4: layer 1 of the backbone has the heads 0 to 3"):
         picture_shared_points(view, [1], torch.zeros(2), head=4)
     with pytest.raises(InputError, match="--layer 2: the backbone has the layers 0 to 1"):
         view.layers("backbone", "2")
-    with pytest.raises(InputError, match="no deformable attention in its backbone"):
-        see("base").layers("backbone", "last")

@@ -101,23 +101,20 @@ def test_scores_leave_the_background_out():
     assert detections.boxes[0, 0].tolist() == [2.5, 2.5, 7.5, 7.5]
 
 
-def test_what_is_not_there_is_named(view):
-    with pytest.raises(InputError, match="--query 10: the decoder has the queries 0 to 9"):
-        view.query_of_index("decoder", 10)
-    with pytest.raises(InputError, match="--query 3: .* padding"):
-        view.query_of_index("encoder", 3)
-    with pytest.raises(InputError, match=r"--point 200 5 lies outside the image, which is 128 x 96"):
-        view.query_of_point("decoder", torch.tensor([200.0, 5]), 0.3, 0)
-    with pytest.raises(InputError, match="--detection 4: .* 1 .* to 3"):
-        view.query_of_rank("decoder", 4, 0.3, 0)
-    with pytest.raises(InputError, match="best score is 0.900; lower --score-thr, here 0.95"):
-        view.query_of_rank("decoder", 1, 0.95, 0)
-    with pytest.raises(InputError, match="--level 2: the model has the levels 0 to 1"):
-        view.query_of_rank("encoder", 1, 0.3, 2)
-    with pytest.raises(InputError, match="--layer 1: the encoder has the layers 0 to 0"):
-        view.layers("encoder", "1")
-    with pytest.raises(InputError, match="--head 4: layer 0 of the decoder has the heads 0 to 3"):
-        view.heads("decoder", 4)
-    view.record.decoder = []
-    with pytest.raises(InputError, match="--stage decoder: the model has no decoder"):
-        view.layers("decoder", "last")
+@pytest.mark.parametrize(
+    ("method", "args", "named"),
+    [
+        ("query_of_index", ("decoder", 10), "--query 10: .* 0 to 9"),
+        ("query_of_index", ("encoder", 3), "--query 3: .* padding"),
+        ("query_of_point", ("decoder", torch.tensor([200.0, 5]), 0.3, 0), "--point 200 5 .* 128 x 96"),
+        ("query_of_rank", ("decoder", 4, 0.3, 0), "--detection 4: .* 1 .* to 3"),
+        ("query_of_rank", ("decoder", 1, 0.95, 0), "0.900; lower --score-thr, here 0.95"),
+        ("query_of_rank", ("encoder", 1, 0.3, 2), "--level 2: .* 0 to 1"),
+        ("layers", ("encoder", "1"), "--layer 1: the encoder .* 0 to 0"),
+        ("heads", ("decoder", 4), "--head 4: .* decoder .* 0 to 3"),
+        ("layers", ("backbone", "last"), "--stage backbone"),
+    ],
+)
+def test_what_is_not_there_is_named(view, method, args, named):
+    with pytest.raises(InputError, match=named):
+        getattr(view, method)(*args)

@@ -15,6 +15,7 @@ from projects.reliable_runner.inference import inference_detector, init_detector
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "tests" / "tiny_ddetr.py"
+_PIPELINE = "test_dataloader.dataset.pipeline"
 
 
 @pytest.fixture(scope="module")
@@ -110,25 +111,32 @@ def test_classes_are_the_checkpoints_or_else_the_configs(model, save, meta, clas
         assert torch.equal(value, model.state_dict()[key])
 
 
-def test_what_does_not_fit_is_refused(model, save, tmp_path):
-    weights = model.state_dict()
-    with pytest.raises(InputError, match="of another model: query_embedding.weight is"):
-        init_detector(CONFIG, save(weights), "cpu", {"model.num_queries": 9})
-    with pytest.raises(InputError, match="num_classes is 3, but .*epoch_1.pth has 2 classes"):
-        init_detector(CONFIG, save(weights, meta=dict(dataset_meta=dict(classes=("a", "b")))), "cpu")
-    with pytest.raises(InputError, match="device 'quantum' can't be used"):
-        init_detector(CONFIG, save(weights), "quantum")
-    with pytest.raises(InputError, match="no such checkpoint file"):
-        init_detector(CONFIG, tmp_path / "none.pth", "cpu")
+@pytest.mark.parametrize(
+    ("arguments", "meta", "named"),
+    [
+        (dict(cfg_options={"model.num_queries": 9}), {}, "query_embedding.weight"),
+        ({}, dict(dataset_meta=dict(classes=("a", "b"))), "num_classes is 3, but .*epoch_1.pth has 2"),
+        (dict(device="quantum"), {}, "device 'quantum'"),
+        (dict(checkpoint="none.pth"), {}, "none.pth"),
+        (dict(cfg_options={_PIPELINE: [dict(type="TestTimeAug", transforms=[])]}), {}, "TestTimeAug"),
+        (dict(cfg_options={_PIPELINE: [dict(type="PackDetInputs")]}), {}, "begins with PackDetInputs"),
+    ],
+)
+def test_what_does_not_fit_is_refused(model, save, arguments, meta, named):
+    weights = save(model.state_dict(), meta=meta)
+    with pytest.raises(InputError, match=named):
+        init_detector(**dict(dict(config=CONFIG, checkpoint=weights, device="cpu"), **arguments))
 
 
-def test_pipelines_that_give_no_single_view_are_refused(save, model):
-    options = {"test_dataloader.dataset.pipeline": [dict(type="TestTimeAug", transforms=[])]}
-    with pytest.raises(InputError, match="several views"):
-        init_detector(CONFIG, save(model.state_dict()), "cpu", options)
-    options = {"test_dataloader.dataset.pipeline": [dict(type="PackDetInputs")]}
-    with pytest.raises(InputError, match="begins with PackDetInputs"):
-        init_detector(CONFIG, save(model.state_dict()), "cpu", options)
+def test_without_a_checkpoint_it_is_as_initialised(model):
+    """A pretrained backbone is not fetched."""
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.backbone.init_cfg = dict(type="Pretrained", checkpoint="none.pth")
+    torch.manual_seed(0)
+    detector = init_detector(cfg, device="cpu")
+    assert not detector.training and detector.dataset_meta["classes"] == ["circle", "square", "triangle"]
+    for key, value in detector.state_dict().items():
+        assert torch.equal(value, model.state_dict()[key])
 
 
 def test_bad_images_and_predictions_are_named(detector, tmp_path):

@@ -70,6 +70,7 @@ def test_an_interrupted_run_has_several_logs(tmp_path):
     assert (done.seconds_per_epoch, done.memory_mb) == (1.0, 7.0)
 
 
+@pytest.mark.slow
 def test_studies_are_trained_once_and_told(tmp_path, small_run, shapes_root, capfd, monkeypatch):
     out = tmp_path / "study"
     args = ["--rows", "detr", "encoder_only", "--seeds", "3", "--epochs", "1", "--jobs", "2"]

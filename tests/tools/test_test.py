@@ -26,6 +26,7 @@ def test_prints_the_table_and_saves_predictions_and_pictures(tmp_path, checkpoin
     assert len(list(tmp_path.glob("*/pictures/*.png"))) == 4
 
 
+@pytest.mark.slow
 def test_tests_in_two_processes(tmp_path, checkpoint, run_script):
     script, out = REPO / "tools" / "dist_test.sh", tmp_path / "results.pkl"
     printed = run_script(script, CONFIG, checkpoint, "2", "--out", out)

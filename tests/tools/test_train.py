@@ -97,6 +97,7 @@ def test_runs_by_path_from_any_folder(tmp_path):
     assert done.stderr == "error: nothing.py: there is no such config file\n"
 
 
+@pytest.mark.slow
 def test_trains_in_two_processes(tmp_path, run_script):
     options = ["--cfg-options", "train_cfg.max_epochs=1", "train_dataloader.batch_size=1"]
     printed = run_script(REPO / "tools" / "dist_train.sh", CONFIG, "2", *options)
@@ -105,6 +106,7 @@ def test_trains_in_two_processes(tmp_path, run_script):
     assert "Average Precision" in printed
 
 
+@pytest.mark.slow
 def test_a_process_may_have_no_object(tmp_path, shapes_root, run_script):
     annotations = json.loads((shapes_root / "annotations" / "train.json").read_text())
     first = annotations["images"][0]["id"]

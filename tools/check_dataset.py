@@ -20,7 +20,6 @@ matplotlib.use("Agg")
 
 from projects.dataset_report.check import check_datasets
 from projects.dataset_report.figure import draw_statistics
-from projects.dataset_report.report import Report
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
 
@@ -29,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     """Check as ``argv`` (by default the command line) says.
 
     Raises:
-        InputError: there is nothing that could be checked.
+        InputError: there is nothing that could be checked, or the folder can't be written.
         SystemExit: with status 1, if a training cannot start.
     """
     parser = ArgumentParser(description="Check the data sets of a config before training on them.")
@@ -52,24 +51,15 @@ def main(argv: list[str] | None = None) -> None:
     cfg = parse_config(args)
     report = check_datasets(cfg, args.split, args.quick)
     out_dir = args.out_dir or Path("work_dirs", Path(args.config).stem, "check_dataset")
-    write(report, cfg.get("model", {}).get("num_queries"), out_dir)
-    print(f"report.json and statistics.png are in {out_dir}\n{report}")
-    if report.errors:
-        sys.exit(1)
-
-
-def write(report: Report, num_queries: int | None, out_dir: Path) -> None:
-    """Write a report as JSON and its statistics as a picture.
-
-    Raises:
-        InputError: the folder can't be written.
-    """
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         (out_dir / "report.json").write_text(json.dumps(report.to_dict(), indent=1))
-        draw_statistics(report.checked, num_queries, out_dir / "statistics.png")
+        draw_statistics(report.checked, cfg.get("model", {}).get("num_queries"), out_dir / "statistics.png")
     except OSError as error:
         raise InputError(f"--out-dir {out_dir}: can't be written ({error.strerror})") from error
+    print(f"report.json and statistics.png are in {out_dir}\n{report}")
+    if report.errors:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

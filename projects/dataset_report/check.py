@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from mmengine.config import Config
 
 from projects.reliable_runner.checks.class_names import check_num_classes
@@ -33,7 +34,7 @@ def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool
     report, paths = Report(), {}
     for source in find_sources(cfg, splits):
         coco, findings = split_entries(read_json(source.ann_file), source.is_scored)
-        statistics = Statistics.of(coco, source.names)
+        statistics = Statistics(coco, source.labels)
         resize = input_resize(cfg)
         input_sides = statistics.sides_at_input(resize) if resize else None
         report.checked[source.split] = CheckedSource(source, coco["categories"], statistics, input_sides)
@@ -71,7 +72,7 @@ def _check_classes(cfg: Config, source: Source, categories: list[str]) -> list[F
         message = "categories that are not among the classes; their boxes are not used"
         findings.append(Finding("categories_ignored", message, ignored))
     return findings + _raised_by(
-        check_num_classes, "num_classes", cfg.get("model"), source.names, source.ann_file
+        check_num_classes, "num_classes", cfg.get("model"), source.labels, source.ann_file
     )
 
 
@@ -83,7 +84,7 @@ def _check_boxes(statistics: Statistics, num_annotations: int) -> list[Finding]:
         for fault, names in statistics.faulty().items()
     ]
     is_good = statistics.faults < 0
-    leave = is_good & reach_out(statistics.boxes, statistics.image_sizes[statistics.images])
+    leave = is_good & reach_out(statistics.boxes, statistics.box_image_sizes)
     if leave.any():
         message = "boxes that leave their image by more than a pixel"
         names = statistics.names(leave)
@@ -101,28 +102,21 @@ def _check_limits(cfg: Config, source: Source, statistics: Statistics) -> list[F
     limits = [("model.num_queries", model.get("num_queries"), "The model cannot find all; raise it.")]
     if source.is_scored:
         metrics = cfg.get(key) or []
+        metrics = metrics if isinstance(metrics, list) else [metrics]
         counted = [
-            metric.get("proposal_nums", _PROPOSAL_NUMS)[-1]
-            for metric in (metrics if isinstance(metrics, list) else [metrics])
-            if metric.get("type") == "CocoMetric"
+            m.get("proposal_nums", _PROPOSAL_NUMS)[-1] for m in metrics if m.get("type") == "CocoMetric"
         ]
-        most = (model.get("test_cfg") or {}).get("max_per_img")
+        predicted = (model.get("test_cfg") or {}).get("max_per_img")
+        counted_remedy = "AP counts no more of a class in an image; raise it."
         limits += [
-            ("model.test_cfg.max_per_img", most, "No more are predicted; raise it."),
-            (
-                f"{key}.proposal_nums[-1]",
-                min(counted, default=None),
-                "AP counts no more of a class in an image; raise it.",
-            ),
+            ("model.test_cfg.max_per_img", predicted, "No more are predicted; raise it."),
+            (f"{key}.proposal_nums[-1]", min(counted, default=None), counted_remedy),
         ]
     findings, counts = [], statistics.objects_per_image
     for key, limit, remedy in limits:
-        crowded = [
-            f"{name} ({count})"
-            for name, count in zip(statistics.file_names, counts, strict=True)
-            if limit is not None and count > limit
-        ]
-        if crowded:
+        crowded = np.flatnonzero(counts > limit) if limit is not None else ()
+        names = [f"{statistics.file_names[i]} ({counts[i]})" for i in crowded]
+        if names:
             message = f"images with more objects than {key}, which is {limit}"
-            findings.append(Finding(f"more_than_{key}", message, crowded, remedy))
+            findings.append(Finding(f"more_than_{key}", message, names, remedy))
     return findings

@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from projects.reliable_runner.data.finding import Finding
-from projects.reliable_runner.files.coco_file import FIELDS, METRIC_FIELDS, REMEDIES, entry_fault, entry_name
+from projects.reliable_runner.files.coco_file import FIELDS, METRIC_FIELDS, REMEDIES, entry_faults
 
 
 def split_entries(content: dict, scored: bool) -> tuple[dict, list[Finding]]:
@@ -18,7 +18,7 @@ def split_entries(content: dict, scored: bool) -> tuple[dict, list[Finding]]:
         ``iscrowd`` are missing they are filled in, so that the other checks can go on. And the findings.
     """
     complete, findings = {}, []
-    for section, fields in FIELDS.items():
+    for section in FIELDS:
         entries, is_annotation = content.get(section), section == "annotations"
         complete[section] = []
         if not isinstance(entries, list):
@@ -28,39 +28,29 @@ def split_entries(content: dict, scored: bool) -> tuple[dict, list[Finding]]:
             continue
         faulty, repeated, seen = defaultdict(list), [], set()
         for index, entry in enumerate(entries):
-            name = entry_name(section, index, entry)
-            fault = entry_fault(entry, fields | METRIC_FIELDS if is_annotation else fields)
-            while fault and (fault.key in METRIC_FIELDS or fault.is_missing and fault.key in REMEDIES):
-                faulty[fault.key].append(name)
-                entry = {**entry, fault.key: _area(entry) if fault.key == "area" else 0}
-                fault = entry_fault(entry, fields | METRIC_FIELDS)
-            if fault:
-                faulty[fault.key].append(f"{name} {fault.text}")
+            faults = list(entry_faults(section, index, entry, scored=True))
+            for fault in faults:
+                faulty[fault.key].append(fault.text)
+            if not all(f.key in METRIC_FIELDS or f.is_missing and f.key in REMEDIES for f in faults):
                 continue
+            for fault in faults:
+                width, height = entry["bbox"][2:]
+                entry = {**entry, fault.key: float(width * height) if fault.key == "area" else 0}
             is_new = entry["id"] not in seen
             seen.add(entry["id"])
             if not is_new:
                 repeated.append(entry["id"])
             if is_new or is_annotation:
                 complete[section].append(entry)
-        findings += [_faulty_entries(section, key, names, scored) for key, names in faulty.items()]
+        for key, texts in faulty.items():
+            message = f"{section} with a missing or wrong {key!r}" if key else f"{section} that are no object"
+            remedy = f"Add {key!r}{REMEDIES[key]}." if key in REMEDIES else ""
+            is_error = scored or key not in METRIC_FIELDS
+            findings.append(Finding(f"{section}_{key}", message, texts, remedy, is_error))
         if repeated:
             message = f"{section} whose id another one has"
             findings.append(Finding(f"repeated_id_{section}", message, repeated, is_error=True))
     return complete, findings
-
-
-def _area(entry: dict) -> float:
-    try:
-        return float(entry["bbox"][2] * entry["bbox"][3])
-    except (TypeError, IndexError, KeyError):
-        return 0.0
-
-
-def _faulty_entries(section: str, key: str, names: list[str], scored: bool) -> Finding:
-    message = f"{section} with a missing or wrong {key!r}" if key else f"{section} that are no object"
-    remedy = f"Add {key!r}{REMEDIES[key]}." if key in REMEDIES else ""
-    return Finding(f"{section}_{key}", message, names, remedy, is_error=scored or key not in METRIC_FIELDS)
 
 
 def check_references(coco: dict) -> list[Finding]:

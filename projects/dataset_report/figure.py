@@ -61,13 +61,9 @@ def _draw_classes(ax: Axes, checked: dict[str, CheckedSource]) -> None:
 
 
 def _draw_sides(ax: Axes, checked: dict[str, CheckedSource]) -> None:
-    largest = max(item.statistics.sides.max(initial=SMALL) for item in checked.values())
-    bins = np.geomspace(1, largest + 1, 41)
-    for split, item in checked.items():
-        sides = item.statistics.sides
-        weights = np.full(len(sides), 100 / max(len(sides), 1))
-        ax.hist(sides, bins, weights=weights, histtype="step", linewidth=1.6, label=split)
-    ax.axvline(SMALL, color="black", linestyle="--", linewidth=1, label=f"{SMALL} px")
+    sides = {split: item.statistics.sides for split, item in checked.items()}
+    largest = max(values.max(initial=SMALL) for values in sides.values())
+    _draw_histograms(ax, sides, np.geomspace(1, largest + 1, 41), SMALL, f"{SMALL} px")
     ax.set(title="sizes of the boxes", xscale="log", ylabel="% of the boxes")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.set_xlabel("sqrt(width * height) in pixels of the original image")
@@ -77,12 +73,19 @@ def _draw_counts(ax: Axes, checked: dict[str, CheckedSource], num_queries: int |
     per_image = {split: item.statistics.objects_per_image for split, item in checked.items()}
     most = max(counts.max(initial=0) for counts in per_image.values())
     bins = np.arange(-0.5, most + 1.5, max(1, most // 30))
-    for split, counts in per_image.items():
-        weights = np.full(len(counts), 100 / max(len(counts), 1))
-        ax.hist(counts, bins, weights=weights, histtype="step", linewidth=1.6, label=split)
-    if num_queries is not None:
-        ax.axvline(num_queries, color="black", linestyle="--", linewidth=1, label="num_queries")
+    _draw_histograms(ax, per_image, bins, num_queries, "num_queries")
     ax.set(title="objects in an image", xlabel="objects", ylabel="% of the images")
+
+
+def _draw_histograms(
+    ax: Axes, values: dict[str, np.ndarray], bins: np.ndarray, limit: float | None, limit_name: str
+) -> None:
+    """Each split's values in percent, and a line at the limit if there is one."""
+    for split, numbers in values.items():
+        weights = np.full(len(numbers), 100 / max(len(numbers), 1))
+        ax.hist(numbers, bins, weights=weights, histtype="step", linewidth=1.6, label=split)
+    if limit is not None:
+        ax.axvline(limit, color="black", linestyle="--", linewidth=1, label=limit_name)
 
 
 def _draw_images(ax: Axes, checked: dict[str, CheckedSource]) -> None:

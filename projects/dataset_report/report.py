@@ -1,7 +1,7 @@
 """All findings and numbers of a config's data sets, as text and as JSON."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -32,15 +32,11 @@ class CheckedSource:
     statistics: Statistics
     input_sides: np.ndarray | None = None
 
-    def mapping(self) -> list[dict]:
-        """Id, name and label (None if it is no class) of each category, in the file's order."""
-        labels = labels_by_category(self.categories, self.statistics.classes)
-        return [dict(id=c["id"], name=c["name"], label=labels.get(c["id"])) for c in self.categories]
-
-    def numbers(self) -> dict:
-        """The statistics as JSON holds them; sides and sizes in pixels."""
+    def to_dict(self) -> dict:
+        """As JSON holds it; the label of a category that is no class is None, sides are in pixels."""
         statistics, sides = self.statistics, self.statistics.sides
-        per_image = statistics.objects_per_image
+        per_image, counts = statistics.objects_per_image, np.histogram(sides, _BINS)[0].tolist()
+        labels = labels_by_category(self.categories, statistics.classes)
         per_class = zip(
             statistics.classes, statistics.objects_per_class, statistics.images_per_class, strict=True
         )
@@ -55,70 +51,49 @@ class CheckedSource:
             coco_sizes=statistics.coco_shares,
             share_below_32_px=share(sides < SMALL),
             median_side=float(np.median(sides)) if len(sides) else None,
-            sides=[
-                dict(at_least=low, count=n)
-                for low, n in zip(_BINS[:-1], np.histogram(sides, _BINS)[0].tolist(), strict=True)
-            ],
+            sides=[dict(at_least=low, count=n) for low, n in zip(_BINS[:-1], counts, strict=True)],
         )
         if self.input_sides is not None:
             numbers["share_below_32_px_at_input"] = share(self.input_sides < SMALL)
-        return numbers
-
-    def to_dict(self) -> dict:
-        """As JSON holds it."""
         return dict(
             ann_file=self.source.ann_file,
             folder=self.source.folder,
-            categories=self.mapping(),
-            statistics=self.numbers(),
+            categories=[dict(id=c["id"], name=c["name"], label=labels.get(c["id"])) for c in self.categories],
+            statistics=numbers,
         )
 
-    def lines(self) -> Iterator[str]:
+    def lines(self) -> list[str]:
         """As text."""
-        mapping, numbers, sizes = self.mapping(), self.numbers(), self.statistics.image_sizes
-        yield from _listed(
-            "category id -> name -> label",
-            ["{id} {name} {}".format("none" if c["label"] is None else c["label"], **c) for c in mapping],
-        )
-        ids = {category["label"]: category["id"] for category in mapping}
-        yield from _listed(
-            "label -> name -> category id",
-            [f"{label} {c['name']} {ids.get(label, 'none')}" for label, c in enumerate(numbers["classes"])],
-        )
-        yield from _listed(
-            "objects (images) a class",
-            [
-                "{name} {objects} ({images})".format(**c)
-                for c in sorted(numbers["classes"], key=lambda c: -c["objects"])
-            ],
-        )
-        yield (
-            "{num_images} images, {num_images_without_objects} of them without objects; "
-            "{num_objects} objects, {num_crowds} crowds".format(**numbers)
-        )
-        yield (
-            "objects an image: mean {mean_objects_in_an_image:.1f}, most {most_objects_in_an_image}".format(
-                **numbers
-            )
-        )
-        if len(sizes):
-            yield "width x height of the images: " + ", ".join(
-                f"{name} {width:g} x {height:g}"
-                for name, (width, height) in zip(
-                    ("smallest", "median", "largest"), np.quantile(sizes, [0, 0.5, 1], axis=0), strict=True
-                )
-            )
-        yield "COCO's sizes (area): " + ", ".join(
-            f"{name} {part:.1%}" for name, part in numbers["coco_sizes"].items()
-        )
-        yield "boxes by sqrt(width * height) in pixels: " + ", ".join(
-            f"{one['at_least']}-{end:g}: {one['count']}"
-            for one, end in zip(numbers["sides"], _BINS[1:], strict=True)
-        )
+        content, sizes = self.to_dict(), self.statistics.image_sizes
+        numbers, categories = content["statistics"], content["categories"]
+        ids = {category["label"]: category["id"] for category in categories}
+        classes = sorted(numbers["classes"], key=lambda c: -c["objects"])
+        quantiles = np.quantile(sizes, [0, 0.5, 1], axis=0) if len(sizes) else np.zeros((3, 2))
+        extremes = zip(("smallest", "median", "largest"), quantiles, strict=True)
+        bins = zip(numbers["sides"], _BINS[1:], strict=True)
         below = f"below {SMALL} px: {numbers['share_below_32_px']:.1%}"
         if self.input_sides is not None:
             below += f"; after the test pipeline's resize {numbers['share_below_32_px_at_input']:.1%}"
-        yield below
+        return [
+            *_listed("category id -> name -> label", [(c["id"], c["name"], c["label"]) for c in categories]),
+            *_listed(
+                "label -> name -> category id",
+                [(label, c["name"], ids.get(label)) for label, c in enumerate(numbers["classes"])],
+            ),
+            *_listed(
+                "objects (images) a class", [(c["name"], c["objects"], f"({c['images']})") for c in classes]
+            ),
+            "{num_images} images, {num_images_without_objects} of them without objects; "
+            "{num_objects} objects, {num_crowds} crowds".format(**numbers),
+            "objects an image: mean {mean_objects_in_an_image:.1f}, most {most_objects_in_an_image}".format(
+                **numbers
+            ),
+            "width x height of the images: " + ", ".join(f"{k} {w:g} x {h:g}" for k, (w, h) in extremes),
+            "COCO's sizes (area): " + ", ".join(f"{k} {v:.1%}" for k, v in numbers["coco_sizes"].items()),
+            "boxes by sqrt(width * height) in pixels: "
+            + ", ".join(f"{one['at_least']}-{end:g}: {one['count']}" for one, end in bins),
+            below,
+        ]
 
 
 @dataclass
@@ -171,7 +146,7 @@ class Report:
         return "\n".join([*lines, "", self.verdict])
 
 
-def _listed(title: str, items: Sequence[str]) -> list[str]:
-    more = [f"and {len(items) - _SHOWN} more"] * (len(items) > _SHOWN)
-    text = f"{title}: {', '.join([*items[:_SHOWN], *more])}"
-    return textwrap.wrap(text, 108, subsequent_indent="  ")
+def _listed(title: str, rows: Sequence[tuple]) -> list[str]:
+    items = [" ".join("none" if value is None else str(value) for value in row) for row in rows[:_SHOWN]]
+    items += [f"and {len(rows) - _SHOWN} more"] * (len(rows) > _SHOWN)
+    return textwrap.wrap(f"{title}: {', '.join(items)}", 108, subsequent_indent="  ")

@@ -20,37 +20,23 @@ class Source:
     Args:
         split: "train", "val" or "test"; several files of a split are numbered.
         cfg: config of its data set.
-        dataset: built from it, and not read.
+        ann_file: path of the annotation file.
+        folder: what the file names of the images are relative to.
+        classes: names by label, or the string that a config has in their place.
+        is_scored: whether the COCO metric reads the file too.
     """
 
     split: str
     cfg: dict
-    dataset: CocoDataset
+    ann_file: str
+    folder: str
+    classes: Sequence[str] | str
+    is_scored: bool
 
     @property
-    def ann_file(self) -> str:
-        """Path of the annotation file."""
-        return self.dataset.ann_file
-
-    @property
-    def folder(self) -> str:
-        """What the file names of the images are relative to."""
-        return self.dataset.data_prefix.get("img", "")
-
-    @property
-    def classes(self) -> Sequence[str] | str:
-        """Names by label, or the string that a config has in their place."""
-        return self.dataset._metainfo["classes"]
-
-    @property
-    def names(self) -> Sequence[str]:
+    def labels(self) -> Sequence[str]:
         """Names by label, also where the config has a string."""
         return (self.classes,) if isinstance(self.classes, str) else self.classes
-
-    @property
-    def is_scored(self) -> bool:
-        """Whether the COCO metric reads the file too."""
-        return self.dataset.test_mode
 
     def paths(self, images: Sequence[dict]) -> list[str]:
         """Paths of images, entries of the annotation file."""
@@ -99,8 +85,7 @@ def find_sources(cfg: Config, splits: Sequence[str] | None = None) -> list[Sourc
     for split in splits or configs:
         leaves = list(_leaves(configs[split]))
         for number, leaf in enumerate(leaves, 1):
-            name = f"{split} {number}" if len(leaves) > 1 else split
-            sources.append(Source(name, leaf, _build(name, leaf)))
+            sources.append(_source(f"{split} {number}" if len(leaves) > 1 else split, leaf))
     return sources
 
 
@@ -112,12 +97,14 @@ def _leaves(cfg: dict) -> Iterator[dict]:
         yield cfg
 
 
-def _build(name: str, cfg: dict) -> CocoDataset:
+def _source(split: str, cfg: dict) -> Source:
     with DATASETS.switch_scope_and_registry(None) as registry:
         kind = registry.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
     if kind is None or not issubclass(kind, CocoDataset):
-        raise InputError(f"the data set of {name} is a {cfg['type']}; only CocoDataset can be checked")
-    return DATASETS.build({**cfg, "pipeline": [], "lazy_init": True})
+        raise InputError(f"the data set of {split} is a {cfg['type']}; only CocoDataset can be checked")
+    dataset = DATASETS.build({**cfg, "pipeline": [], "lazy_init": True})  # its file is not read
+    folder, classes = dataset.data_prefix.get("img", ""), dataset._metainfo["classes"]
+    return Source(split, cfg, dataset.ann_file, folder, classes, dataset.test_mode)
 
 
 def input_resize(cfg: Config) -> Callable[[float, float], tuple[float, float]] | None:

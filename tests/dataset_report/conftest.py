@@ -40,6 +40,12 @@ def tiny_config() -> Config:
 
 
 @pytest.fixture
+def leaf(data, tiny_config) -> dict:
+    """Config of the training data set."""
+    return dict(copy.deepcopy(tiny_config.train_dataloader.dataset), data_root=str(data))
+
+
+@pytest.fixture
 def check(data, tiny_config) -> Callable[..., Report]:
     """Checks the drawings."""
 
@@ -56,6 +62,4 @@ def check(data, tiny_config) -> Callable[..., Report]:
 @pytest.fixture
 def found(check) -> Callable[..., dict]:
     """Checks the drawings and returns the findings by (split, key)."""
-    return lambda *args, **kwargs: {
-        (finding.where, finding.key): finding for finding in check(*args, **kwargs).findings
-    }
+    return lambda *args, **kwargs: {(f.where, f.key): f for f in check(*args, **kwargs).findings}

@@ -3,14 +3,11 @@
 import json
 import runpy
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-from projects.reliable_runner.launcher import run_tool
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "tests" / "tiny_ddetr.py"
@@ -26,7 +23,7 @@ def data(tmp_path, shapes_root, monkeypatch) -> Path:
 
 
 def test_clean_drawings(data, capsys):
-    main([str(CONFIG)])
+    main([str(CONFIG), "--quick"])
     out = capsys.readouterr().out.splitlines()
     assert out[-1] == "can train"
     assert "Errors: none" in out and "Warnings: none" in out
@@ -52,13 +49,11 @@ def test_spoilt_drawings(data, tmp_path, capsys):
     (data / "val" / "000002.png").unlink()
     (data / "val" / "000003.png").write_text("no image")
     argv = [str(CONFIG), "--out-dir", str(tmp_path / "out")]
-    with pytest.raises(SystemExit) as status:
-        run_tool(partial(main, argv))
-    assert status.value.code == 1
+    with pytest.raises(SystemExit, match="1"):
+        main(argv)
     out = capsys.readouterr().out
     assert out.splitlines()[-1] == "cannot train: 4 errors"
     assert "7 boxes of zero or negative width or height: annotation 100 in 000001.png" in out
-    assert "and 2 more" in out
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert {(e["where"], e["key"], e["count"]) for e in report["errors"]} == {
         ("train", "repeated_id_annotations", 1),
@@ -71,12 +66,11 @@ def test_spoilt_drawings(data, tmp_path, capsys):
     assert (tmp_path / "out" / "statistics.png").is_file()
 
 
-def test_nothing_left_is_drawn_all_the_same(data, tmp_path):
+def test_an_empty_file_is_drawn_all_the_same(data, tmp_path):
     (data / "annotations" / "val.json").write_text("{}")
     with pytest.raises(SystemExit):
         main([str(CONFIG), "--quick", "--split", "val", "--out-dir", str(tmp_path / "out")])
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert list(report["splits"]) == ["val"]
+    assert list(json.loads((tmp_path / "out" / "report.json").read_text())["splits"]) == ["val"]
     assert (tmp_path / "out" / "statistics.png").is_file()
 
 
@@ -84,8 +78,6 @@ def test_what_cannot_be_checked_is_one_line(data, tmp_path, one_line_error):
     path = data / "annotations" / "train.json"
     path.write_text('{"images": [')
     assert f"annotation file {path} is not JSON" in one_line_error(main, CONFIG)
-    path.unlink()
-    assert "train.json does not exist" in one_line_error(main, CONFIG, "--quick")
     (tmp_path / "file").touch()
     error = one_line_error(main, CONFIG, "--split", "val", "--out-dir", tmp_path / "file" / "out")
     assert "can't be written" in error

@@ -60,10 +60,10 @@ class CocoDataset(_CocoDataset, SeededItems):
         coco = CocoFile(path, scored=self.test_mode)
         content = {"annotations": [], **coco.dataset}
         self._check_classes([category["name"] for category in content["categories"]])
-        statistics = Statistics.of(content, self._metainfo["classes"])
+        statistics = Statistics(content, self._metainfo["classes"])
         self.summary, self.suspicions = statistics.summary(), statistics.suspicions()
         self._skipped = statistics.faulty()
-        self._faulty_ids = {id_ for id_, fault in zip(statistics.ids, statistics.faults) if fault >= 0}
+        self._faulty_ids = {id_ for id_, fault in zip(statistics.ids, statistics.faults, strict=True) if fault >= 0}
         for key, known in ("image_id", coco.imgs), ("category_id", coco.cats):
             unknown = [ann for ann in content["annotations"] if ann[key] not in known]
             if unknown:

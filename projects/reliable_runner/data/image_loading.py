@@ -24,30 +24,13 @@ class LoadImageFromFile(_LoadImageFromFile):
     orientation included.
 
     Args:
-        to_float32: Whether the image becomes float32; it is uint8 otherwise.
-        color_type: The flag of ``mmcv.imfrombytes``.
         imdecode_backend: The backend of ``mmcv.imfrombytes``.
-        ignore_empty: Whether an image that cannot be read is passed over (another one is drawn for
-            training) instead of raising.
-        backend_args: Where files are read from; see ``mmengine.fileio.get``.
+        **kwargs: As in mmcv's class; with ``ignore_empty`` an image that cannot be read is passed over
+            (another one is drawn for training) instead of raising.
     """
 
-    def __init__(
-        self,
-        to_float32: bool = False,
-        color_type: str = "color",
-        imdecode_backend: str = "pillow",
-        ignore_empty: bool = False,
-        *,
-        backend_args: dict | None = None,
-    ) -> None:
-        super().__init__(
-            to_float32=to_float32,
-            color_type=color_type,
-            imdecode_backend=imdecode_backend,
-            ignore_empty=ignore_empty,
-            backend_args=backend_args,
-        )
+    def __init__(self, imdecode_backend: str = "pillow", **kwargs) -> None:
+        super().__init__(imdecode_backend=imdecode_backend, **kwargs)
 
     def transform(self, results: dict) -> dict | None:
         """Read ``results["img_path"]``; set ``img`` (h, w, 3; BGR), ``img_shape`` and ``ori_shape`` (h, w).

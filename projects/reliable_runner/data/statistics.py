@@ -1,7 +1,6 @@
 """What a COCO file holds, as arrays: objects with their faults, counts and sizes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,7 +19,6 @@ _TOLERANCE = 1.0  # annotation tools round; a pixel more or less is no fault
 _FEW_BOXES = 10
 
 
-@dataclass
 class Statistics:
     """The annotations that a data set looks at: of its images and classes, and not marked ``ignore``.
 
@@ -28,70 +26,65 @@ class Statistics:
     fault do not count.
 
     Args:
+        coco: the parsed file; its entries have all that COCO wants.
+        classes: names by label.
+
+    Attributes:
         classes: names by label.
         file_names: of the images.
         image_sizes: (num_images, 2), width and height in pixels.
         ids: of the annotations.
-        images: (n,), the index of each annotation's image.
-        labels: (n,).
         boxes: (n, 4), x, y, width, height in pixels, as in the file.
-        areas: (n,), as in the file: of the mask where there is one.
-        is_crowd: (n,), bool.
+        box_image_sizes: (n, 2), those of the image of each box.
+        faults: (n,), the index of the first of `BOX_FAULTS` that a box has, -1 if it has none.
+        num_objects: how many annotations a model is trained on.
+        num_crowds: how many boxes hold a crowd.
+        objects_per_image: (num_images,).
+        objects_per_class: (num_classes,).
+        images_per_class: (num_classes,), the number of images that hold a class.
+        sides: (num_objects,), the square root of width * height of each box, in pixels.
+        coco_shares: those of COCO's small, medium and large objects, by ``area``, the mask's if there is one.
     """
 
-    classes: list[str]
-    file_names: list[str]
-    image_sizes: np.ndarray
-    ids: list[int | str]
-    images: np.ndarray
-    labels: np.ndarray
-    boxes: np.ndarray
-    areas: np.ndarray
-    is_crowd: np.ndarray
-
-    def __post_init__(self) -> None:
-        self.faults = box_faults(self.boxes, self.areas, self.image_sizes[self.images])
-        is_object = (self.faults < 0) & ~self.is_crowd
-        self._object_images, self._object_labels = self.images[is_object], self.labels[is_object]
-        self._object_areas, self._object_sides = self.areas[is_object], self.boxes[is_object, 2:]
-
-    @classmethod
-    def of(cls, coco: dict, classes: Sequence[str]) -> "Statistics":
-        """Read a parsed file.
-
-        Args:
-            coco: its entries have all that COCO wants.
-            classes: names by label.
-        """
-        labels = labels_by_category(coco["categories"], classes)
-        index = {image["id"]: i for i, image in enumerate(coco["images"])}
+    def __init__(self, coco: dict, classes: Sequence[str]) -> None:
+        label_of = labels_by_category(coco["categories"], classes)
+        index_of = {image["id"]: i for i, image in enumerate(coco["images"])}
         anns = [
             ann
             for ann in coco["annotations"]
-            if ann["image_id"] in index and ann["category_id"] in labels and not ann.get("ignore")
+            if ann["image_id"] in index_of and ann["category_id"] in label_of and not ann.get("ignore")
         ]
-        rows = [
-            (index[a["image_id"]], labels[a["category_id"]], bool(a.get("iscrowd")), a["area"], *a["bbox"])
-            for a in anns
-        ]
-        table = np.array(rows, float).reshape(-1, 8)
+        self.classes = list(classes)
+        self.ids = [ann["id"] for ann in anns]
+        self.file_names = [image["file_name"] for image in coco["images"]]
         sizes = [(image["width"], image["height"]) for image in coco["images"]]
-        return cls(
-            classes=list(classes),
-            file_names=[image["file_name"] for image in coco["images"]],
-            image_sizes=np.array(sizes, float).reshape(-1, 2),
-            ids=[ann["id"] for ann in anns],
-            images=table[:, 0].astype(int),
-            labels=table[:, 1].astype(int),
-            is_crowd=table[:, 2].astype(bool),
-            areas=table[:, 3],
-            boxes=table[:, 4:],
+        self.image_sizes = np.array(sizes, float).reshape(-1, 2)
+        self.boxes = np.array([ann["bbox"] for ann in anns], float).reshape(-1, 4)
+        self._images = np.array([index_of[ann["image_id"]] for ann in anns], int)
+        self.box_image_sizes = self.image_sizes[self._images]
+        areas = np.array([ann["area"] for ann in anns], float)
+        self.faults = box_faults(self.boxes, areas, self.box_image_sizes)
+
+        is_crowd = np.array([bool(ann.get("iscrowd")) for ann in anns], bool)
+        self._is_object = (self.faults < 0) & ~is_crowd
+        self.num_objects = int(self._is_object.sum())
+        self.num_crowds = int((self.faults < 0).sum()) - self.num_objects
+        images, areas = self._images[self._is_object], areas[self._is_object]
+        labels = np.array([label_of[ann["category_id"]] for ann in anns], int)[self._is_object]
+        self.objects_per_image = np.bincount(images, minlength=len(sizes))
+        self.objects_per_class = np.bincount(labels, minlength=len(classes))
+        pairs = np.unique(np.stack((images, labels)), axis=1)
+        self.images_per_class = np.bincount(pairs[1], minlength=len(classes))
+        self.sides = np.sqrt(self.boxes[self._is_object, 2:].prod(1))
+        is_small, is_large = areas < SMALL**2, areas >= LARGE**2
+        self.coco_shares = dict(
+            small=share(is_small), medium=share(~is_small & ~is_large), large=share(is_large)
         )
 
     def names(self, chosen: np.ndarray) -> list[str]:
         """Annotations where ``chosen``, (n,), is True, each with its image."""
         return [
-            f"annotation {self.ids[i]} in {self.file_names[self.images[i]]}" for i in np.flatnonzero(chosen)
+            f"annotation {self.ids[i]} in {self.file_names[self._images[i]]}" for i in np.flatnonzero(chosen)
         ]
 
     def faulty(self) -> dict[str, list[str]]:
@@ -99,51 +92,14 @@ class Statistics:
         found = {fault: self.names(self.faults == i) for i, fault in enumerate(BOX_FAULTS)}
         return {fault: names for fault, names in found.items() if names}
 
-    @property
-    def num_objects(self) -> int:
-        """How many annotations a model is trained on."""
-        return len(self._object_images)
-
-    @property
-    def num_crowds(self) -> int:
-        """How many boxes hold a crowd."""
-        return int((self.is_crowd & (self.faults < 0)).sum())
-
-    @property
-    def objects_per_image(self) -> np.ndarray:
-        """(num_images,)."""
-        return np.bincount(self._object_images, minlength=len(self.image_sizes))
-
-    @property
-    def objects_per_class(self) -> np.ndarray:
-        """(num_classes,)."""
-        return np.bincount(self._object_labels, minlength=len(self.classes))
-
-    @property
-    def images_per_class(self) -> np.ndarray:
-        """(num_classes,), the number of images that hold a class."""
-        pairs = np.unique(np.stack((self._object_images, self._object_labels)), axis=1)
-        return np.bincount(pairs[1], minlength=len(self.classes))
-
-    @property
-    def sides(self) -> np.ndarray:
-        """(num_objects,), the square root of width * height of each box, in pixels."""
-        return np.sqrt(self._object_sides.prod(1))
-
-    @property
-    def coco_shares(self) -> dict[str, float]:
-        """The shares of COCO's small, medium and large objects, by the stated ``area``."""
-        is_small, is_large = self._object_areas < SMALL**2, self._object_areas >= LARGE**2
-        return dict(small=share(is_small), medium=share(~is_small & ~is_large), large=share(is_large))
-
     def sides_at_input(self, resize: Callable[[float, float], tuple[float, float]]) -> np.ndarray:
         """`sides` in the image that the network gets.
 
         Args:
             resize: from width and height of an image to the factors of both.
         """
-        factors = np.array([resize(*size) for size in self.image_sizes]).reshape(-1, 2)
-        return np.sqrt((self._object_sides * factors[self._object_images]).prod(1))
+        factors = np.array([resize(*size) for size in self.image_sizes]).reshape(-1, 2)[self._images]
+        return np.sqrt((self.boxes[:, 2:] * factors)[self._is_object].prod(1))
 
     def summary(self) -> list[str]:
         """Three lines for a log."""
@@ -162,14 +118,14 @@ class Statistics:
     def suspicions(self) -> list[Finding]:
         """Boxes that look like corners, and classes without an object."""
         absent = [self.classes[label] for label in np.flatnonzero(self.objects_per_class == 0)]
-        findings = check_corners(self.boxes, self.image_sizes[self.images])
+        findings = check_corners(self.boxes, self.box_image_sizes)
         if absent:
             findings.append(Finding("class_without_objects", "classes without any object", absent))
         return findings
 
 
 def share(chosen: np.ndarray) -> float:
-    """The share of True, 0 of nothing."""
+    """The share of True (the mean of numbers), 0 of nothing."""
     return float(chosen.mean()) if len(chosen) else 0.0
 
 

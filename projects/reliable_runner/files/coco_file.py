@@ -14,7 +14,7 @@ _FORMAT = "The format: https://cocodataset.org/#format-data (object detection)."
 _SHOWN = 5  # how many entries a message names before it says "and N more"
 _ID = (int, str)
 _NUMBER = (int, float)
-_MOST = 2**63  # a whole number in numpy and torch is less
+_MOST = 2**63  # integers of numpy and torch are below
 FIELDS = {
     "images": {"id": _ID, "file_name": str, "width": _NUMBER, "height": _NUMBER},
     "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": list, "area": _NUMBER},
@@ -51,10 +51,8 @@ class CocoFile(COCO):
         missing = [name for name in FIELDS if name not in self.dataset and name not in optional]
         if missing:
             found = ", ".join(self.dataset) or "nothing"
-            raise InputError(
-                f"annotation file {self.path} is not COCO: no {', '.join(missing)} (it holds {found}). "
-                f"{_FORMAT}"
-            )
+            fault = f"no {', '.join(missing)} (it holds {found})"
+            raise InputError(f"annotation file {self.path} is not COCO: {fault}. {_FORMAT}")
         for section in FIELDS:
             faults = self._faults(section, self.dataset.get(section, []))
             if faults:
@@ -68,20 +66,15 @@ class CocoFile(COCO):
     def _faults(self, section: str, entries: object) -> list[str]:
         if not isinstance(entries, list):
             return [f"{section!r} is no list but {type(entries).__name__}"]
-        fields = FIELDS[section]
-        if section == "annotations" and self.scored:
-            fields = {**fields, **METRIC_FIELDS}
-        faults, seen, kinds = [], set(), set()
+        faults, seen = [], set()
         for index, entry in enumerate(entries):
-            fault = entry_fault(entry, fields)
-            if fault is None and entry["id"] in seen:
-                fault = EntryFault("id", "repeats an id")
-            if fault is None:
+            found = [fault.text for fault in entry_faults(section, index, entry, self.scored)]
+            if not found and entry["id"] in seen:
+                found = [f"{_name(section, index, entry)} repeats an id"]
+            if not found:
                 seen.add(entry["id"])
-                kinds.add(type(entry["id"]))
-            else:
-                faults.append(f"{entry_name(section, index, entry)} {fault.text}")
-        if len(kinds) > 1:
+            faults += found
+        if len(set(map(type, seen))) > 1:
             faults.append(f"{section} have numbers and strings as ids")
         return faults
 
@@ -111,51 +104,48 @@ def _named_errors(path: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except FileNotFoundError as error:
-        raise InputError(f"annotation file {path} does not exist; {_nearby(path)}") from error
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise InputError(
-            f"annotation file {path} is not JSON: {error.msg} at {where}. Is it whole, and the right file?"
-        ) from error
-    except RecursionError as error:
-        raise InputError(
-            f"annotation file {path} is not COCO: its lists are nested too deeply. {_FORMAT}"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"annotation file {path} is no text; if it is compressed, unpack it first"
-        ) from error
-    except (OSError, ValueError) as error:  # a number of thousands of digits is a ValueError
-        raise InputError(f"annotation file {path} cannot be read: {error}") from error
-    except AssertionError as error:
-        raise InputError(
-            f"annotation file {path} is not COCO: it must hold one JSON object with "
-            f"{', '.join(FIELDS)}. {_FORMAT}"
-        ) from error
+    except (OSError, ValueError, RecursionError, AssertionError) as error:
+        raise InputError(f"annotation file {path} {_reason(path, error)}") from error
+
+
+def _reason(path: str, error: Exception) -> str:
+    match error:
+        case FileNotFoundError():
+            return f"does not exist; {_nearby(path)}"
+        case json.JSONDecodeError(msg=fault, lineno=line, colno=column):
+            return f"is not JSON: {fault} at line {line}, column {column}; is it complete?"
+        case UnicodeDecodeError():
+            return "is no text; if it is compressed, unpack it first"
+        case RecursionError():
+            return f"is not COCO: its lists are nested too deeply. {_FORMAT}"
+        case AssertionError():  # of pycocotools and of `read_json`
+            return f"is not COCO: it must hold one JSON object with {', '.join(FIELDS)}. {_FORMAT}"
+    return f"cannot be read: {error}"  # a number of thousands of digits is a ValueError
 
 
 class EntryFault(NamedTuple):
     """What is wrong with an entry of an annotation file."""
 
     key: str  # "" if the entry is no object
-    text: str
+    text: str  # with the place of the entry
     is_missing: bool = False
 
 
-def entry_fault(entry: object, fields: dict) -> EntryFault | None:
-    """Compare an entry with ``fields``, types by key; None if it has all of them, and any box 4 numbers."""
+def entry_faults(section: str, index: int, entry: object, scored: bool) -> Iterator[EntryFault]:
+    """Compare an entry with what COCO wants; ``scored`` as in `CocoFile`."""
+    name = _name(section, index, entry)
     if not isinstance(entry, dict):
-        return EntryFault("", f"is no object but {entry!r:.80}")
+        yield EntryFault("", f"{name} is no object but {entry!r:.80}")
+        return
+    fields = {**FIELDS[section], **(METRIC_FIELDS if scored and section == "annotations" else {})}
     for key, types in fields.items():
+        value = entry.get(key)
         if key not in entry:
-            return EntryFault(key, f"has no {key!r}{REMEDIES.get(key, '')}", is_missing=True)
-        if not _is(entry[key], types):
-            return EntryFault(key, f"has {key} {entry[key]!r:.80}")
-    box = entry.get("bbox") if "bbox" in fields else None
-    if box is not None and not (len(box) == 4 and all(_is(side, _NUMBER) for side in box)):
-        return EntryFault("bbox", f"has bbox {box!r:.80} instead of [x, y, width, height]")
-    return None
+            yield EntryFault(key, f"{name} has no {key!r}{REMEDIES.get(key, '')}", is_missing=True)
+        elif not _is(value, types):
+            yield EntryFault(key, f"{name} has {key} {value!r:.80}")
+        elif key == "bbox" and not (len(value) == 4 and all(_is(side, _NUMBER) for side in value)):
+            yield EntryFault(key, f"{name} has bbox {value!r:.80} instead of [x, y, width, height]")
 
 
 def _is(value: object, types: type | tuple[type, ...]) -> bool:
@@ -167,7 +157,7 @@ def _is(value: object, types: type | tuple[type, ...]) -> bool:
     return not huge and not isinstance(value, bool) and isinstance(value, types)
 
 
-def entry_name(section: str, index: int, entry: object) -> str:
+def _name(section: str, index: int, entry: object) -> str:
     """Where an entry is in its file."""
     key = entry.get("id") if isinstance(entry, dict) else None
     return f"{section}[{index}] (id {key!s:.40})"

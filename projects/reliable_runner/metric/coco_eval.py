@@ -1,9 +1,10 @@
 """The evaluations that the COCO metric calls: by pycocotools, or by faster-coco-eval."""
 
-from importlib import import_module
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
-from mmdet.datasets.api_wrappers import COCO, COCOeval, COCOevalMP
+from mmdet.datasets.api_wrappers import COCOeval, COCOevalMP
 
 from ..errors import InputError
 
@@ -46,33 +47,23 @@ class _PyCocoInProcesses(_Evaluation, COCOevalMP):
     pass
 
 
-def evaluations(backend: str) -> dict[str, type]:
-    """The evaluations that mmdet's metric calls, by the names that they have there.
+def evaluations(backend: str) -> dict[str, Callable]:
+    """What makes the evaluations that mmdet's metric calls, by the names that they have there.
 
     Raises:
         InputError: There is no such backend, or its package is not installed.
     """
     if backend not in BACKENDS:
-        raise InputError(
-            f"val_evaluator.backend is {backend!r}; it may be {' or '.join(map(repr, BACKENDS))}"
-        )
+        known = " or ".join(map(repr, BACKENDS))
+        raise InputError(f"val_evaluator.backend is {backend!r}; it may be {known}")
     if backend == "pycocotools":
         return dict(COCOeval=_PyCoco, COCOevalMP=_PyCocoInProcesses)
-    faster = _faster()
-    return dict(COCOeval=faster, COCOevalMP=faster)
-
-
-def _faster() -> type:
     try:
-        package = import_module("faster_coco_eval")
+        from faster_coco_eval import COCOeval_faster
     except ImportError as error:
         raise InputError(
             'val_evaluator.backend="faster_coco_eval" wants a package that is not installed: pip install '
             f"--no-deps faster-coco-eval ({error})"
         ) from error
-
-    class _FasterCoco(_Evaluation, package.COCOeval_faster):
-        def __init__(self, truth: COCO, detections: COCO, iou_type: str) -> None:
-            super().__init__(truth, detections, iou_type, print_function=print)
-
-    return _FasterCoco
+    faster = partial(type("_FasterCoco", (_Evaluation, COCOeval_faster), {}), print_function=print)
+    return dict(COCOeval=faster, COCOevalMP=faster)

@@ -1,4 +1,4 @@
-"""The COCO metric, without a score for what is no prediction."""
+"""The COCO metric with its input checked."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -43,8 +43,11 @@ class CocoMetric(_CocoMetric):
         if self._coco_api is not None:
             _check_truth(self._coco_api)
             if backend == "faster_coco_eval":
-                _check_whole(self._coco_api)
-            _number(self._coco_api)
+                _check_ids(self._coco_api)
+            # Number the annotations from 1: a match with number 0 counts as none, and a string is an error.
+            for number, annotation in enumerate(self._coco_api.dataset.get("annotations", []), 1):
+                annotation["id"] = number
+            super(CocoFile, self._coco_api).createIndex()
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Take a batch of predictions.
@@ -74,11 +77,6 @@ class CocoMetric(_CocoMetric):
             return super().compute_metrics(results)
 
     def _check_options(self) -> None:
-        if "proposal_fast" in self.metrics:
-            raise InputError(
-                'val_evaluator.metric: mmdet\'s "proposal_fast" fails with numpy 1.24 and newer; "proposal" '
-                "gives the recalls too"
-            )
         limits = self.proposal_nums
         if len(limits) != _NUM_LIMITS or limits != sorted(limits) or limits[0] < 1:
             raise InputError(
@@ -87,17 +85,13 @@ class CocoMetric(_CocoMetric):
             )
         if self.classwise and len(self.iou_thrs) < 6:
             raise InputError(
-                f"val_evaluator.iou_thrs has {len(self.iou_thrs)} thresholds; classwise=True prints those of "
-                "places 1 and 6 (0.5 and 0.75 by default), so leave iou_thrs or classwise out"
+                f"val_evaluator.iou_thrs has {len(self.iou_thrs)} thresholds; classwise=True prints "
+                "the first and the sixth (0.5 and 0.75 by default), so leave iou_thrs or classwise out"
             )
 
 
 def check_finite(predictions: InstanceData | dict, image: object) -> None:
-    """Refuse what is no prediction.
-
-    Args:
-        predictions: ``bboxes`` and ``scores``.
-        image: whose they are, for the message.
+    """Check the ``bboxes`` and ``scores`` of an image, which the message names.
 
     Raises:
         NonFiniteError: A box or a score is NaN or infinite.
@@ -119,23 +113,16 @@ def _check_truth(coco: CocoFile) -> None:
     if faulty:
         raise InputError(
             f"annotation file {coco.path}: bbox or area is not finite, so it can't be scored: "
-            f"{shorten(faulty)}; mend them or take them out"
+            f"{shorten(faulty)}; correct or remove them"
         )
 
 
-def _check_whole(coco: CocoFile) -> None:
+def _check_ids(coco: CocoFile) -> None:
     """Refuse ids that faster-coco-eval's doubles do not hold."""
     for section in ("images", "categories"):
         for index, entry in enumerate(coco.dataset[section]):
             if not isinstance(entry["id"], int) or abs(entry["id"]) >= 2**53:
                 raise InputError(
-                    f'val_evaluator.backend="faster_coco_eval" takes whole numbers below 2**53 as ids; in '
+                    f'val_evaluator.backend="faster_coco_eval" takes integers below 2**53 as ids; in '
                     f'{coco.path} {section}[{index}] has {entry["id"]!r}. Use backend="pycocotools"'
                 )
-
-
-def _number(coco: CocoFile) -> None:
-    """Number the annotations from 1: a match with number 0 counts as none, and a string is an error."""
-    for number, annotation in enumerate(coco.dataset.get("annotations", []), 1):
-        annotation["id"] = number
-    super(CocoFile, coco).createIndex()

@@ -23,10 +23,7 @@ class CocoResults:
     """
 
     def __init__(
-        self,
-        classes: Sequence[str],
-        category_ids: Sequence[int],
-        image_ids: dict[str, int] | None = None,
+        self, classes: Sequence[str], category_ids: Sequence[int], image_ids: dict[str, int] | None = None
     ) -> None:
         self.categories = [dict(id=i, name=name) for i, name in zip(category_ids, classes, strict=True)]
         self.image_ids = image_ids
@@ -34,11 +31,11 @@ class CocoResults:
         self.annotations: list[dict] = []
 
     def add(self, file_name: str, sample: DetDataSample, frame_id: int | None = None) -> list[dict]:
-        """Add the ``pred_instances`` of an image.
+        """Add the ``pred_instances`` of an image, with boxes x1, y1, x2, y2 in pixels.
 
         Args:
             file_name: of the image or the video.
-            sample: boxes x1, y1, x2, y2 in pixels of the image.
+            sample: what was detected.
             frame_id: of a video, the number of the frame from 0 on.
 
         Returns:
@@ -49,11 +46,8 @@ class CocoResults:
         image = dict(id=image_id, file_name=file_name, width=width, height=height)
         self.images.append(image if frame_id is None else dict(image, frame_id=frame_id))
         first = len(self.annotations)
-        found = sample.pred_instances
-        for box, label, score in zip(
-            found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True
-        ):
-            x1, y1, x2, y2 = box
+        found = (sample.pred_instances[key].tolist() for key in ("bboxes", "labels", "scores"))
+        for (x1, y1, x2, y2), label, score in zip(*found, strict=True):
             self.annotations.append(
                 dict(
                     id=len(self.annotations) + 1,

@@ -1,67 +1,128 @@
-"""What an annotation file can hold that later code could not work with."""
+"""What is wrong with an annotation file is named: the file, the entry, the key."""
 
+import copy
+import gzip
 import json
+import re
 
 import pytest
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import CocoFile
 
+BOX = dict(id=1, image_id=1, category_id=1, bbox=[1, 1, 5, 5], area=25, iscrowd=0)
+COCO = dict(
+    images=[dict(id=i, file_name=f"{i}.png", width=40, height=30) for i in (1, 2)],
+    annotations=[BOX, dict(BOX, id=2)],
+    categories=[dict(id=1, name="cat"), dict(id=2, name="dog")],
+)
+
 
 @pytest.fixture
 def coco() -> dict:
-    box = dict(id=1, image_id=1, category_id=1, bbox=[1, 1, 5, 5], area=25, iscrowd=0)
-    return dict(
-        images=[dict(id=1, file_name="1.png", width=40, height=30)],
-        annotations=[box, dict(box, id=2)],
-        categories=[dict(id=1, name="cat"), dict(id=2, name="dog")],
-    )
+    return copy.deepcopy(COCO)
 
 
-@pytest.mark.parametrize("text", ["[" * 10**5 + "]" * 10**5, '{"a": ' * 10**5])
-def test_deep_nesting(tmp_path, text):
-    (tmp_path / "a.json").write_text(text)
-    with pytest.raises(InputError, match="a.json is not COCO: its lists are nested too deeply"):
-        CocoFile(str(tmp_path / "a.json"))
+@pytest.fixture
+def read(tmp_path):
+    """Writes a file and reads it."""
+
+    def read_(content: dict | str | bytes, **kwargs) -> CocoFile:
+        path = tmp_path / "a.json"
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return CocoFile(str(path), **kwargs)
+
+    return read_
 
 
-def test_a_number_of_thousands_of_digits(tmp_path):
-    (tmp_path / "a.json").write_text('{"images": ' + "9" * 5000 + "}")
-    with pytest.raises(InputError, match="a.json cannot be read: Exceeds the limit"):
-        CocoFile(str(tmp_path / "a.json"))
+def test_missing_file_lists_its_neighbours(tmp_path):
+    (tmp_path / "val.json").write_text("{}")
+    with pytest.raises(InputError, match=r"train\.json does not exist; .* holds val\.json"):
+        CocoFile(str(tmp_path / "train.json"))
+    with pytest.raises(InputError, match=f"there is no folder {tmp_path}/no$"):
+        CocoFile(str(tmp_path / "no" / "such" / "train.json"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "not JSON"),
+        ('{\n"images": [,]}', "not JSON: .* at line 2, column 12"),
+        (gzip.compress(b"{}"), "no text; .* unpack it"),
+        ("[" * 10**5 + "]" * 10**5, "nested too deeply"),
+        ('{"a": ' * 10**5, "nested too deeply"),
+        ('{"images": ' + "9" * 5000 + "}", "cannot be read: Exceeds the limit"),
+        ("[1, 2]", "must hold one JSON object with images, annotations, categories"),
+        ("{}", "no images, annotations, categories"),
+        ('{"images": [], "info": {}}', r"no annotations, categories \(it holds images, info\)"),
+        ('{"images": {}, "annotations": [], "categories": []}', "'images' is no list but dict"),
+    ],
+    ids=range(10),
+)
+def test_no_coco_file(read, content, reason):
+    with pytest.raises(InputError, match=f"a.json .*{reason}"):
+        read(content)
 
 
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [
+        ("images", "width", None),
         ("images", "width", 10**30),
         ("images", "height", True),
         ("images", "file_name", "a\0.png"),
         ("images", "file_name", "\ud800.png"),
         ("annotations", "id", 2**63),
+        ("annotations", "bbox", None),
+        ("annotations", "bbox", [1, 2, 3]),
+        ("annotations", "bbox", [1, 2, 3, "4"]),
         ("annotations", "bbox", [1, 1, 10**400, 5]),
         ("annotations", "area", 10**400),
+        ("categories", "name", 3),
         ("categories", "name", "\udfff"),
     ],
 )
-def test_values_that_nothing_can_work_with(tmp_path, coco, section, key, value):
-    coco[section][0][key] = value
-    (tmp_path / "a.json").write_text(json.dumps(coco))
-    with pytest.raises(InputError, match=rf"a.json is not COCO: {section}\[0\] .*has {key} "):
-        CocoFile(str(tmp_path / "a.json"))
+def test_value_that_nothing_can_work_with(read, coco, section, key, value):
+    coco[section][1][key] = value
+    with pytest.raises(InputError, match=rf"a.json is not COCO: {section}\[1\] .*has {key} "):
+        read(coco)
 
 
-def test_ids_of_one_kind(tmp_path, coco):
-    coco["categories"][1]["id"] = "2"
-    (tmp_path / "a.json").write_text(json.dumps(coco))
-    with pytest.raises(InputError, match="categories have numbers and strings as ids"):
-        CocoFile(str(tmp_path / "a.json"))
+@pytest.mark.parametrize("section", COCO)
+def test_ids_are_of_one_kind_and_never_repeat(read, coco, section):
+    coco[section][1]["id"] = "2"
+    with pytest.raises(InputError, match=f"{section} have numbers and strings as ids"):
+        read(coco)
+    coco[section][1]["id"] = 1
+    with pytest.raises(InputError, match=re.escape(f"{section}[1] (id 1) repeats an id")):
+        read(coco)
 
 
-def test_a_string_is_one_id(tmp_path, coco):
+def test_all_faults_of_all_entries_are_named(read, coco):
+    for annotation in coco["annotations"]:
+        del annotation["area"], annotation["image_id"]
+    with pytest.raises(InputError) as error:
+        read(coco)
+    for number in (1, 2):
+        for key in ("image_id", "area"):
+            assert f"(id {number}) has no {key!r}" in str(error.value)
+
+
+def test_what_only_the_metric_needs(read, coco):
+    del coco["annotations"][0]["iscrowd"]
+    read(coco)
+    with pytest.raises(InputError, match="has no 'iscrowd'"):
+        read(coco, scored=True)
+    del coco["annotations"]  # as in COCO's test-dev
+    assert len(read(coco, scored=True).imgs) == 2
+
+
+def test_a_string_is_one_id(read, coco):
     for category, name in zip(coco["categories"], ("18", "19"), strict=True):
         category["id"] = name
-    (tmp_path / "a.json").write_text(json.dumps(coco))
-    file = CocoFile(str(tmp_path / "a.json"))
+    file = read(coco)
     assert [entry["name"] for entry in file.loadCats("19")] == ["dog"]
     assert [entry["name"] for entry in file.load_cats(["18", "19"])] == ["cat", "dog"]

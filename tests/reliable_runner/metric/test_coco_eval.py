@@ -33,16 +33,9 @@ def draw(num_images: int = 30, num_boxes: int = 12, seed: int = 0) -> dict:
         for _ in range(rng.integers(1, num_boxes)):
             x, y = rng.uniform(0, 400, 2)
             w, h = np.exp(rng.uniform(1.5, 5.2, 2))
-            annotations.append(
-                dict(
-                    id=len(annotations),
-                    image_id=image["id"],
-                    category_id=IDS[rng.integers(3)],
-                    bbox=[x, y, w, h],
-                    area=w * h,
-                    iscrowd=int(rng.random() < 0.1),
-                )
-            )
+            box = dict(id=len(annotations), image_id=image["id"], category_id=IDS[rng.integers(3)])
+            box.update(bbox=[x, y, w, h], area=w * h, iscrowd=int(rng.random() < 0.1))
+            annotations.append(box)
     categories = [dict(id=i, name=name) for i, name in zip(IDS, CLASSES, strict=True)]
     return dict(images=images, annotations=annotations, categories=categories)
 
@@ -195,7 +188,7 @@ def test_more_than_100_objects_in_an_image(score, backend, proposal_nums, expect
 @pytest.mark.parametrize("new", ["{:05}".format, lambda i: i - 40, lambda i: i + 2**40])
 def test_ids_of_all_kinds(score, backend, key, new):
     if backend == FASTER and key != "annotations" and isinstance(new(1), str):
-        pytest.skip("faster-coco-eval counts in whole numbers: see below")
+        pytest.skip("faster-coco-eval takes integers: see below")
     coco = draw()
     expected = score(coco, predict(coco), backend=backend, classwise=True)
     samples = predict(coco)
@@ -216,24 +209,19 @@ def test_ids_that_the_faster_backend_does_not_take(score, key, new):
     coco = dict(draw(), annotations=[])
     for number, entry in enumerate(coco[key]):
         entry["id"] = new * (number + 1)
-    with pytest.raises(InputError, match=rf"takes whole numbers below 2\*\*53.* {key}\[0\] has {new!r}"):
+    with pytest.raises(InputError, match=rf"{key}\[0\] has {new!r}"):
         score(coco, [], backend=FASTER)
 
 
 @backends
-def test_nothing_predicted(score, backend):
+def test_nothing_predicted_or_nothing_to_find(score, backend):
     coco = draw()
+    assert score(dict(coco, annotations=[]), predict(coco), backend=backend)["coco/bbox_mAP"] == -1
     nothing = dict(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=int))
     samples = [dict(s, pred_instances=dict(nothing, scores=torch.zeros(0))) for s in predict(coco)]
     assert score(coco, samples, backend=backend) == {}
     samples[3] = predict(coco)[3]
     assert 0 < score(coco, samples, backend=backend)["coco/bbox_mAP"] < 0.2
-
-
-@backends
-def test_nothing_to_find(score, backend):
-    coco = dict(draw(), annotations=[])
-    assert score(coco, predict(draw()), backend=backend)["coco/bbox_mAP"] == -1
 
 
 @backends
@@ -249,14 +237,10 @@ def test_results_are_written_with_the_ids_of_the_file(score, backend, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(backend="coco"), r"val_evaluator.backend is 'coco'; it may be 'pycocotools' or"),
-        (dict(proposal_nums=(100, 300)), r"proposal_nums is \(100, 300\); the summary wants three"),
-        (dict(proposal_nums=(1000, 300, 100)), "wants three rising numbers"),
-        (
-            dict(metric=["bbox", "proposal_fast"]),
-            'fails with numpy 1.24 and newer; "proposal" ',
-        ),
-        (dict(iou_thrs=[0.5], classwise=True), "iou_thrs has 1 thresholds; classwise=True"),
+        (dict(backend="coco"), "backend is 'coco'"),
+        (dict(proposal_nums=(100, 300)), r"proposal_nums is \(100, 300\)"),
+        (dict(proposal_nums=(1000, 300, 100)), r"proposal_nums is \(1000, 300, 100\)"),
+        (dict(iou_thrs=[0.5], classwise=True), "iou_thrs has 1 thresholds"),
     ],
 )
 def test_options_that_cannot_be(score, options, message):
@@ -270,14 +254,10 @@ def test_missing_package_is_named(score, monkeypatch):
         score(draw(), [], backend=FASTER)
 
 
-def test_images_of_another_file(score):
+def test_files_that_cannot_be_scored(score):
     coco = draw()
-    with pytest.raises(InputError, match="does not hold the images that were predicted: id 30"):
+    with pytest.raises(InputError, match="val.json .* predicted: id 30"):
         score(dict(coco, images=coco["images"][:-1]), predict(coco))
-
-
-def test_true_boxes_that_are_not_finite(score):
-    coco = draw()
     coco["annotations"][4]["bbox"][2] = float("nan")
-    with pytest.raises(InputError, match="not finite, so it can't be scored: annotation 4;"):
+    with pytest.raises(InputError, match="val.json: .* not finite.* annotation 4;"):
         score(coco, predict(coco))

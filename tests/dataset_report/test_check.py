@@ -1,12 +1,7 @@
 """Each fault of an annotation file is found, named, and stops a training or not."""
 
-import math
-
-import numpy as np
 import pytest
 from mmengine.registry import DATASETS
-
-from projects.reliable_runner.data.statistics import check_corners
 
 
 def first(coco: dict) -> dict:
@@ -24,12 +19,6 @@ def test_clean_drawings_have_no_fault(check):
     ("change_to", "key"),
     [
         (dict(bbox=[5, 5, 0, 9]), "box_of_zero_or_negative_width_or_height"),
-        (dict(bbox=[5, 5, 9, -9]), "box_of_zero_or_negative_width_or_height"),
-        (dict(bbox=[5, 5, math.nan, 9]), "box_not_finite"),
-        (dict(bbox=[math.inf, 5, 9, 9]), "box_not_finite"),
-        (dict(bbox=[64, 5, 9, 9]), "box_outside_the_image"),
-        (dict(bbox=[5, -9, 9, 9]), "box_outside_the_image"),
-        (dict(bbox=[5, 5, 9, 0.5]), "box_thinner_than_a_pixel"),
         (dict(area=0), "box_whose_area_is_zero_or_negative"),
         (dict(bbox=[50, 5, 20, 20]), "box_partly_outside"),
         (dict(bbox=[50, 5, 14.5, 20]), None),  # rounded, not wrong
@@ -38,18 +27,22 @@ def test_clean_drawings_have_no_fault(check):
     ],
 )
 def test_a_bad_annotation_is_a_warning_with_its_id(change, found, change_to, key):
-    coco = change(lambda coco: first(coco).update(change_to))
-    findings = found()
+    id_ = first(change(lambda coco: first(coco).update(change_to)))["id"]
+    findings = found(["train"])
     assert list(findings) == ([("train", key)] if key else [])
     for finding in findings.values():
         assert not finding.is_error
-        (item,) = finding.items
-        id_ = first(coco)["id"]
-        assert item == id_ or item == f"annotation {id_} in 000001.png"
+        assert finding.items in ([id_], [f"annotation {id_} in 000001.png"])
 
 
 def repeat(section: str, **changes):
     return lambda coco: coco[section].append({**coco[section][-1], **changes})
+
+
+def as_corners(coco: dict) -> None:
+    for ann in coco["annotations"]:
+        x, y, width, height = ann["bbox"]
+        ann["bbox"] = [x, y, x + width, y + height]
 
 
 @pytest.mark.parametrize(
@@ -66,25 +59,25 @@ def repeat(section: str, **changes):
         (lambda coco: first(coco).pop("iscrowd"), "train", "annotations_iscrowd", False),
         (lambda coco: first(coco).pop("iscrowd"), "val", "annotations_iscrowd", True),
         (lambda coco: first(coco).update(bbox=[1, 2, 3]), "train", "annotations_bbox", True),
-        (lambda coco: first(coco).update(bbox=[1, 2, 3, "4"]), "val", "annotations_bbox", True),
         (lambda coco: coco["annotations"].append(3), "train", "annotations_", True),
         (lambda coco: coco["images"][0].pop("width"), "train", "images_width", True),
         (lambda coco: coco["categories"].reverse(), "train", "classes", True),
         (lambda coco: coco.pop("annotations"), "train", "section_missing", True),
         (lambda coco: coco.update(annotations=[]), "train", "nothing_usable", True),
+        (as_corners, "train", "boxes_as_corners", True),
     ],
 )
 def test_faults_of_entries(change, found, edit, split, key, is_error):
     change(edit, split)
-    assert found()[split, key].is_error == is_error
+    assert found([split])[split, key].is_error == is_error
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_an_error_is_what_stops_the_data_set(change, check, seed):
-    """A random fault: the report cannot be calmer than the data set, which raises what it cannot take."""
-    rng = np.random.default_rng(seed)
-    section, key = [("annotations", "area"), ("images", "height"), ("categories", "id")][seed]
-    change(lambda coco: coco[section][rng.integers(len(coco[section]))].pop(key))
+@pytest.mark.parametrize(
+    ("section", "key"), [("annotations", "area"), ("images", "height"), ("categories", "id")]
+)
+def test_an_error_is_what_stops_the_data_set(change, check, section, key):
+    """The report cannot be calmer than the data set, which raises what it cannot take."""
+    change(lambda coco: coco[section][1].pop(key))
     report = check(["train"])
     assert report.errors
     with pytest.raises(ValueError, match=f"has no '{key}'"):
@@ -100,47 +93,20 @@ def test_all_faults_are_listed_at_once(change, found):
         coco["images"].append(dict(coco["images"][0], id=55))
 
     coco = change(edit, "val")
-    findings = found()
-    assert set(findings) == {
-        ("val", "annotations_area"),
-        ("val", "annotations_iscrowd"),
-        ("val", "box_of_zero_or_negative_width_or_height"),
-        ("val", "repeated_id_annotations"),
-        ("val", "image_repeated"),
+    findings = found(["val"])
+    assert {key for _, key in findings} == {
+        "annotations_area",
+        "annotations_iscrowd",
+        "box_of_zero_or_negative_width_or_height",
+        "repeated_id_annotations",
+        "image_repeated",
     }
     assert len(findings["val", "annotations_area"].items) == len(coco["annotations"])
 
 
-def test_all_boxes_as_corners_are_an_error(change, found):
-    def edit(coco):
-        for ann in coco["annotations"]:
-            x, y, width, height = ann["bbox"]
-            ann["bbox"] = [x, y, x + width, y + height]
-
-    change(edit)
-    assert found()["train", "boxes_as_corners"].is_error
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_corners_are_told_from_sizes(seed):
-    """Random boxes in random images, both ways of writing them, and a tenth mixed in."""
-    rng = np.random.default_rng(seed)
-    sizes = rng.integers(64, 1000, (200, 2)).astype(float)
-    first, second = np.sort(rng.uniform(0, 1, (2, 200, 2)), axis=0) * sizes
-    as_sizes, as_corners = np.hstack((first, second - first)), np.hstack((first, second))
-    assert not check_corners(as_sizes, sizes)
-    assert not check_corners(as_sizes[:0], sizes[:0])
-    assert check_corners(as_corners, sizes)[0].is_error
-    mixed = as_sizes.copy()
-    mixed[:20] = as_corners[:20]
-    assert [finding.is_error for finding in check_corners(mixed, sizes)] in ([False], [])
-
-
 def test_more_objects_than_are_found_or_counted(found):
     findings = found(
-        model__num_queries=2,
-        model__test_cfg__max_per_img=3,
-        val_evaluator__proposal_nums=(1, 2, 3),
+        model__num_queries=2, model__test_cfg__max_per_img=3, val_evaluator__proposal_nums=(1, 2, 3)
     )
     assert {key for split, key in findings if split == "train"} == {"more_than_model.num_queries"}
     assert {key for split, key in findings if split == "val"} == {
@@ -152,20 +118,15 @@ def test_more_objects_than_are_found_or_counted(found):
         assert int(item.split("(")[1].rstrip(")")) > 2
 
 
-def test_number_of_classes(found):
-    findings = found(model__bbox_head__num_classes=4)
-    assert findings["train", "num_classes"].is_error
-    assert "num_classes is 4" in findings["val", "num_classes"].message
-
-
-def test_class_without_an_object_and_one_written_as_a_string(change, found):
+def test_classes_that_disagree(change, found):
+    assert found(["val"], model__bbox_head__num_classes=4)["val", "num_classes"].is_error
     change(lambda coco: coco.update(annotations=[a for a in coco["annotations"] if a["category_id"] < 3]))
-    finding = found()["train", "class_without_objects"]
-    assert list(finding.items) == ["triangle"] and not finding.is_error
+    finding = found(["train"])["train", "class_without_objects"]
+    assert finding.items == ["triangle"] and not finding.is_error
     metainfo = dict(classes="circle")
     assert found(train_dataloader__dataset__metainfo=metainfo)["train", "classes"].is_error
 
 
 def test_what_only_the_data_set_knows(found):
-    findings = found(train_dataloader__dataset__filter_cfg=dict(min_size=100))
-    assert "leaves none of its 8 images" in findings["train", "load"].message
+    findings = found(["train"], train_dataloader__dataset__filter_cfg=dict(min_size=100))
+    assert "none of its 8 images" in findings["train", "load"].message

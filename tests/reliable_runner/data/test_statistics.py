@@ -1,0 +1,87 @@
+"""Counts are pycocotools', labels are mmdet's, and corners are told from sizes."""
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from projects.reliable_runner.data.categories import labels_by_category
+from projects.reliable_runner.data.coco_dataset import CocoDataset
+from projects.reliable_runner.data.statistics import BOX_FAULTS, Statistics, box_faults, check_corners
+
+CLASSES = ("circle", "square", "triangle")
+
+
+@pytest.fixture(scope="module")
+def crowded(shapes_root) -> COCO:
+    """The drawings with a crowd, an image without objects, a large area, and category ids out of order."""
+    coco = COCO(shapes_root / "annotations" / "train.json")
+    content = coco.dataset
+    content["annotations"][0]["iscrowd"] = 1
+    content["annotations"][1]["area"] = 100 * 100
+    content["images"].append(dict(content["images"][0], id=99, file_name="none.png"))
+    for entries, key in (content["categories"], "id"), (content["annotations"], "category_id"):
+        for entry in entries:
+            entry[key] = 10 - 3 * entry[key]
+    coco.createIndex()
+    return coco
+
+
+def test_counts_are_pycocotools(crowded):
+    statistics = Statistics(crowded.dataset, CLASSES)
+    for label, name in enumerate(CLASSES):
+        ids = crowded.getCatIds([name])
+        anns = crowded.getAnnIds(catIds=ids, iscrowd=False)
+        assert statistics.objects_per_class[label] == len(anns)
+        images = {ann["image_id"] for ann in crowded.loadAnns(anns)}
+        assert statistics.images_per_class[label] == len(images)
+    total = len(crowded.getAnnIds(iscrowd=False))
+    for name, area in dict(small=(-1, 32**2), medium=(32**2 - 1, 96**2), large=(96**2 - 1, 1e9)).items():
+        count = len(crowded.getAnnIds(areaRng=area, iscrowd=False))
+        assert statistics.coco_shares[name] == pytest.approx(count / total)
+    assert (statistics.num_objects, statistics.num_crowds) == (total, 1)
+    per_image = [len(crowded.getAnnIds(i["id"], iscrowd=False)) for i in crowded.dataset["images"]]
+    assert statistics.objects_per_image.tolist() == per_image
+    assert f"({per_image.count(0)} without objects), {total} objects" in statistics.summary()[0]
+
+
+def test_labels_are_mmdets(crowded, shapes_root):
+    classes = ("circle", "triangle")
+    ann_file = str(shapes_root / "annotations" / "train.json")
+    dataset = CocoDataset(ann_file, data_prefix=dict(img=""), metainfo=dict(classes=classes))
+    categories = [dict(c, id=(10 - c["id"]) // 3) for c in crowded.dataset["categories"]]
+    assert labels_by_category(categories, classes) == dataset.cat2label
+
+
+@pytest.mark.parametrize(
+    ("box", "area", "fault"),
+    [
+        ([5, 5, 0, 9], 9, "of zero or negative width or height"),
+        ([5, 5, 9, -9], 9, "of zero or negative width or height"),
+        ([5, 5, np.nan, 9], 9, "not finite"),
+        ([np.inf, -np.inf, 9, 9], 9, "not finite"),
+        ([5, 5, 9, 9], np.inf, "not finite"),
+        ([64, 5, 9, 9], 9, "outside the image"),
+        ([5, -9, 9, 9], 9, "outside the image"),
+        ([5, 5, 9, 0.5], 9, "thinner than a pixel"),
+        ([5, 5, 9, 9], 0, "whose 'area' is zero or negative"),
+        ([50, 5, 20, 20], 400, None),  # partly outside
+        ([63, 47, 1, 1], 1, None),
+    ],
+)
+def test_faults_of_boxes(box, area, fault):
+    (found,) = box_faults(np.array([box], float), np.array([area]), np.array([[64, 48]]))
+    assert found == (BOX_FAULTS.index(fault) if fault else -1)
+
+
+def test_corners_are_told_from_sizes():
+    """Random boxes in random images, both ways of writing them, and a tenth mixed in."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        sizes = rng.integers(64, 1000, (200, 2)).astype(float)
+        first, second = np.sort(rng.uniform(0, 1, (2, 200, 2)), axis=0) * sizes
+        as_sizes, as_corners = np.hstack((first, second - first)), np.hstack((first, second))
+        assert not check_corners(as_sizes, sizes)
+        assert not check_corners(as_sizes[:0], sizes[:0])
+        assert check_corners(as_corners, sizes)[0].is_error
+        mixed = np.concatenate((as_corners[:20], as_sizes[20:]))
+        assert [finding.is_error for finding in check_corners(mixed, sizes)] in ([False], [])

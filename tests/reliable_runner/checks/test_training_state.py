@@ -64,12 +64,12 @@ def state(index: int) -> tuple:
         (("meta", "epoch"), -1, "meta.epoch is -1"),
         (("meta", "iter"), 10**30, "meta.iter is 1000"),
         (("meta", "seed"), "x", "meta.seed is 'x'"),
-        (("message_hub",), {}, "message_hub lacks log_scalars, resumed_keys, runtime_info"),
-        (("message_hub", "runtime_info"), [], "message_hub.runtime_info is a list"),
+        (("message_hub",), {}, "message_hub lacks "),
+        (("message_hub", "runtime_info"), [], "message_hub.runtime_info is "),
         (("message_hub", "log_scalars", "loss"), HistoryBuffer.__new__(HistoryBuffer), "damaged"),
         (("message_hub", "resumed_keys"), {"loss": 1}, "resumed_keys holds other values than True"),
         ((*INFO, "best_score"), "x", r"\['best_score'\] is 'x'"),
-        (("optimizer",), {}, "its optimizer has no state"),
+        (("optimizer",), {}, "optimizer lacks "),
         ((*INFO, "best_ckpt_coco/bbox_mAP"), 3, r"\['best_ckpt_coco/bbox_mAP'\] is 3"),
         ((*INFO, "keep_ckpt_ids"), ["/../x"], r"\['keep_ckpt_ids'\] is \['/../x'\]"),
         ((*INFO, "outdated_ckpts"), "x", r"\['outdated_ckpts'\] is 'x'"),
@@ -81,17 +81,17 @@ def state(index: int) -> tuple:
         (
             ("optimizer", "param_groups"),
             [],
-            "0 parameters in 0 groups .* this run 2 parameters in 1",
+            r"its optimizer .*\[\], .* this run \[\(2, ",
         ),
-        (("optimizer", "param_groups", 0, "params"), [0], "1 parameters in 1 groups with betas"),
-        (("optimizer", "param_groups", 0), 3, "param_groups that are none"),
+        (("optimizer", "param_groups", 0, "params"), [0], r"its optimizer .*\(1, \['betas'\]\)"),
+        (("optimizer", "param_groups", 0), 3, "optimizer.param_groups"),
         (("optimizer", "param_groups", 0, "lr"), math.nan, r"param_groups\[0\].lr is nan"),
         (("optimizer", "param_groups", 0, "betas"), (0.9,), r"param_groups\[0\].betas is \(0.9,\)"),
-        (state(0), {"step": torch.ones(())}, r"state\[0\] is none of a parameter of \(2, 3\)"),
-        ((*state(1), "exp_avg"), torch.ones(3), r"state\[1\] is none of a parameter of \(2,\)"),
-        ((*state(1), "exp_avg"), torch.ones(2).to_sparse(), r"state\[1\] is none"),
-        (("param_schedulers", 0), 3, r"param_schedulers\[0\] is none of MultiStepLR"),
-        (("param_schedulers", 0, "step"), 3, r"param_schedulers\[0\] is none of MultiStepLR"),
+        (state(0), {"step": torch.ones(())}, r"state\[0\] .* of a parameter of \(2, 3\)"),
+        ((*state(1), "exp_avg"), torch.ones(3), r"state\[1\] .* of a parameter of \(2,\)"),
+        ((*state(1), "exp_avg"), torch.ones(2).to_sparse(), r"state\[1\]"),
+        (("param_schedulers", 0), 3, r"param_schedulers\[0\]"),
+        (("param_schedulers", 0, "step"), 3, r"param_schedulers\[0\]"),
         (("param_schedulers", 0, "last_step"), "x", r"param_schedulers\[0\].last_step is 'x'"),
     ],
 )
@@ -101,7 +101,7 @@ def test_another_state_is_refused(runner, checkpoint, place, value, message):
     for step in way:
         node = node[step]
     node[last] = value
-    with pytest.raises(InputError, match=f"^a.pth: a run can't be resumed from .*{message}"):
+    with pytest.raises(InputError, match=f"^a.pth: a run can't be resumed from this checkpoint: .*{message}"):
         check_state("a.pth", checkpoint, runner)
 
 

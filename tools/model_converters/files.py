@@ -18,8 +18,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
 
     Args:
         path: ``.safetensors``, or what ``torch.save`` has written: weights under ``state_dict`` (mmdet) or
-            ``model`` (official, detrex), or alone (transformers). ``argparse.Namespace`` is let in: every
-            official checkpoint holds one, and it is a bag of values.
+            ``model`` (official, detrex), or alone (transformers). ``argparse.Namespace``, which official
+            checkpoints hold, is read as plain values.
 
     Returns:
         The weights by name and everything else in the file.
@@ -34,7 +34,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
             return safetensors.torch.load_file(path), {}
         except (safetensors.SafetensorError, OSError) as error:
             raise InputError(
-                f"{path}: this is no whole safetensors file ({error}); copy or download it again"
+                f"{path}: the safetensors file is damaged or cut short ({error}); copy or download it again"
             ) from error
     contents = read_torch_file(path)
     contents = contents if isinstance(contents, dict) else {}

@@ -97,9 +97,6 @@ _LEAVES = (
 )
 
 
-_NUMBER = re.compile(r"\d+")
-
-
 class Row(NamedTuple):
     """A module, or one module of each layer; ``#`` in its names stands for the number of the layer."""
 
@@ -170,14 +167,15 @@ def _leaves(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 @cache
-def _index(family: str, levels: Levels) -> dict[str, list[tuple[str, Row, str]]]:
-    """Names with their rows and leaves, by the name with every number, fixed or not, turned into ``#``."""
-    index = {}
+def _patterns(family: str, levels: Levels) -> list[tuple[re.Pattern, Row]]:
+    """What the names of each row look like, second names too."""
+    patterns = []
     for row in table(levels):
+        leaves = "|".join(map(re.escape, row.leaves + row.optional))
         for name in {row.names[family], row.copies.get(family, row.names[family])}:
-            for leaf in row.leaves + row.optional:
-                index.setdefault(_NUMBER.sub("#", name + leaf), []).append((name + leaf, row, leaf))
-    return index
+            number = re.escape(name).replace(r"\#", r"(?P<number>\d+)")
+            patterns.append((re.compile(f"{number}(?P<leaf>{leaves})"), row))
+    return patterns
 
 
 def find(key: str, family: str, levels: Levels) -> tuple[Row, str, str] | None:
@@ -192,9 +190,7 @@ def find(key: str, family: str, levels: Levels) -> tuple[Row, str, str] | None:
         Its row, the number of its layer as a text (empty where there is none) and what of the module it is
         (".weight" and so on); None if the family has no such name.
     """
-    for name, row, leaf in _index(family, levels).get(_NUMBER.sub("#", key), ()):
-        before, numbered, after = name.partition("#")
-        number = key[len(before) : len(key) - len(after)] if numbered else ""
-        if before + number + after == key:
-            return row, number, leaf
+    for pattern, row in _patterns(family, levels):
+        if match := pattern.fullmatch(key):
+            return row, match.groupdict().get("number", ""), match["leaf"]
     return None

@@ -18,7 +18,7 @@ _BRANCH = re.compile(r"bbox_head\.(cls|reg)_branches\.(\d+)\.(.+)")
 
 @dataclass
 class Weights:
-    """A whole model in mmdet's names.
+    """All weights of a model in mmdet's names.
 
     Attributes:
         tensors: by name.
@@ -56,7 +56,7 @@ def guess_family(tensors: dict[str, Tensor]) -> str:
 
 
 def decode(tensors: dict[str, Tensor], family: str, variant: str | None = None) -> Weights:
-    """Read the weights of a whole model.
+    """Read all weights of a model.
 
     Args:
         tensors: by the names of ``family``.
@@ -124,7 +124,7 @@ def _untie(tensors: dict[str, Tensor]) -> None:
 
 
 def _expected(tensors: Iterable[str], levels: Levels) -> Iterable[tuple[Row, str, str]]:
-    """What a whole model has, as in `find`; mmdet's names of what is there tell how large it is."""
+    """What a complete model has, as in `find`; mmdet's names in the file tell how large it is."""
     two_stage = any(key.startswith(("memory_trans", "pos_trans")) for key in tensors)
     bottleneck = any(re.match(r"backbone\..*\.(conv|bn)3\.", key) for key in tensors)
     counts = count_layers(tensors)
@@ -167,7 +167,7 @@ def _report(
     if guess != family:
         faults.append(f"its names are those of {guess}: say --from {guess}, or leave --from out")
     else:
-        faults.append("convert a whole Deformable DETR with a ResNet as its code saved it")
+        faults.append("convert a complete Deformable DETR with a ResNet as its code saved it")
     raise InputError(f"read as {family} ({FAMILIES[family]}), " + "; ".join(faults))
 
 
@@ -178,13 +178,12 @@ def _listed(names: Iterable[str]) -> str:
 
 def _branches_differ(tensors: dict[str, Tensor]) -> bool:
     """Whether the decoder's layers have branches of their own."""
-    for i in range(1, count_layers(tensors)["decoder.layers."]):
-        for key, tensor in tensors.items():
-            if (match := _BRANCH.fullmatch(key)) and match[2] == "0":
-                other = tensors[f"bbox_head.{match[1]}_branches.{i}.{match[3]}"]
-                if not torch.equal(tensor, other):
-                    return True
-    return False
+    num_layers = count_layers(tensors)["decoder.layers."]
+    return any(
+        not torch.equal(tensor, tensors[f"bbox_head.{match[1]}_branches.0.{match[3]}"])
+        for key, tensor in tensors.items()
+        if (match := _BRANCH.fullmatch(key)) and int(match[2]) < num_layers
+    )
 
 
 def _guess_variant(tensors: dict[str, Tensor], has_copies: bool) -> str:

@@ -3,7 +3,14 @@
 from collections import defaultdict
 
 from projects.reliable_runner.data.finding import Finding
-from projects.reliable_runner.files.coco_file import FIELDS, METRIC_FIELDS, REMEDIES, entry_faults
+from projects.reliable_runner.files.coco_file import (
+    FIELDS,
+    METRIC_FIELDS,
+    REMEDIES,
+    entry_faults,
+    entry_name,
+    fields_of,
+)
 
 
 def split_entries(content: dict, scored: bool) -> tuple[dict, list[Finding]]:
@@ -27,10 +34,11 @@ def split_entries(content: dict, scored: bool) -> tuple[dict, list[Finding]]:
                 findings.append(Finding("section_missing", message, is_error=True))
             continue
         faulty, repeated, seen = defaultdict(list), [], set()
+        fields = fields_of(section, scored=True)
         for index, entry in enumerate(entries):
-            faults = list(entry_faults(section, index, entry, scored=True))
+            faults = list(entry_faults(entry, fields))
             for fault in faults:
-                faulty[fault.key].append(fault.text)
+                faulty[fault.key].append(f"{entry_name(section, index, entry)} {fault.text}")
             if not all(f.key in METRIC_FIELDS or f.is_missing and f.key in REMEDIES for f in faults):
                 continue
             for fault in faults:

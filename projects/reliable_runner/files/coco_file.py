@@ -66,14 +66,13 @@ class CocoFile(COCO):
     def _faults(self, section: str, entries: object) -> list[str]:
         if not isinstance(entries, list):
             return [f"{section!r} is no list but {type(entries).__name__}"]
-        faults, seen = [], set()
+        fields, faults, seen = fields_of(section, self.scored), [], set()
         for index, entry in enumerate(entries):
-            found = [fault.text for fault in entry_faults(section, index, entry, self.scored)]
-            if not found and entry["id"] in seen:
-                found = [f"{_name(section, index, entry)} repeats an id"]
+            found = [fault.text for fault in entry_faults(entry, fields)]
             if not found:
+                found = ["repeats an id"] * (entry["id"] in seen)
                 seen.add(entry["id"])
-            faults += found
+            faults += [f"{entry_name(section, index, entry)} {text}" for text in found]
         if len(set(map(type, seen))) > 1:
             faults.append(f"{section} have numbers and strings as ids")
         return faults
@@ -127,25 +126,28 @@ class EntryFault(NamedTuple):
     """What is wrong with an entry of an annotation file."""
 
     key: str  # "" if the entry is no object
-    text: str  # with the place of the entry
+    text: str
     is_missing: bool = False
 
 
-def entry_faults(section: str, index: int, entry: object, scored: bool) -> Iterator[EntryFault]:
-    """Compare an entry with what COCO wants; ``scored`` as in `CocoFile`."""
-    name = _name(section, index, entry)
+def fields_of(section: str, scored: bool) -> dict:
+    """What an entry must have: types by key; ``scored`` as in `CocoFile`."""
+    return FIELDS[section] | (METRIC_FIELDS if scored and section == "annotations" else {})
+
+
+def entry_faults(entry: object, fields: dict) -> Iterator[EntryFault]:
+    """Compare an entry with `fields_of` its section."""
     if not isinstance(entry, dict):
-        yield EntryFault("", f"{name} is no object but {entry!r:.80}")
+        yield EntryFault("", f"is no object but {entry!r:.80}")
         return
-    fields = {**FIELDS[section], **(METRIC_FIELDS if scored and section == "annotations" else {})}
     for key, types in fields.items():
         value = entry.get(key)
         if key not in entry:
-            yield EntryFault(key, f"{name} has no {key!r}{REMEDIES.get(key, '')}", is_missing=True)
+            yield EntryFault(key, f"has no {key!r}{REMEDIES.get(key, '')}", is_missing=True)
         elif not _is(value, types):
-            yield EntryFault(key, f"{name} has {key} {value!r:.80}")
+            yield EntryFault(key, f"has {key} {value!r:.80}")
         elif key == "bbox" and not (len(value) == 4 and all(_is(side, _NUMBER) for side in value)):
-            yield EntryFault(key, f"{name} has bbox {value!r:.80} instead of [x, y, width, height]")
+            yield EntryFault(key, f"has bbox {value!r:.80} instead of [x, y, width, height]")
 
 
 def _is(value: object, types: type | tuple[type, ...]) -> bool:
@@ -157,7 +159,7 @@ def _is(value: object, types: type | tuple[type, ...]) -> bool:
     return not huge and not isinstance(value, bool) and isinstance(value, types)
 
 
-def _name(section: str, index: int, entry: object) -> str:
+def entry_name(section: str, index: int, entry: object) -> str:
     """Where an entry is in its file."""
     key = entry.get("id") if isinstance(entry, dict) else None
     return f"{section}[{index}] (id {key!s:.40})"

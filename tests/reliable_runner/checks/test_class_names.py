@@ -11,8 +11,6 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from projects.reliable_runner.checks.class_names import ClassCheckHook
-from projects.reliable_runner.checks.weights import CheckpointCheckHook
 from projects.reliable_runner.errors import InputError
 
 ONE, TWO, OTHER = ("circle",), ("circle", "square"), ("cat", "dog")
@@ -96,7 +94,6 @@ def build(tmp_path, monkeypatch):
             test_cfg={},
             test_evaluator=evaluator or NoMetric(),
             optim_wrapper={"optimizer": {"type": "SGD", "lr": 0.0}},
-            custom_hooks=[ClassCheckHook(), CheckpointCheckHook()],
             experiment_name=f"{tmp_path.name}-{next(NUMBERS)}",
             **kwargs,
         )

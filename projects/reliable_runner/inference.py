@@ -20,9 +20,8 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 
-from ms_deform_attn.compat.mmcv_ops import missing_ops
-
 from .checks.class_names import check_num_classes, class_names
+from .checks.compiled_ops import check_compiled_ops
 from .checks.weights import check_fits
 from .errors import InputError
 from .launcher import parse_config
@@ -63,8 +62,7 @@ def init_detector(
     if checkpoint is None:
         model["backbone"] = dict(cfg.model.backbone, init_cfg=None)
     detector = MODELS.build(model)
-    if reason := missing_ops(detector):
-        raise InputError(f"{cfg.filename}: {reason}")
+    check_compiled_ops(detector, cfg.filename)
     detector.cfg, detector.test_pipeline = cfg, _test_pipeline(cfg)
     if checkpoint is None:
         with quiet():  # mmengine prints a line for each parameter

@@ -15,8 +15,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from ms_deform_attn.compat.mmcv_ops import missing_ops
-
+from .checks.compiled_ops import check_compiled_ops
 from .data.workers import explain_death
 from .errors import InputError
 from .files.disk_space import check_writable
@@ -175,8 +174,7 @@ def build_runner(cfg: Config, local_rank: int = 0) -> Runner:
     if "runner_type" in cfg:
         return RUNNERS.build(cfg)
     runner = Runner.from_cfg(cfg)
-    if reason := missing_ops(bare_model(runner)):
-        raise InputError(f"{cfg.filename}: {reason}")
+    check_compiled_ops(bare_model(runner), cfg.filename)
     return runner
 
 

@@ -52,27 +52,6 @@ def callers_of_ops(model: nn.Module) -> list[tuple[str, nn.Module]]:
     ]
 
 
-def missing_ops(model: nn.Module) -> str:
-    """Say which compiled ops ``model`` needs that are not installed, where, and how to get them.
-
-    Beside `callers_of_ops` these are the non-maximum suppressions that an mmdet head's ``test_cfg`` asks for;
-    where they do, a loss on a GPU may need one too.
-
-    Returns:
-        The reason why the model can't run; "" if it can.
-    """
-    if not isinstance(sys.modules.get(_EXTENSION), _MissingOps):
-        return ""
-    needs: dict[str, list[str]] = {}
-    for name, module in callers_of_ops(model):
-        needs.setdefault(type(module).__name__, []).append(name)
-    for name, module in model.named_modules():
-        if name and (nms := (getattr(module, "test_cfg", None) or {}).get("nms")):
-            needs.setdefault(nms.get("type", "nms"), []).append(name)
-    if not needs:
-        return ""
-    parts = [
-        f"model.{names[0]} {f'(and {len(names) - 1} more parts) ' if names[1:] else ''}needs {op}"
-        for op, names in needs.items()
-    ]
-    return f"a compiled op of mmcv is missing: {'; '.join(parts)}. {HOW_TO_GET_OPS}"
+def are_missing() -> bool:
+    """Whether mmcv has no compiled ops, so that the stand-in has their place."""
+    return isinstance(sys.modules.get(_EXTENSION), _MissingOps)

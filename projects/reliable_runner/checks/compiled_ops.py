@@ -1,0 +1,32 @@
+"""A model that calls compiled ops of mmcv runs where they are installed, or is refused."""
+
+from torch import nn
+
+from ms_deform_attn.compat.mmcv_ops import HOW_TO_GET_OPS, are_missing, callers_of_ops
+
+from ..errors import InputError
+
+
+def check_compiled_ops(model: nn.Module, config: str) -> None:
+    """Refuse a model that needs compiled ops of mmcv which are not installed.
+
+    Beside the modules of ``mmcv.ops`` these are the NMS ops that an mmdet head's ``test_cfg``
+    asks for; where they do, a loss on a GPU may need one too.
+
+    Raises:
+        InputError: it needs one; the message names the file ``config``, the parts of the model and the ops.
+    """
+    if not are_missing():
+        return
+    needs: dict[str, list[str]] = {}
+    for name, module in callers_of_ops(model):
+        needs.setdefault(type(module).__name__, []).append(name)
+    for name, module in model.named_modules():
+        if name and (nms := (getattr(module, "test_cfg", None) or {}).get("nms")):
+            needs.setdefault(nms.get("type", "nms"), []).append(name)
+    parts = [
+        f"model.{names[0]} {f'(and {len(names) - 1} more parts) ' if names[1:] else ''}needs {op}"
+        for op, names in needs.items()
+    ]
+    if parts:
+        raise InputError(f"{config}: a compiled op of mmcv is missing: {'; '.join(parts)}. {HOW_TO_GET_OPS}")

@@ -27,7 +27,7 @@ class SeededItems:
         in_epoch = all(isinstance(index, EpochIndex) for index in indices)
         if getattr(self, "test_mode", False) or not in_epoch:
             return [self[index] for index in indices]
-        with _generators_kept():
+        with generators_kept():
             return [self._seeded_item(index) for index in indices]
 
     def _seeded_item(self, index: EpochIndex) -> object:
@@ -36,8 +36,8 @@ class SeededItems:
 
 
 @contextmanager
-def _generators_kept() -> Iterator[None]:
-    """Without workers the same generators give dropout its numbers."""
+def generators_kept() -> Iterator[None]:
+    """Within this numbers may be drawn on the CPU; after it the generators are as before, for dropout e.g."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield

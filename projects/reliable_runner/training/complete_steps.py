@@ -7,7 +7,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor
 
 
-class WholeSteps:
+class CompleteSteps:
     """Mixin of mmengine's wrappers: an optimizer step is made of as many batches as `begin_step` says.
 
     mmengine steps on every ``accumulative_counts``-th batch of the training, so that a step may hold batches
@@ -45,25 +45,24 @@ class WholeSteps:
         return loss / self._step_size
 
 
-def whole_steps(batches: Iterable[dict], optim_wrapper: OptimWrapper) -> Iterator[dict]:
-    """Yield ``batches`` as they come, with each sample told of the whole step that it is part of.
+def complete_steps(batches: Iterable[dict], optim_wrapper: OptimWrapper) -> Iterator[list[dict]]:
+    """Group ``batches`` into optimizer steps of ``accumulative_counts``; the last may be of fewer.
 
-    With ``accumulative_counts=k`` the ``k`` batches of a step are read before the first is yielded; the last
-    step may be of fewer. The metainfo ``step_num_objects`` of their samples then holds, for each batch of the
-    step, how many objects each image has: losses are normalised by the objects of the step.
+    If a step has several batches, the metainfo ``step_num_objects`` of their samples holds, for each batch of
+    the step, how many objects each image has.
     """
-    if not isinstance(optim_wrapper, WholeSteps):
-        yield from batches
+    if not isinstance(optim_wrapper, CompleteSteps):
+        yield from ([batch] for batch in batches)
         return
     batches = iter(batches)
     while step := list(islice(batches, optim_wrapper.accumulative_counts)):
         optim_wrapper.begin_step(len(step))
         if len(step) > 1:
-            _tell_num_objects(step)
-        yield from step
+            _note_num_objects(step)
+        yield step
 
 
-def _tell_num_objects(step: list[dict]) -> None:
+def _note_num_objects(step: list[dict]) -> None:
     samples = [batch["data_samples"] for batch in step]
     num_objects = [[len(sample.gt_instances) for sample in batch] for batch in samples]
     for sample in chain(*samples):

@@ -8,7 +8,6 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
-from ..errors import nonfinite_errors_noted
 from ..files.coco_file import shorten
 
 
@@ -19,6 +18,7 @@ class Output:
     name: str
     kind: str  # its class
     max_abs: float  # NaN if one of its numbers is
+    faulty_images: list[int]  # those of the batch for which it is not finite
 
 
 @dataclass
@@ -33,11 +33,14 @@ class Forward:
     outputs: list[Output] = field(default_factory=list)
     losses: dict[str, Tensor] = field(default_factory=dict)
 
+    def first_output(self) -> Output | None:
+        """The first output that is not finite."""
+        return next((output for output in self.outputs if not math.isfinite(output.max_abs)), None)
+
     def first_fault(self) -> str | None:
         """What is not finite first, in words."""
-        for output in self.outputs:
-            if not math.isfinite(output.max_abs):
-                return f"the output of {output.name} ({output.kind}) is the first that is not finite"
+        if output := self.first_output():
+            return f"the output of {output.name} ({output.kind}) is the first that is not finite"
         losses = [name for name, loss in self.losses.items() if not _finite([loss])]
         return f"{shorten(losses)} not finite, all modules are" if losses else None
 
@@ -51,14 +54,13 @@ def forward(model: nn.Module, data_batch: dict) -> Forward:
     """
     record = Forward()
     handles = [
-        module.register_forward_hook(_noting(name, record.outputs))
+        module.register_forward_hook(_noting(name, record.outputs, len(data_batch["data_samples"])))
         for name, module in model.named_modules()
         if name
     ]
     try:
-        with nonfinite_errors_noted([]):
-            data = model.data_preprocessor(data_batch, True)
-            losses = model(**data, mode="loss")
+        data = model.data_preprocessor(data_batch, True)
+        losses = model(**data, mode="loss")
     finally:
         for handle in handles:
             handle.remove()
@@ -83,14 +85,37 @@ def faulty_gradients(model: nn.Module) -> str | None:
     return None
 
 
-def _noting(name: str, outputs: list[Output]):
+def _noting(name: str, outputs: list[Output], bs: int):
     def note(module: nn.Module, _, output: object) -> None:
         tensors = [x.detach() for x in _tensors(output) if x.is_floating_point() and x.numel()]
         if tensors:
-            largest = torch.stack([x.abs().max().float() for x in tensors]).max()
-            outputs.append(Output(name, type(module).__name__, largest.item()))
+            largest = torch.stack([x.abs().max().float() for x in tensors]).max().item()
+            faulty = [] if math.isfinite(largest) else sorted(_faulty_images(output, bs))
+            outputs.append(Output(name, type(module).__name__, largest, faulty))
 
     return note
+
+
+def _faulty_images(output: object, bs: int) -> set[int]:
+    """For which of ``bs`` images ``output`` is not finite; all of them where it has no dimension of images.
+
+    That is the first dimension, also if it is images times heads or queries; or the second, after the layers.
+    """
+    if isinstance(output, Tensor):
+        if _finite([output]):
+            return set()
+        if output.shape[:1] != (bs,) and output.shape[1:2] == (bs,):
+            output = output.transpose(0, 1)
+        if not output.ndim or len(output) % bs:
+            return set(range(bs))
+        return set((~output.reshape(bs, -1).isfinite().all(1)).nonzero().flatten().tolist())
+    if isinstance(output, Mapping):
+        return _faulty_images(list(output.values()), bs)
+    if not isinstance(output, list | tuple):
+        return set()
+    if len(output) == bs and all(isinstance(part, BaseDataElement) for part in output):
+        return {image for image, part in enumerate(output) if not _finite(_tensors(part))}
+    return set().union(*(_faulty_images(part, bs) for part in output))
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

@@ -1,16 +1,16 @@
-"""mmdet's matching, for mmdet's own heads."""
+"""mmdet's matching, which SciPy refuses where a cost is NaN."""
 
 import torch
 from mmdet.models.task_modules import AssignResult
 from mmdet.models.task_modules import HungarianAssigner as _HungarianAssigner
 from mmengine.structures import InstanceData
 
-from ..errors import report_nonfinite
-from ..run_state import nonfinite_error
-
 
 class HungarianAssigner(_HungarianAssigner):
-    """mmdet's ``HungarianAssigner``, with a word where predictions are not finite and SciPy would fail.
+    """mmdet's ``HungarianAssigner``; objects are matched with non-finite predictions first.
+
+    The loss is then NaN, and the loop reports it in all processes of a distributed run. A process that raised
+    in its forward pass would leave the others waiting.
 
     Args:
         match_costs: configs of mmdet's costs that are added up.
@@ -23,15 +23,14 @@ class HungarianAssigner(_HungarianAssigner):
         img_meta: dict | None = None,
         **kwargs,
     ) -> AssignResult:
-        """Match the predictions of a layer for an image; see mmdet's method.
-
-        Raises:
-            NonFiniteError: a prediction is NaN or infinite; noted within `nonfinite_errors_noted`, and then
-                matched somehow.
-        """
-        if not all(x.isfinite().all() for x in pred_instances.values()):
-            where = f"image {(img_meta or {}).get('img_path', '?')}"
-            report_nonfinite(nonfinite_error("predictions", where))
-            zeros = {key: torch.zeros_like(value) for key, value in pred_instances.items()}
-            pred_instances = InstanceData(**zeros)
-        return super().assign(pred_instances, gt_instances, img_meta, **kwargs)
+        """Match the predictions of a layer for an image; see mmdet's method."""
+        finite = torch.stack([x.isfinite().flatten(1).all(1) for x in pred_instances.values()]).all(0)
+        if finite.all():
+            return super().assign(pred_instances, gt_instances, img_meta, **kwargs)
+        labels = gt_instances.labels
+        matched = finite.int().argsort()[: len(labels)]  # False comes first
+        gt_inds = torch.zeros_like(finite, dtype=torch.long)
+        gt_inds[matched] = torch.arange(1, len(matched) + 1, device=labels.device)
+        gt_labels = torch.full_like(gt_inds, -1)
+        gt_labels[matched] = labels[: len(matched)]
+        return AssignResult(len(labels), gt_inds, None, labels=gt_labels)

@@ -1,26 +1,22 @@
 """Steps of the optimizer: only with finite gradients, in mixed precision on request."""
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from mmengine.dist import all_reduce
+from mmengine.logging import MessageHub
 from mmengine.optim import AmpOptimWrapper as _AmpOptimWrapper
 from mmengine.optim import OptimWrapper as _OptimWrapper
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from ..errors import InputError, NonFiniteError, nonfinite_errors_noted
-from ..run_state import nonfinite_error
-from .complete_steps import WholeSteps
+from ..errors import InputError, NonFiniteError
+from .complete_steps import CompleteSteps
 
 
-class OptimWrapper(WholeSteps, _OptimWrapper):
-    """mmengine's wrapper, which takes `WholeSteps`, and each only if the norm of the gradients is finite.
+class OptimWrapper(CompleteSteps, _OptimWrapper):
+    """mmengine's wrapper, which takes `CompleteSteps`, and each only if the norm of the gradients is finite.
 
-    Whatever is not finite before the step makes that norm so too, and the gradients of a distributed run are
-    averaged, so that all its processes refuse the same step without a word between them.
+    A NaN loss makes that norm NaN too, and the gradients of a distributed run are averaged, so that all its
+    processes refuse the same step without a further message between them.
 
     Args:
         *args, **kwargs: As in `mmengine.optim.OptimWrapper`.
@@ -31,13 +27,6 @@ class OptimWrapper(WholeSteps, _OptimWrapper):
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self._losses: list[Tensor] = []  # since the last step
-        self._errors: list[NonFiniteError] = []
-
-    @contextmanager
-    def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """As in mmengine; a prediction that is not finite is noted, and refused in `step`."""
-        with super().optim_context(model), nonfinite_errors_noted(self._errors):
-            yield
 
     def update_params(
         self, loss: Tensor, step_kwargs: dict | None = None, zero_kwargs: dict | None = None
@@ -47,8 +36,6 @@ class OptimWrapper(WholeSteps, _OptimWrapper):
         Raises:
             NonFiniteError: See `step`.
         """
-        if self._errors:
-            loss = loss * math.nan  # an unmatched prediction has no part in the loss
         self._losses.append(loss.detach())
         super().update_params(loss, step_kwargs, zero_kwargs)
 
@@ -65,8 +52,8 @@ class OptimWrapper(WholeSteps, _OptimWrapper):
 
     def require_finite(self) -> None:
         """See `step`."""
-        losses, errors = self._losses.copy(), self._errors.copy()
-        self._losses.clear(), self._errors.clear()
+        losses = self._losses.copy()
+        self._losses.clear()
         parameters = (p for group in self.optimizer.param_groups for p in group["params"])
         gradients = [p.grad for p in parameters if p.grad is not None]
         if get_total_norm(gradients).isfinite():
@@ -78,7 +65,11 @@ class OptimWrapper(WholeSteps, _OptimWrapper):
             if not anywhere:
                 return
         what = "loss" if here else "gradients"
-        raise errors[0] if errors else nonfinite_error(what)
+        iteration = MessageHub.get_current_instance().get_info("iter", 0) + 1  # as logs count
+        raise NonFiniteError(
+            f"non-finite {what} at iteration {iteration}. Usual causes: a learning rate too high, float16 "
+            "(try --amp bfloat16), no gradient clipping."
+        )
 
 
 class AmpOptimWrapper(_AmpOptimWrapper, OptimWrapper):

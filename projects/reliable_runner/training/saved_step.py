@@ -1,6 +1,7 @@
 """A training step that can be repeated, also from a file of plain tensors and values."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor, nn
 
+from ..data.seeded_items import generators_kept
 from ..errors import InputError
 from ..files.checkpoint_file import read_torch_file
 from .diagnosis import Forward, forward
@@ -38,15 +40,14 @@ class SavedStep:
     state_dict: dict[str, Tensor]
 
     def repeat(self, model: nn.Module) -> list[Forward]:
-        """Run the forward pass of each batch; ``model`` is in training mode, on its device."""
+        """Run the forward pass of each batch; ``model``, in training mode, is left as it was."""
         device = next(model.parameters()).device.type
         autocast = nullcontext()
         if self.dtype:
             autocast = torch.autocast(device, getattr(torch, self.dtype))
-        gpus = list(range(torch.cuda.device_count())) if "cuda" in self.random_states else []
-        with torch.random.fork_rng(gpus), autocast:
+        with state_kept(model), autocast:
             torch.set_rng_state(self.random_states["cpu"])
-            if gpus:
+            if "cuda" in self.random_states and torch.cuda.is_available():
                 torch.cuda.set_rng_state(self.random_states["cuda"])
             return [forward(model, batch) for batch in self.batches]
 
@@ -65,10 +66,28 @@ class SavedStep:
         names = {field.name for field in fields(cls)}
         if not isinstance(contents, dict) or set(contents) != names:
             raise InputError(
-                f"{path}: this is no saved step; a training that meets a number that is not finite writes "
-                "one into its work_dir, nonfinite_iter_N.pth"
+                f"{path}: this is no saved step; a training writes one into its work_dir for a NaN step, "
+                "nonfinite_iter_N.pth"
             )
         return cls(**{**contents, "batches": _rebuilt(contents["batches"])})
+
+
+@contextmanager
+def state_kept(model: nn.Module) -> Iterator[None]:
+    """Within this a forward pass may draw random numbers and move running statistics; after it none has."""
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    try:
+        with generators_kept(), torch.random.fork_rng(gpus):
+            yield
+    finally:
+        restore_buffers(model, buffers)
+
+
+def restore_buffers(model: nn.Module, buffers: list[Tensor]) -> None:
+    """Give the buffers of ``model``, such as running statistics, the values that they had."""
+    for buffer, before in zip(model.buffers(), buffers, strict=True):
+        buffer.data.copy_(before)  # `data`: a backward pass may follow, which must not notice
 
 
 def random_states() -> dict[str, Tensor]:

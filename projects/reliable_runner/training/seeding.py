@@ -1,9 +1,7 @@
 """A resumed run that draws the same random numbers as the run that was never stopped."""
 
 import logging
-import random
 
-import numpy as np
 import torch
 from mmengine.dataset import worker_init_fn as mmengine_worker_init_fn
 from mmengine.dist import broadcast, get_rank
@@ -12,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..data.sampler import DefaultSampler, InfiniteSampler
-from ..data.seeded_items import SeededItems
+from ..data.seeded_items import SeededItems, seed_generators
 
 
 class EpochSeedHook(Hook):
@@ -60,8 +58,5 @@ class EpochSeedHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Seed the generators of this process; its data workers derive their seeds from torch's."""
-        sequence = np.random.SeedSequence((self._seed, runner.epoch, get_rank()))
-        python_seed, numpy_seed, torch_seed = map(int, sequence.generate_state(3))
-        random.seed(python_seed)
-        np.random.seed(numpy_seed)
-        torch.manual_seed(torch_seed)
+        seed_generators(self._seed, runner.epoch, get_rank())
+        torch.manual_seed(torch.initial_seed())  # the GPUs too

@@ -1,4 +1,4 @@
-"""What is done with a training step that is not finite."""
+"""What is done with a NaN step."""
 
 import logging
 from pathlib import Path
@@ -12,13 +12,13 @@ from ..errors import NonFiniteError
 from ..files.coco_file import shorten
 from ..run_state import bare_model
 from .diagnosis import faulty_gradients, faulty_weights
-from .saved_step import SavedStep, image_paths, random_states
+from .saved_step import SavedStep, image_paths, random_states, restore_buffers
 
 _COUNT = "train/nonfinite_steps"
 
 
 class StepGuard:
-    """Keeps what a step needs to be repeated, and reports a step that is not finite.
+    """Keeps what a step needs to be repeated, and reports a NaN step.
 
     A step is one of the optimizer: several batches if their gradients are summed.
 
@@ -34,7 +34,7 @@ class StepGuard:
         self._batches: list[dict] = []
 
     def begin(self, data_batch: dict) -> None:
-        """Note a batch that is going to be learnt from, and what its step begins with."""
+        """Note a batch that is going to be trained on, and what its step begins with."""
         if not self._batches:
             self._random_states = random_states()
             self._buffers = [buffer.clone() for buffer in bare_model(self._runner).buffers()]
@@ -55,10 +55,10 @@ class StepGuard:
             NonFiniteError: as many as allowed were left out before. The message names the images, what was
                 not finite first, and a file that holds the step.
         """
-        self._restore_buffers()
+        # A forward pass moves the running statistics of batch norms; a step that is left out must not.
+        restore_buffers(bare_model(self._runner), self._buffers)
         step = self._saved_step()
         images, fault = self._diagnose(step)
-        self._restore_buffers()
         faulty = all_gather_object(fault is not None)
         reporter = faulty.index(True) if any(faulty) else 0
         report = None
@@ -80,12 +80,6 @@ class StepGuard:
             level=logging.WARNING,
         )
 
-    @torch.no_grad()
-    def _restore_buffers(self) -> None:
-        """A forward pass moves the running statistics of batch norms; a step that is left out must not."""
-        for buffer, before in zip(bare_model(self._runner).buffers(), self._buffers, strict=True):
-            buffer.copy_(before)
-
     def _saved_step(self) -> SavedStep:
         runner = self._runner
         dtype = getattr(runner.optim_wrapper, "cast_dtype", None)
@@ -106,7 +100,8 @@ class StepGuard:
         weights = faulty_weights(step.state_dict)
         for batch, done in zip(step.batches, passes, strict=True):
             if (fault := done.first_fault()) and not weights:
-                return image_paths(batch), fault
+                output, paths = done.first_output(), image_paths(batch)
+                return [paths[i] for i in output.faulty_images] if output else paths, fault
         return [path for batch in step.batches for path in image_paths(batch)], weights
 
     def _save(self, step: SavedStep) -> str:

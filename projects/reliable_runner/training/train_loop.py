@@ -1,22 +1,33 @@
-"""mmengine's training loops: whole steps, and what becomes of one that is not finite."""
+"""mmengine's training loops: complete steps, and what becomes of a NaN step."""
 
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
 from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
 
 from ..errors import NonFiniteError
-from .complete_steps import whole_steps
+from ..run_state import bare_model
+from .complete_steps import complete_steps
+from .loss_normalisers import LossNormalisers
 from .step_guard import StepGuard
 
 
 class _GuardedLoop:
+    """Mixin of mmengine's loops.
+
+    Args:
+        skip_nonfinite: how many NaN steps are left out before one stops the run.
+        *args, **kwargs: as in mmengine's loop.
+    """
+
     def __init__(self, *args, skip_nonfinite: int = 0, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self._guard = StepGuard(self.runner, skip_nonfinite)
+        self._normalisers: LossNormalisers | None = None
 
     def run_iter(self, *args) -> None:
-        """Learn from one batch.
+        """Train on one batch.
 
         Args:
             *args: the batch, after its number where the run counts epochs.
@@ -30,43 +41,41 @@ class _GuardedLoop:
         self._guard.begin(data_batch)
         outputs = None
         try:
-            outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
+            with self._normalisers.applied():
+                outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
         except NonFiniteError as error:
             self._guard.give_up(error)
         self._guard.end()
         self.runner.call_hook("after_train_iter", batch_idx=batch_idx, data_batch=data_batch, outputs=outputs)
         self._iter += 1
 
+    def _batches(self, batches: Iterable[dict]) -> Iterator[dict]:
+        """Yield ``batches``; before the first of a step the loss normalisers of the step are known."""
+        self._normalisers = LossNormalisers(bare_model(self.runner))
+        for step in complete_steps(batches, self.runner.optim_wrapper):
+            self._normalisers.measure(step, self.runner.optim_wrapper)
+            yield from step
+
 
 class EpochBasedTrainLoop(_GuardedLoop, _EpochBasedTrainLoop):
-    """mmengine's loop over epochs, in `whole_steps`; an epoch's last step may be of fewer batches.
-
-    Args:
-        skip_nonfinite: how many steps that are not finite are left out before one stops the run.
-        **kwargs: As in `mmengine.runner.EpochBasedTrainLoop`.
-    """
+    """mmengine's loop over epochs, in `complete_steps`; an epoch's last step may be of fewer batches."""
 
     def run_epoch(self) -> None:
         """Train one epoch."""
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
-        for idx, batch in enumerate(whole_steps(self.dataloader, self.runner.optim_wrapper)):
+        for idx, batch in enumerate(self._batches(self.dataloader)):
             self.run_iter(idx, batch)
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
 
 
 class IterBasedTrainLoop(_GuardedLoop, _IterBasedTrainLoop):
-    """mmengine's loop over iterations, in `whole_steps`; the training's last step may be of fewer batches.
-
-    Args:
-        skip_nonfinite: how many steps that are not finite are left out before one stops the run.
-        **kwargs: As in `mmengine.runner.IterBasedTrainLoop`.
-    """
+    """mmengine's loop over iterations, in `complete_steps`; the training's last step may be of fewer batches."""
 
     def run(self):
         """Train, after passing over the batches that a resumed run has seen."""
         seen = islice(self.dataloader_iterator, self._iter)
         left = islice(self.dataloader_iterator, self._max_iters - self._iter)
-        self.dataloader_iterator = chain(seen, whole_steps(left, self.runner.optim_wrapper))
+        self.dataloader_iterator = chain(seen, self._batches(left))
         return super().run()

@@ -1,8 +1,5 @@
 """The error that a user can mend."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from difflib import get_close_matches
 
 
@@ -14,36 +11,12 @@ class InputError(ValueError):
 
 
 class NonFiniteError(InputError):
-    """The model predicts NaN or infinity; the message names iteration, image and layer."""
+    """A NaN step: a loss or gradients are NaN or infinite; the message names iteration, image and module."""
 
 
 def first_line(error: Exception) -> str:
     """What ``error`` says, in one line; its type if it says nothing."""
     return (str(error) or type(error).__name__).splitlines()[0]
-
-
-_noted: ContextVar[list[NonFiniteError] | None] = ContextVar("noted", default=None)
-
-
-@contextmanager
-def nonfinite_errors_noted(errors: list[NonFiniteError]) -> Iterator[None]:
-    """Within this `report_nonfinite` appends to ``errors`` and raises nothing."""
-    token = _noted.set(errors)
-    try:
-        yield
-    finally:
-        _noted.reset(token)
-
-
-def report_nonfinite(error: NonFiniteError) -> None:
-    """Raise ``error``, or note it where the one who trains wants to go on to the end of the step.
-
-    A process of a distributed training that stopped in its forward pass would leave the others waiting.
-    """
-    errors = _noted.get()
-    if errors is None:
-        raise error
-    errors.append(error)
 
 
 def did_you_mean(word: str, known) -> str:

@@ -73,25 +73,30 @@ _LOADERS = {
 def install() -> None:
     """Replace parts of mmengine and mmdet in this process, for configs of every scope; once is enough.
 
-    By name in their registries, each by the class here that inherits from it:
+    By name in their registries, each by a class here that inherits from it:
 
-    - loops ``EpochBasedTrainLoop`` and ``IterBasedTrainLoop``: complete steps, NaN steps named (`StepGuard`);
+    - loops ``EpochBasedTrainLoop`` and ``IterBasedTrainLoop``: complete steps, exact gradient accumulation,
+      NaN steps reported with image and module;
     - ``OptimWrapper`` and ``AmpOptimWrapper``: no step with NaN gradients; bfloat16 on a CPU;
     - hooks ``CheckpointHook`` and ``EarlyStoppingHook``: a kill at any instant loses nothing;
-    - ``LogProcessor``: memory on a CPU too; ``FSDPStrategy``: torch's ``fully_shard``;
-    - ``DefaultSampler`` and ``InfiniteSampler``, ``CocoDataset`` and the data set wrappers: random numbers
-      of an image depend on seed, epoch and image alone; annotations are checked;
+    - ``LogProcessor``: memory on a CPU too; ``FSDPStrategy``: torch's ``fully_shard()``;
+    - ``DefaultSampler`` and ``InfiniteSampler``, ``CocoDataset``, ``ConcatDataset``, ``RepeatDataset``,
+      ``ClassBalancedDataset`` and ``MultiImageMixDataset``: random numbers of an image depend on seed, epoch
+      and image alone; annotations are checked;
     - ``LoadImageFromFile``: a damaged image is an error; ``CocoMetric``: NaN is no match;
-    - mmdet's ``HungarianAssigner``: predictions that are NaN name their image.
+    - ``HungarianAssigner`` of mmdet: NaN predictions end in a NaN loss instead of an error of SciPy.
 
-    New default hooks of every Runner: ``epoch_seed``, ``class_check``, ``checkpoint_check``, ``resume_check``
-    (None in ``default_hooks`` leaves one out). New names: ``ValLossHook`` and
-    ``GroupedOptimWrapperConstructor``.
+    New names: hooks ``EpochSeedHook``, ``ClassCheckHook``, ``CheckpointCheckHook``, ``ResumeCheckHook`` and
+    ``ValLossHook``, and ``GroupedOptimWrapperConstructor``. The first four are default hooks of every run:
+    ``Runner.register_default_hooks`` and ``FlexibleRunner.register_default_hooks`` are wrapped. None for
+    its key (epoch_seed, class_check, checkpoint_check, resume_check) in default_hooks leaves one out.
 
-    ``Registry.build``: what it can't build is an error with the nearest names (`explain_errors`).
+    ``Registry.build`` is wrapped: what it can't build is an error with the nearest names (`explain_errors`).
 
-    Of mmengine's files: the writer of local files (a rename at the end), the readers of checkpoints
-    (``weights_only``), pickles and YAML (plain values alone).
+    Of mmengine's files: the backend ``local`` for writing (a rename at the end); the handlers of ``pkl``,
+    ``pickle``, ``yaml`` and ``yml`` (plain values alone); the checkpoint loaders of local files and of
+    ``http://``, ``https://``, ``modelzoo://``, ``torchvision://``, ``open-mmlab://`` and ``openmmlab://``
+    (``weights_only=True``). Those of ``pavi://``, ``mmcls://``, ``s3://`` and ``petrel://`` refuse.
     """
     for parts in (_REPLACED, _ADDED):
         for kind, classes in parts.items():

@@ -2,32 +2,14 @@
 
 from collections.abc import Iterator
 
-from mmengine.logging import MessageHub
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
-
-from .errors import NonFiniteError
 
 
 def bare_model(runner: Runner) -> nn.Module:
     """The model without the wrapper of a distributed run."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
-def nonfinite_error(what: str, where: str = "") -> NonFiniteError:
-    """The error of a training step.
-
-    Args:
-        what: "predictions", "loss" or "gradients".
-        where: the image and more, if they are known.
-    """
-    iteration = MessageHub.get_current_instance().get_info("iter", 0) + 1  # as logs count
-    place = ", ".join(filter(None, (f"iteration {iteration}", where)))
-    return NonFiniteError(
-        f"non-finite {what} at {place}. Usual causes: a learning rate too high, float16 (try --amp "
-        "bfloat16), no gradient clipping."
-    )
 
 
 def must_fit_whole(runner: Runner) -> bool:

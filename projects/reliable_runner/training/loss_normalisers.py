@@ -18,9 +18,9 @@ Call = tuple[nn.Module, int]  # a loss module, and how often it was called befor
 class LossNormalisers:
     """Replaces the ``avg_factor`` of each loss by the step's, shared equally by its batches.
 
-    A step's gradient is the mean over its k batches. If each divides its sums by (the total of the step)/k, it
-    is the gradient of one batch of all the images. The totals are found by a forward pass of each batch
-    without gradients. A model with ``normalises_by_step = True`` does this by itself, from the metainfo
+    A step's gradient is the mean over its k batches. If each divides its sums by the step's total / k, it is
+    the gradient of one batch of all the images. The totals are found by a forward pass of each batch without
+    gradients. A model with ``normalises_by_step = True`` does this by itself, from the metainfo
     ``step_num_objects`` of its samples, and costs no additional pass.
 
     Args:

@@ -71,7 +71,7 @@ class EpochBasedTrainLoop(_GuardedLoop, _EpochBasedTrainLoop):
 
 
 class IterBasedTrainLoop(_GuardedLoop, _IterBasedTrainLoop):
-    """mmengine's loop over iterations, in `complete_steps`; the training's last step may be of fewer batches."""
+    """mmengine's loop over iterations, in `complete_steps`; the last of all may be of fewer batches."""
 
     def run(self):
         """Train, after passing over the batches that a resumed run has seen."""

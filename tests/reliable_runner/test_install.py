@@ -1,0 +1,62 @@
+"""What importing the packages replaces, each in a process of its own."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from projects.reliable_runner.install import install
+
+REPO = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import importlib, json, sys
+
+from ms_deform_attn.compat.mmcv_ops import provide_missing_ops
+
+provide_missing_ops()  # without it mmdet cannot be imported
+import mmdet.registry, mmengine.registry
+import mmdet.datasets, mmdet.engine, mmdet.evaluation, mmdet.models, mmdet.visualization
+from mmengine.fileio import backends, handlers
+from mmengine.registry import Registry
+from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner._flexible_runner import FlexibleRunner
+
+
+def state():
+    found = {}
+    for module in (mmengine.registry, mmdet.registry):
+        for registry in vars(module).values():
+            if isinstance(registry, Registry):
+                found |= {(id(registry), name): cls for name, cls in registry.module_dict.items()}
+    for cls in (Runner, FlexibleRunner, Registry):
+        found |= {(0, f"{cls.__name__}.{name}"): value for name, value in vars(cls).items()}
+    found |= {(1, prefix): loader for prefix, loader in CheckpointLoader._schemes.items()}
+    found |= {(2, name): type(handler) for name, handler in handlers.file_handlers.items()}
+    return found | {(3, name): backend for name, backend in backends.registry_utils.backends.items()}
+
+
+before = state()
+importlib.import_module(sys.argv[1])
+after = state()
+print(json.dumps([name for (kind, name), value in after.items() if before.get((kind, name)) is not value]))
+"""
+
+
+def replaced(package: str) -> set[str]:
+    """The names that an import of ``package`` gives another meaning, in mmengine's and mmdet's registries."""
+    command = [sys.executable, "-c", SCRIPT, package]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_docstring_lists_all_that_is_replaced():
+    found = replaced("projects.reliable_runner")
+    documented = set(re.findall("``([^`]+)``", install.__doc__)) - {"fully_shard()", "weights_only=True"}
+    # Local files have the empty prefix; mmengine writes two of the prefixes as regular expressions.
+    assert {name.rpartition(r"(\S+\:)?")[2] for name in found} - {""} == documented
+
+
+def test_the_model_package_replaces_nothing():
+    assert replaced("projects.deformable_detr") == set()

@@ -50,6 +50,7 @@ model = dict(
     ),
     train_cfg=dict(
         assigner=dict(
+            _scope_="mmdet",
             type="HungarianAssigner",
             match_costs=[
                 dict(type="ClassificationCost", weight=1.0),

@@ -160,7 +160,6 @@ def test_accumulated_gradients_are_those_of_one_batch(train, shapes_root, model)
         status, work_dir = train(model, f"accumulate{4 // size}", **options, **counts)
         assert status == 0, log(work_dir)[-3000:]
         found.append(weights(work_dir, 1)["state_dict"])
-    print(max((found[0][key] - found[1][key]).abs().max() for key in found[0]))
     torch.testing.assert_close(*found, rtol=0, atol=1e-6)
 
 

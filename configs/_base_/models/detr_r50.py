@@ -61,6 +61,7 @@ model = dict(
     ),
     train_cfg=dict(
         assigner=dict(
+            _scope_="mmdet",  # ours takes all layers at once
             type="HungarianAssigner",
             match_costs=[
                 dict(type="ClassificationCost", weight=1.0),

@@ -36,11 +36,8 @@ runpy.run_path({tool!r})["main"]({args!r})
 
 
 @pytest.fixture
-def train(tmp_path, shapes_root, monkeypatch) -> Callable[..., multiprocessing.Process]:
-    """Starts a training of a config in a process that has everything imported."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["projects.deformable_detr", "mmdet.models", "mmdet.datasets"])
+def train(shapes_root, forkserver) -> Callable[..., multiprocessing.Process]:
+    """Starts a training of a config."""
 
     def start(config: Path, work_dir: Path, *args: str) -> multiprocessing.Process:
         code = TRAIN.format(
@@ -49,7 +46,7 @@ def train(tmp_path, shapes_root, monkeypatch) -> Callable[..., multiprocessing.P
             tool=str(REPO / "tools" / "train.py"),
             args=[str(config), "--work-dir", str(work_dir), *args],
         )
-        process = context.Process(target=exec, args=(code,))
+        process = forkserver.Process(target=exec, args=(code,))
         process.start()
         return process
 
@@ -81,7 +78,7 @@ def wait_until_it_trains(process: multiprocessing.Process, work_dir: Path) -> fl
 
 
 def last_epoch(work_dir: Path) -> int:
-    """The epoch of the latest checkpoint, which must be whole; 0 if there is none yet."""
+    """The epoch of the latest checkpoint, which must be readable; 0 if there is none yet."""
     note = work_dir / "last_checkpoint"
     return read_checkpoint(note.read_text())["meta"]["epoch"] if note.exists() else 0
 

@@ -28,7 +28,7 @@ def test_the_image_is_named(tmp_path, shapes_root, capfd, monkeypatch, kill, how
     heir = tmp_path / "deadly.py"
     heir.write_text(
         f"_base_ = {str(REPO / 'tests' / 'tiny_ddetr.py')!r}\n"
-        "custom_imports = dict(imports=['spoiled_image'])\n"
+        "custom_imports = dict(imports=[*_base_.custom_imports.imports, 'spoiled_image'])\n"
         f"spoil = dict(type='SpoilImage', name='3.png', kill={kill!r})\n"
         "train_pipeline = [*_base_.train_pipeline[:-1], spoil, _base_.train_pipeline[-1]]\n"
         "train_dataloader = dict(num_workers=2, dataset=dict(pipeline=train_pipeline))\n"

@@ -122,6 +122,7 @@ def weights(work_dir: Path, epoch: int = 2) -> dict:
     return torch.load(work_dir / f"epoch_{epoch}.pth", weights_only=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", CONFIGS)
 def test_a_killed_run_resumes_to_the_bit(train, model):
     status, straight = train(model, "straight")

@@ -33,7 +33,7 @@ def spoiled(tmp_path, monkeypatch) -> Path:
     heir = tmp_path / "spoiled.py"
     heir.write_text(
         f"_base_ = {str(CONFIG)!r}\n"
-        "custom_imports = dict(imports=['spoiled_image'])\n"
+        "custom_imports = dict(imports=[*_base_.custom_imports.imports, 'spoiled_image'])\n"
         "train_pipeline = [*_base_.train_pipeline[:-1], dict(type='SpoilImage', name='3.png'),\n"
         "    _base_.train_pipeline[-1]]\n"
         "train_dataloader = dict(dataset=dict(pipeline=train_pipeline))\n"

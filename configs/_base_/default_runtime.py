@@ -1,12 +1,10 @@
 default_scope = "projects.deformable_detr"
 custom_imports = dict(imports=["projects.reliable_runner", "projects.dataset_report"])
 
+# mmengine's own hooks and those of reliable_runner need not be listed.
 default_hooks = dict(
-    timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50),
-    param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="CheckpointHook", interval=1),
-    sampler_seed=dict(type="DistSamplerSeedHook"),
     dataset_report=dict(type="DatasetReportHook"),
     visualization=dict(type="DetVisualizationHook"),
 )

@@ -12,7 +12,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from projects.deformable_detr.registry import HOOKS, METRICS, MODELS, SCOPE
+from projects.deformable_detr.registry import HOOKS, METRICS, MODELS
 from projects.reliable_runner.errors import InputError
 
 CONFIGS = sorted(

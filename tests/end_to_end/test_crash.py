@@ -103,7 +103,7 @@ def assert_equal(ours: object, theirs: object, key: str = "") -> None:
 @pytest.mark.parametrize(
     ("kills", "epochs", "channels", "num_workers"),
     [
-        (3, 5, 8, 2),
+        pytest.param(3, 5, 8, 2, marks=pytest.mark.slow),
         pytest.param(20, 24, 32, 0, marks=pytest.mark.soak),
         pytest.param(10, 12, 8, 2, marks=pytest.mark.soak),
     ],

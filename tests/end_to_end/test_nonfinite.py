@@ -151,6 +151,7 @@ def test_iterations_without_epochs_are_guarded_too(train, spoiled):
     assert "000003.png" in error
 
 
+@pytest.mark.slow
 def test_two_processes_leave_out_the_same_step(spoiled, tmp_path, run_script):
     options = ["train_cfg.max_epochs=1", "train_cfg.val_interval=9", "train_cfg.skip_nonfinite=1"]
     printed = run_script(REPO / "tools" / "dist_train.sh", spoiled, "2", "--cfg-options", *options)

@@ -54,7 +54,7 @@ VARIANTS = {
         "model.decoder.layer_cfg.cross_attn_cfg.num_levels": 1,
     },
 }
-WHOLE = (1, 8, 1)  # processes, images of a batch, batches of an optimizer step
+ONE_BATCH = (1, 8, 1)  # processes, images of a batch, batches of an optimizer step
 SPLITS = [(2, 4, 1), (4, 2, 1), (1, 2, 4), (2, 2, 2)]
 
 
@@ -163,13 +163,16 @@ def assert_same(got: tuple | dict, expected: tuple | dict) -> None:
     torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=pytest.mark.slow if name != "base" else ()) for name in VARIANTS]
+)
 def test_splits_give_the_same_losses_and_weights(train, variant):
-    expected = train(WHOLE, **VARIANTS[variant])
+    expected = train(ONE_BATCH, **VARIANTS[variant])
     for split in SPLITS if variant == "base" else [(2, 2, 2)]:
         assert_same(train(split, **VARIANTS[variant]), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_objects", [0, 1])
 def test_splits_without_objects_give_the_same(train, shapes_root, num_objects):
     """A process may have none while another has some; all may have none."""
@@ -181,7 +184,7 @@ def test_splits_without_objects_give_the_same(train, shapes_root, num_objects):
         "train_dataloader.dataset.ann_file": str(path),
         "train_dataloader.dataset.pipeline": [step for step in AUGMENTATION if step["type"] != "RandomCrop"],
     }
-    expected = train(WHOLE, **options)
+    expected = train(ONE_BATCH, **options)
     assert (expected[0][0]["loss_bbox"] > 0) == bool(num_objects)
     for split in [(4, 2, 1), (2, 2, 2)]:
         assert_same(train(split, **options), expected)
@@ -194,6 +197,7 @@ def test_the_last_step_of_an_epoch_may_be_smaller(train):
     assert_same(train((1, 2, 2), **options), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["DefaultSampler", "InfiniteSampler"])
 def test_a_loop_over_iterations_splits_too(train, sampler):
     """The last step is of half the images: one batch of four or two of two."""
@@ -204,14 +208,16 @@ def test_a_loop_over_iterations_splits_too(train, sampler):
     assert_same(train((1, 2, 4), train_cfg=dict(loop, max_iters=10), **options), expected)
 
 
+@pytest.mark.slow
 def test_workers_give_the_same(train):
-    expected = train(WHOLE)
+    expected = train(ONE_BATCH)
     options = {"train_dataloader.num_workers": 2, "train_dataloader.persistent_workers": True}
     assert_same(train((1, 4, 2), **options), expected)
 
 
+@pytest.mark.slow
 def test_shards_give_the_same_and_checkpoints_of_any_run(train, tmp_path):
-    expected = train(WHOLE)
+    expected = train(ONE_BATCH)
     sharded = {"default_hooks.checkpoint": dict(type="CheckpointHook"), **FSDP}
     assert_same(train((2, 4, 1), work_dir=str(tmp_path / "sharded"), **sharded), expected)
     checkpoint = tmp_path / "sharded" / "epoch_2.pth"

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 REPO = Path(__file__).resolve().parents[3]
 SCRIPT = """
 import torch
@@ -17,6 +19,7 @@ print(during - before, peak_resident_mb() - before)
 """
 
 
+@pytest.mark.slow
 def test_peak_memory_grows_with_what_is_held():
     """In a process of its own: one that has held more before has its peak behind it."""
     done = subprocess.run(

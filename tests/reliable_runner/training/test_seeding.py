@@ -11,7 +11,7 @@ import torch
 from mmengine.dataset import worker_init_fn
 from torch.utils.data import DataLoader
 
-from projects.reliable_runner.training import seeding as reproducibility
+from projects.reliable_runner.training import seeding
 from projects.reliable_runner.training.seeding import EpochSeedHook
 
 REPO = Path(__file__).resolve().parents[3]
@@ -38,15 +38,12 @@ def losses(work_dir: Path) -> dict[int, dict]:
     }
 
 
-@pytest.mark.parametrize(("num_workers", "seed"), [(2, "7"), (0, "None")])
-def test_a_resumed_run_repeats_the_run_that_was_never_stopped(
-    tmp_path, shapes_root, monkeypatch, num_workers, seed
-):
+def test_a_resumed_run_repeats_the_run_that_was_never_stopped(tmp_path, shapes_root, monkeypatch):
     monkeypatch.setenv("SHAPES_ROOT", str(shapes_root))
     train = runpy.run_path(str(REPO / "tools" / "train.py"))["main"]
     config = str(REPO / "tests" / "tiny_ddetr.py")
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
-    options = [f"randomness.seed={seed}", f"train_dataloader.num_workers={num_workers}"]
+    options = ["randomness.seed=None", "train_dataloader.num_workers=2"]
 
     def run(work_dir: Path, *args: str) -> None:
         names = [f"{key}={work_dir}".replace("/", "_") for key in ("experiment_name", "visualizer.name")]
@@ -101,7 +98,7 @@ def test_each_epoch_draws_its_own_numbers(num_workers):
 
 def test_workers_that_outlive_an_epoch_are_warned_about(monkeypatch):
     logged = []
-    monkeypatch.setattr(reproducibility, "print_log", lambda message, **_: logged.append(message))
+    monkeypatch.setattr(seeding, "print_log", lambda message, **_: logged.append(message))
     epochs(1, persistent_workers=False)
     assert not logged
     epochs(1, persistent_workers=True)

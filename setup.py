@@ -14,13 +14,13 @@ try:
     from torch.utils import cpp_extension
 except ImportError:
     raise SystemExit(
-        "deformable-detr: torch must be installed before the op is built: install torch >= 2.10, then "
+        "ms_deform_attn: torch must be installed before the op is built: install torch >= 2.10, then "
         "pip install -e . --no-deps --no-build-isolation"
     ) from None
 
 if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 10):
     raise SystemExit(
-        f"deformable-detr: torch {torch.__version__} is installed, but building the op needs >= 2.10. "
+        f"ms_deform_attn: torch {torch.__version__} is installed, but building the op needs >= 2.10. "
         "Older torch runs without the build: put the repository on PYTHONPATH."
     )
 
@@ -32,7 +32,7 @@ class BuildExtension(cpp_extension.BuildExtension):
         compiler = (os.environ.get("CXX") or sysconfig.get_config_var("CXX") or "cl").split()[0]
         if shutil.which(compiler) is None:
             raise SystemExit(
-                f"deformable-detr: the C++ compiler '{compiler}' was not found: install g++ (Debian, "
+                f"ms_deform_attn: the C++ compiler '{compiler}' was not found: install g++ (Debian, "
                 "Ubuntu: apt install g++), or set CXX to a compiler"
             )
         super().build_extensions()
@@ -66,17 +66,16 @@ if "editable_wheel" in sys.argv:  # a working copy: its projects too
     PACKAGES += find_namespace_packages(include=["projects.*"])
 
 setup(
-    name="deformable-detr",
+    name="deformable-detr-ops",
     version="0.1.0",
-    description="Deformable DETR for today's PyTorch, as an MMDetection-style extension",
-    long_description=Path("README.md").read_text() if Path("README.md").exists() else "",
+    description="Multi-scale deformable attention for PyTorch, with C++ and CUDA kernels; needs torch alone",
+    long_description=Path("docs/op.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=PACKAGES,
     package_dir={"ms_deform_attn": "ops/ms_deform_attn"},
     install_requires=["torch"],
-    extras_require={"detector": ["mmengine", "mmdet", "pycocotools", "scipy"]},
     ext_modules=[extension()],
     cmdclass={"build_ext": BuildExtension.with_options(use_ninja=False)},
     options={"bdist_wheel": {"py_limited_api": "cp310"}},

@@ -44,14 +44,14 @@ MSDA_INLINE Sample<T> locate_pixel(const Level& level, T x, T y) {
   const int32_t tops = top < 0 ? kOutside : 0;
   const int32_t bottoms = top + 1 == level.height ? kOutside : 0;
 
-  // What lies outside counts as zero; a location that is no number gives a result that is none.
-  const T nothing = (x != x) | (y != y) ? T(NAN) : T(0);
+  // Outside is zero; a NaN location gives NaN.
+  const T padding = (x != x) | (y != y) ? T(NAN) : T(0);
   return {{first | tops | lefts,
            (first + 1) | tops | rights,
            (first + level.width) | bottoms | lefts,
            (first + level.width + 1) | bottoms | rights},
-          inside ? safe_x - T(left) : nothing,
-          inside ? safe_y - T(top) : nothing};
+          inside ? safe_x - T(left) : padding,
+          inside ? safe_y - T(top) : padding};
 }
 
 // The sample at a location in [0, 1].

@@ -1,4 +1,4 @@
-"""Loads the built extension and tells PyTorch the rules of its ops: fake, autograd, vmap."""
+"""Loads the built extension and registers the fake, autograd and vmap rules of its ops."""
 
 import warnings
 from collections.abc import Callable
@@ -60,8 +60,9 @@ def _warn_once(message: str) -> None:
     warnings.warn(message, stacklevel=4)
 
 
-def _register_rules() -> None:
-    library, namespace = torch.library, torch.ops.ms_deform_attn
+def register_rules(namespace) -> None:
+    """Register fake, autograd and vmap rules for the ops of a namespace of `torch.ops`."""
+    library = torch.library
     for forward, backward in (
         (namespace.forward, namespace.backward),
         (namespace.fused_forward, namespace.fused_backward),
@@ -131,4 +132,4 @@ def _vmap(op: Callable, info, in_dims: tuple[int | None, ...], *inputs: Tensor):
 
 
 if _EXTENSION is not None:
-    _register_rules()
+    register_rules(torch.ops.ms_deform_attn)

@@ -1,86 +1,110 @@
-"""The built op against the reference, and as a citizen of PyTorch."""
+"""Both entries on each backend, against the reference."""
 
-import copy
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from ms_deform_attn import ms_deform_attn, ms_deform_attn_reference
+from ms_deform_attn import ms_deform_attn, ms_deform_attn_fused, ms_deform_attn_reference
 
-DIFFERENTIABLE = (0, 3, 4)  # value, sampling_locations, attention_weights
+from .conftest import CASES, ENTRIES, Sizes
 
-
-def output_and_gradients(op, inputs):
-    inputs = [copy.copy(tensor.detach()) for tensor in inputs]
-    for i in DIFFERENTIABLE:
-        inputs[i].requires_grad_()
-    output = op(*inputs)
-    generator = torch.Generator().manual_seed(1)
-    direction = torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output)
-    gradients = torch.autograd.grad(output, [inputs[i] for i in DIFFERENTIABLE], direction)
-    return [output.detach(), *gradients]
+UNFUSED = ENTRIES["unfused"]
 
 
-def test_equals_the_reference_in_float64(sizes, device):
-    inputs = sizes.inputs(torch.float64, device)
-    for ours, theirs in zip(
-        output_and_gradients(ms_deform_attn, inputs),
-        output_and_gradients(ms_deform_attn_reference, inputs),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+def in_float64(tensors):
+    return [tensor.double() if tensor.is_floating_point() else tensor for tensor in tensors]
 
 
-def test_float32_stays_near_float64(sizes, device):
-    inputs = sizes.inputs(torch.float32, device)
-    exact = [tensor.double() if tensor.is_floating_point() else tensor for tensor in inputs]
-    for ours, theirs in zip(
-        output_and_gradients(ms_deform_attn, inputs),
-        output_and_gradients(ms_deform_attn_reference, exact),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equals_the_reference_in_float64(entry, sizes, device, dtype):
+    inputs = sizes.inputs(entry, dtype, device)
+    ours = entry.output_and_gradients(inputs)
+    theirs = entry.output_and_gradients(in_float64(inputs), entry.reference)
+    for actual, expected in zip(ours, theirs, strict=True):
+        assert actual.dtype == dtype
+        largest = expected.abs().max().item() if expected.numel() else 0
+        rtol, atol = (1e-12, 1e-12) if dtype == torch.float64 else (1e-5, 1e-5 * largest)
+        torch.testing.assert_close(actual.double(), expected, rtol=rtol, atol=atol)
 
 
-def test_repeats_to_the_bit(sizes):
-    inputs = sizes.inputs(torch.float32, "cpu")
-    first = output_and_gradients(ms_deform_attn, inputs)
-    second = output_and_gradients(ms_deform_attn, inputs)
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+@pytest.mark.parametrize("sizes", ["3_channels", "32_channels", "not_contiguous"], indirect=True)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("half_sampling", [False, True])
+def test_half_values_are_computed_in_float32(entry, sizes, device, dtype, half_sampling):
+    """The same numbers in float32 give the same results but for the rounding of each."""
+    inputs = sizes.inputs(entry, dtype if half_sampling else torch.float32, device, value_dtype=dtype)
+    widened = [tensor.float() if tensor.is_floating_point() else tensor for tensor in inputs]
+    given = [inputs[i] for i in (0, 0, *entry.differentiable)]
+    halves, floats = entry.output_and_gradients(inputs), entry.output_and_gradients(widened)
+    for ours, theirs, tensor in zip(halves, floats, given, strict=True):
+        assert ours.dtype == tensor.dtype
+        rounding = 0.505 * torch.finfo(ours.dtype).eps
+        torch.testing.assert_close(ours.float(), theirs, rtol=rounding, atol=1e-5)
 
 
-def test_gradcheck(device):
+@pytest.mark.parametrize("entry", ["unfused", "points"], indirect=True)
+@pytest.mark.parametrize("device", ["cpu", "cuda"], indirect=True)
+def test_gradcheck(entry, device):
     generator = torch.Generator().manual_seed(0)
     shapes, starts = [(3, 2), (1, 1)], [0, 6]
     value = torch.randn(1, 7, 2, 3, generator=generator, dtype=torch.float64)
     # A quarter pixel beside the knots, where the gradient of a location jumps.
-    wh = torch.tensor(shapes, dtype=torch.float64).flip(-1)[:, None]
-    corners = torch.randint(-1, 3, (1, 2, 2, 2, 2, 2), generator=generator)
-    locations = (corners + 0.75) / wh
+    corners = torch.randint(-1, 2, (1, 2, 2, 2, 2, 2), generator=generator).double()
     weights = torch.rand(1, 2, 2, 2, 2, generator=generator, dtype=torch.float64)
-    inputs = [tensor.to(device).requires_grad_() for tensor in (value, locations, weights)]
-    torch.autograd.gradcheck(lambda v, x, w: ms_deform_attn(v, shapes, starts, x, w), inputs)
+    if entry.reference_dims:
+        sampling = [torch.full((1, 2, 2, 2), 0.5, dtype=torch.float64), corners + 0.25]
+    else:
+        sampling = [(corners + 0.75) / torch.tensor(shapes).flip(-1)[:, None]]
+    inputs = [tensor.to(device).requires_grad_() for tensor in (value, *sampling, weights)]
+    torch.autograd.gradcheck(lambda v, *others: entry.function(v, shapes, starts, *others), inputs)
 
 
-@pytest.mark.parametrize("op", ["forward", "backward"])
+@pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("sizes", ["3_channels", "no_queries", "not_contiguous"], indirect=True)
-def test_opcheck(op, device, sizes):
-    inputs = sizes.inputs(torch.float32, device)
-    for i in DIFFERENTIABLE:
-        inputs[i].requires_grad_(op == "forward")
-    if op == "backward":
-        output = ms_deform_attn_reference(*inputs)
-        inputs = [torch.ones_like(output), *inputs]
-    torch.library.opcheck(getattr(torch.ops.ms_deform_attn, op).default, inputs)
+@pytest.mark.parametrize(
+    "entry, value_dtype",
+    [("unfused", torch.float32), ("boxes", torch.float32), ("boxes", torch.bfloat16)],
+    indirect=["entry"],
+)
+@pytest.mark.parametrize("device", ["cpu", "cuda"], indirect=True)
+def test_opcheck(direction, value_dtype, entry, sizes, device):
+    inputs = sizes.inputs(entry, torch.float32, device, value_dtype)
+    for i in (0, *entry.differentiable):
+        inputs[i].requires_grad_(direction == "forward")
+    if direction == "backward":
+        inputs = [torch.ones_like(entry.function(*inputs)), *inputs]
+    torch.library.opcheck(getattr(torch.ops.ms_deform_attn, entry.prefix + direction).default, inputs)
+
+
+def test_repeats_to_the_bit(entry, sizes):
+    inputs = sizes.inputs(entry, torch.float32)
+    first, second = entry.output_and_gradients(inputs), entry.output_and_gradients(inputs)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_no_result_depends_on_the_number_of_threads(entry):
+    inputs = Sizes(((3, 4), (2, 2)), num_queries=200).inputs(entry, torch.float32)
+    before, results = torch.get_num_threads(), []
+    try:
+        for num_threads in (1, 2):
+            torch.set_num_threads(num_threads)
+            results.append(entry.output_and_gradients(inputs))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
 def test_second_derivative_is_refused():
-    value = torch.rand(1, 1, 1, 1, requires_grad=True)
-    weights = torch.rand(1, 1, 1, 1, 1, requires_grad=True)
-    output = ms_deform_attn(value, [(1, 1)], [0], torch.rand(1, 1, 1, 1, 1, 2), weights)
-    (gradient,) = torch.autograd.grad(output.sum(), weights, create_graph=True)
-    with pytest.raises(NotImplementedError, match="ms_deform_attn_reference can be twice"):
+    inputs = CASES["one_pixel"].inputs(UNFUSED, torch.float32)
+    for i in (0, 4):
+        inputs[i].requires_grad_()
+    output = ms_deform_attn(*inputs)
+    (gradient,) = torch.autograd.grad(output.sum(), inputs[4], create_graph=True)
+    with pytest.raises(NotImplementedError, match="ms_deform_attn_reference"):
         gradient.sum().backward()
 
 
@@ -95,19 +119,33 @@ def test_geometry_as_ints_and_levels_that_overlap(device):
     )
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1e30])
-@pytest.mark.parametrize("op", [ms_deform_attn, ms_deform_attn_reference])
-def test_locations_that_are_not_finite(op, number, device):
-    value = torch.ones(1, 4, 1, 16, device=device)
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e30])
+@pytest.mark.parametrize("head_dims", [1, 16])
+@pytest.mark.parametrize("function", ["unfused", "reference", "fused"])
+def test_locations_that_are_not_finite(function, number, head_dims, device):
+    """An infinite location is outside its level, one that is NaN gives NaN; the other query is untouched."""
+    value = torch.ones(1, 4, 1, head_dims, device=device, requires_grad=True)
     locations = torch.full((1, 2, 1, 1, 1, 2), 0.5, device=device)
-    locations[0, 0, 0, 0, 0, 0] = number
-    output = op(value, [(2, 2)], [0], locations, torch.ones_like(locations[..., 0]))
-    expected = torch.tensor([float("nan") if math.isnan(number) else 0.0, 1.0], device=device)
-    torch.testing.assert_close(output[0, :, 0], expected, equal_nan=True)
+    weights = torch.ones_like(locations[..., 0])
+    if function == "fused":
+        offsets = torch.zeros_like(locations)
+        offsets[0, 0, 0, 0, 0, 0] = number
+        points = locations[:, :, 0, :, 0]
+        output = ms_deform_attn_fused(value, [(2, 2)], [0], points, offsets, weights)
+    else:
+        locations[0, 0, 0, 0, 0, 0] = number
+        op = ms_deform_attn if function == "unfused" else ms_deform_attn_reference
+        output = op(value, [(2, 2)], [0], locations, weights)
+    expected = torch.tensor([math.nan if math.isnan(number) else 0.0, 1.0], device=device)
+    expected = expected[:, None].expand(-1, head_dims)
+    torch.testing.assert_close(output[0], expected, equal_nan=True)
+    if function != "reference":
+        output.sum().backward()
+        torch.testing.assert_close(value.grad, torch.full_like(value, 0.25))
 
 
 def test_zero_padding_hides_values_that_are_not_finite(device):
-    value = torch.full((1, 1, 1, 16), float("inf"), device=device)
+    value = torch.full((1, 1, 1, 16), math.inf, device=device)
     locations = torch.full((1, 1, 1, 1, 1, 2), 5.0, device=device)
     output = ms_deform_attn(value, [(1, 1)], [0], locations, torch.ones_like(locations[..., 0]))
     assert not output.any()
@@ -123,63 +161,88 @@ def test_just_before_a_knot(device):
     assert locations.grad.flatten()[0].item() == pytest.approx(64 * (8**2 - 7**2), rel=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_values_with_float32_locations(dtype, device):
-    value = torch.randn(2, 9, 2, 16, device=device).to(dtype).requires_grad_()
-    locations = torch.rand(2, 4, 2, 1, 3, 2, device=device)
-    weights = torch.rand(2, 4, 2, 1, 3, device=device)
-    output = ms_deform_attn(value, [(3, 3)], [0], locations, weights)
-    expected = ms_deform_attn_reference(value.float(), [(3, 3)], [0], locations, weights)
-    output.sum().backward()
-    assert output.dtype == value.grad.dtype == dtype
-    torch.testing.assert_close(output, expected.to(dtype))
+def test_boxes_without_area(device):
+    """All samples lie in the centre; gradients of width and height stay finite."""
+    entry = ENTRIES["boxes"]
+    inputs = CASES["3_channels"].inputs(entry, torch.float64, device)
+    inputs[3][..., 2:] = 0
+    ours = entry.output_and_gradients(inputs)
+    theirs = entry.output_and_gradients(inputs, entry.reference)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_logits_far_apart(device):
+    entry = ENTRIES["points"]
+    inputs = CASES["33_channels"].inputs(entry, torch.float32, device)
+    inputs[5] *= 5000
+    torch.testing.assert_close(entry.function(*inputs), entry.reference(*inputs))
 
 
 def test_autocast_leaves_half_values_as_they_are(device):
-    value = torch.randn(1, 4, 1, 8, device=device).bfloat16()
-    locations = torch.rand(1, 3, 1, 1, 2, 2, device=device)
-    weights = torch.rand(1, 3, 1, 1, 2, device=device)
-    inputs = value, [(2, 2)], [0], locations, weights
+    inputs = CASES["16_channels"].inputs(UNFUSED, torch.float32, device, torch.bfloat16)
     with torch.autocast(device, torch.bfloat16):
         output = ms_deform_attn(*inputs)
     assert torch.equal(output, ms_deform_attn(*inputs))
 
 
-def valid_inputs() -> dict[str, torch.Tensor]:
-    return {
-        "value": torch.zeros(1, 5, 2, 4),
-        "spatial_shapes": torch.tensor([[2, 2], [1, 1]]),
-        "level_start_index": torch.tensor([0, 4]),
-        "sampling_locations": torch.zeros(1, 3, 2, 2, 1, 2),
-        "attention_weights": torch.zeros(1, 3, 2, 2, 1),
-    }
+SHAPE_OF = {
+    "value": (1, 5, 2, 4),
+    "reference_points": (1, 3, 2, 2),
+    "sampling_locations": (1, 3, 2, 2, 1, 2),
+    "sampling_offsets": (1, 3, 2, 2, 1, 2),
+    "attention_weights": (1, 3, 2, 2, 1),
+    "attention_logits": (1, 3, 2, 2, 1),
+}
+FUSED_ONLY = {"reference_points", "sampling_offsets", "attention_logits"}
 
 
 @pytest.mark.parametrize(
-    "name, tensor, error, message",
+    "name, tensor, error, named",
     [
-        ("value", torch.zeros(5, 2, 4), ValueError, r"value must be .* got shape \(5, 2, 4\)"),
-        ("value", torch.zeros(2, 5, 2, 4), ValueError, r"sampling_locations must have shape \(2, "),
-        (
-            "value",
-            torch.zeros(1, 5, 3, 4),
-            ValueError,
-            r"sampling_locations must have shape \(1, 3, 3",
-        ),
-        ("value", torch.zeros(1, 5, 2, 4).int(), TypeError, "value must be of a floating point"),
-        ("value", torch.zeros(1, 5, 2, 4).double(), TypeError, "float64 does not mix"),
-        ("spatial_shapes", torch.tensor([[2, 2]]), ValueError, r"spatial_shapes .* got \(1, 2\)"),
-        ("level_start_index", torch.tensor([0]), ValueError, r"level_start_index .* got \(1,\)"),
-        ("sampling_locations", torch.zeros(1, 3, 2), ValueError, "sampling_locations must be"),
-        ("attention_weights", torch.zeros(1, 3, 2, 4), ValueError, "attention_weights must have"),
-        ("attention_weights", torch.zeros(1, 3, 2, 2, 1, device="meta"), ValueError, "is on meta"),
-        ("spatial_shapes", torch.tensor([[2, 3], [1, 1]]), RuntimeError, None),
-        ("spatial_shapes", torch.tensor([[2, 2], [1, 0]]), RuntimeError, None),
-        ("spatial_shapes", torch.tensor([[2**40, 2**40], [1, 1]]), RuntimeError, None),
-        ("level_start_index", torch.tensor([0, 5]), RuntimeError, "level 1 .* exceeds the value"),
-        ("level_start_index", torch.tensor([-1, 4]), RuntimeError, "level 0 .* exceeds the value"),
+        ("value", torch.zeros(5, 2, 4), ValueError, r"value .* \(5, 2, 4\)"),
+        ("value", torch.zeros(2, 5, 2, 4), ValueError, r"sampling_locations .* \(2, "),
+        ("value", torch.zeros(1, 5, 3, 4), ValueError, r"sampling_locations .* \(1, 3, 3"),
+        ("value", torch.zeros(1, 5, 2, 4).int(), TypeError, "value .*int32"),
+        ("value", torch.zeros(1, 5, 2, 4).double(), TypeError, "float64"),
+        ("spatial_shapes", torch.tensor([[2, 2]]), ValueError, r"spatial_shapes .* \(1, 2\)"),
+        ("level_start_index", torch.tensor([0]), ValueError, r"level_start_index .* \(1,\)"),
+        ("sampling_locations", torch.zeros(1, 3, 2), ValueError, r"sampling_locations .* \(1, 3, 2\)"),
+        ("attention_weights", torch.zeros(1, 3, 2, 4), ValueError, r"attention_weights .* \(1, 3, 2, 4\)"),
+        ("attention_weights", torch.zeros(1, 3, 2, 2, 1, device="meta"), ValueError, "weights .*meta"),
+        ("reference_points", torch.zeros(1, 3, 2, 3), ValueError, r"reference_points .*\(1, 3, 2, 3"),
+        ("reference_points", torch.zeros(1, 4, 2, 2), ValueError, r"reference_points .*\(1, 3, 2, 2 or 4\)"),
+        ("sampling_offsets", torch.zeros(1, 3, 2), ValueError, "sampling_offsets"),
+        ("attention_logits", torch.zeros(1, 3, 2, 2, 2), ValueError, "attention_logits"),
+        ("attention_logits", torch.zeros(1, 3, 2, 2, 1).int(), TypeError, "attention_logits"),
+        ("spatial_shapes", torch.tensor([[2, 3], [1, 1]]), RuntimeError, "level 0 .* has 5 positions"),
+        ("spatial_shapes", torch.tensor([[2, 2], [1, 0]]), RuntimeError, "level 1 .* has 5 positions"),
+        ("spatial_shapes", torch.tensor([[2**40, 2**40], [1, 1]]), RuntimeError, "level 0"),
+        ("level_start_index", torch.tensor([0, 5]), RuntimeError, "level 1"),
+        ("level_start_index", torch.tensor([-1, 4]), RuntimeError, "level 0"),
     ],
 )
-def test_bad_input(name, tensor, error, message):
-    with pytest.raises(error, match=message or "exceeds the value, which has 5 positions"):
-        ms_deform_attn(**valid_inputs() | {name: tensor})
+def test_bad_input_is_named(name, tensor, error, named):
+    function, other = ms_deform_attn, FUSED_ONLY
+    if name in FUSED_ONLY:
+        function, other = ms_deform_attn_fused, {"sampling_locations", "attention_weights"}
+    inputs = {key: torch.zeros(shape) for key, shape in SHAPE_OF.items() if key not in other}
+    inputs |= {"spatial_shapes": [(2, 2), (1, 1)], "level_start_index": [0, 4], name: tensor}
+    with pytest.raises(error, match=named):
+        function(**inputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "variable, wish, backend",
+    [
+        ("ATEN_CPU_CAPABILITY", "default", "cpu"),
+        ("ATEN_CPU_CAPABILITY", "avx2", "cpu"),
+        # Before compute capability 9.0 atomic additions are of single numbers.
+        ("EMULATED_ARCH", "800", "emulated"),
+    ],
+)
+def test_kernels_for_lesser_machines(variable, wish, backend):
+    cases = f"{backend} and (3_channels or 32_ or 33_ or 64_) and (float64 or float32)"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", cases]
+    result = subprocess.run(command, env=os.environ | {variable: wish}, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout

@@ -1,5 +1,8 @@
-"""MSDeformAttn against mmcv's module with the same weights."""
+"""MSDeformAttn against mmcv's module with the same weights, compiled and exported."""
 
+import shutil
+
+import numpy as np
 import pytest
 import torch
 
@@ -117,9 +120,73 @@ def test_float64_takes_float32_reference_points():
     assert module(*inputs, SHAPES, STARTS).dtype == torch.float64
 
 
-def test_bad_input():
-    with pytest.raises(ValueError, match="embed_dims must be a multiple of num_heads, got 10 and 4"):
+def test_bad_sizes_are_named():
+    with pytest.raises(ValueError, match="embed_dims .* 10 and 4"):
         MSDeformAttn(10, 4)
-    module = MSDeformAttn(8, 2, 2, 1)
-    with pytest.raises(ValueError, match=r"reference_points must be .* got shape \(1, 3, 2, 3\)"):
-        module(torch.zeros(1, 3, 8), torch.zeros(1, 26, 8), torch.zeros(1, 3, 2, 3), SHAPES, STARTS)
+
+
+class WithGeometry(torch.nn.Module):
+    """With the level geometry as numbers, as a detector of one image size has it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.attention = MSDeformAttn(embed_dims=8, num_heads=2, num_levels=2, num_points=3)
+        for parameter in self.parameters():
+            torch.nn.init.normal_(parameter)
+
+    def forward(self, query, value, reference_points):
+        return self.attention(query, value, reference_points, SHAPES.tolist(), STARTS.tolist())
+
+
+def inputs(num_queries: int, reference_dims: int = 2) -> tuple[torch.Tensor, ...]:
+    points = torch.rand(1, num_queries, 2, reference_dims)
+    return torch.randn(1, num_queries, 8), torch.randn(1, 26, 8), points
+
+
+def test_exports_as_one_op():
+    module = WithGeometry()
+    program = torch.export.export(module, inputs(5))
+    assert any("fused_forward" in str(node.target) for node in program.graph.nodes)
+    given = inputs(5)
+    torch.testing.assert_close(program.module()(*given), module(*given))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor compiles with g++")
+def test_compiles_to_machine_code(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()
+    module = WithGeometry()
+    compiled = torch.compile(module, fullgraph=True, dynamic=True)
+    for num_queries in (5, 7):
+        given = [tensor.requires_grad_() for tensor in inputs(num_queries)]
+        wanted = [*given, *module.parameters()]
+        outputs = compiled(*given), module(*given)
+        torch.testing.assert_close(*outputs)
+        torch.testing.assert_close(*(torch.autograd.grad(x.square().sum(), wanted) for x in outputs))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dynamo", "reference_dims"), [(False, 2), (False, 4), (True, 2)])
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_exports_to_onnx(dynamo, reference_dims, tmp_path):
+    """By both exporters of PyTorch, run by ONNX's own evaluator."""
+    evaluator = pytest.importorskip("onnx.reference", reason="onnx is not installed")
+    names = ["query", "value", "reference_points"]
+    if dynamo:
+        pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+        queries = torch.export.Dim("num_queries")
+        sizes = dict(dynamic_shapes=({1: queries}, None, {1: queries}))
+    else:
+        axes = {1: "num_queries"}
+        sizes = dict(dynamic_axes=dict(query=axes, reference_points=axes), opset_version=20)
+    module, path, example = WithGeometry().eval(), tmp_path / "attention.onnx", inputs(5, reference_dims)
+    torch.onnx.export(module, example, path, input_names=names, dynamo=dynamo, verbose=False, **sizes)
+    exported = evaluator.ReferenceEvaluator(str(path))
+    assert "GridSample" in {node.op_type for node in exported.proto_.graph.node}
+    for num_queries in (5, 7):
+        given = inputs(num_queries, reference_dims)
+        arrays = {name: tensor.numpy() for name, tensor in zip(names, given, strict=True)}
+        (output,) = exported.run(None, arrays)
+        np.testing.assert_allclose(output, module(*given).detach().numpy(), atol=1e-4)

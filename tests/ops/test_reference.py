@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ms_deform_attn import ms_deform_attn_reference
+from ms_deform_attn import ms_deform_attn_fused_reference, ms_deform_attn_reference
 
 
 def pixel(image: torch.Tensor, x: int, y: int) -> torch.Tensor:
@@ -21,8 +21,8 @@ def bilinear(image: torch.Tensor, x: float, y: float) -> torch.Tensor:
     total = torch.zeros_like(image[0, 0])
     for dx in (0, 1):
         for dy in (0, 1):
-            share = (1 - abs(x - left - dx)) * (1 - abs(y - top - dy))
-            total = total + share * pixel(image, left + dx, top + dy)
+            weight = (1 - abs(x - left - dx)) * (1 - abs(y - top - dy))
+            total = total + weight * pixel(image, left + dx, top + dy)
     return total
 
 
@@ -48,9 +48,24 @@ def test_equals_the_sum_over_samples():
     torch.testing.assert_close(output, expected.flatten(2), rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("reference_dims", [2, 4])
+def test_fused_places_offsets_and_takes_the_softmax(reference_dims):
+    """Offsets are in pixels from a point; in halves of the box over num_points from a box."""
+    torch.manual_seed(0)
+    value, geometry = torch.randn(2, 12, 2, 5, dtype=torch.float64), ([(3, 4)], [0])
+    references = torch.rand(2, 3, 1, reference_dims, dtype=torch.float64)
+    offsets, logits = torch.rand(2, 3, 2, 1, 4, 2).double(), torch.rand(2, 3, 2, 1, 4).double()
+    boxes = references[:, :, None, :, None]
+    steps = boxes[..., 2:] / 2 / 4 if reference_dims == 4 else 1 / torch.tensor([4.0, 3.0])
+    torch.testing.assert_close(
+        ms_deform_attn_fused_reference(value, *geometry, references, offsets, logits),
+        ms_deform_attn_reference(value, *geometry, boxes[..., :2] + offsets * steps, logits.softmax(-1)),
+    )
+
+
 @pytest.mark.parametrize("shape, start", [((3, 3), 0), ((2, 2), 5), ((0, 4), 0), ((2, 2), -1)])
 def test_refuses_a_level_that_exceeds_the_value(shape, start):
-    with pytest.raises(ValueError, match="level 0 .* exceeds the value, which has 8 positions"):
+    with pytest.raises(ValueError, match="level 0 .* has 8 positions"):
         ms_deform_attn_reference(
             torch.zeros(1, 8, 1, 1),
             [shape],

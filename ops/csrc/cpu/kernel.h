@@ -6,11 +6,11 @@
 
 namespace ms_deform_attn::cpu::MSDA_INSTRUCTION_SET {
 
-// As many channels as are worth holding in registers at a time.
+// The channels held in registers at a time.
 template <typename T>
 constexpr int kChannels = 128 / int(sizeof(T));
 
-// How many queries before its use an input is asked for.
+// How many queries ahead inputs are prefetched.
 constexpr int64_t kAhead = 6;
 
 // n channels of the output.
@@ -43,7 +43,7 @@ struct SumPixels {
 
 // What n channels add to the gradients of the pixels, and to the dots.
 template <typename V, typename Pixels, typename GradPixels>
-struct SpreadGradient {
+struct ScatterGradient {
   const Samples<V>& samples;
   const Pixels& pixels;
   const GradPixels& grad_pixels;
@@ -70,7 +70,7 @@ struct SpreadGradient {
           store<width>(sums, load<width>(sums) + weight * grads[i]);
         });
       });
-      add_up<T, width>(samples.dots(s), products);
+      accumulate<T, width>(samples.dots(s), products);
     }
   }
 };
@@ -94,36 +94,36 @@ MSDA_INLINE void backward_one(const Inputs<V>& inputs, const Gradients<V>& gradi
   const V* grad = gradients.output + (query * shape.num_heads + head) * shape.head_dims;
   for_channels<kChannels<Math<V>>>(
       shape.head_dims,
-      SpreadGradient<V, Pixels, GradPixels>{samples, pixels, grad_pixels, grad});
+      ScatterGradient<V, Pixels, GradPixels>{samples, pixels, grad_pixels, grad});
   samples.write(gradients, query, head);
 }
 
 template <typename V>
-void forward_in_place(const Inputs<V>& inputs, V* output, int64_t begin, int64_t end) {
+void forward_strided(const Inputs<V>& inputs, V* output, int64_t begin, int64_t end) {
   const Shape& shape = inputs.shape;
   Samples<V> samples(inputs);
   const Buffer<V> outside(shape.head_dims);
   for (int64_t i = begin; i < end; ++i) {
     const int64_t query = i / shape.num_heads, head = i - query * shape.num_heads;
     const V* value = inputs.value + start_of(shape, query / shape.num_queries, head);
-    const PixelsInPlace<const V> pixels(shape, value, outside.data());
+    const StridedPixels<const V> pixels(shape, value, outside.data());
     forward_one(inputs, samples, pixels, output, query, head);
   }
 }
 
 template <typename V>
-void forward_by_head(const Inputs<V>& inputs, V* output, int64_t begin, int64_t end) {
+void forward_packed(const Inputs<V>& inputs, V* output, int64_t begin, int64_t end) {
   const Shape& shape = inputs.shape;
   Samples<V> samples(inputs);
-  const PixelsOfHead<Math<V>> pixels(shape);
+  const PackedPixels<Math<V>> pixels(shape);
   while (begin < end) {
-    const int64_t pair = begin / shape.num_queries, place = begin - pair * shape.num_queries;
+    const int64_t pair = begin / shape.num_queries, position = begin - pair * shape.num_queries;
     const int64_t image = pair / shape.num_heads, head = pair - image * shape.num_heads;
-    const int64_t rest = shape.num_queries - place;
+    const int64_t rest = shape.num_queries - position;
     const int64_t count = end - begin < rest ? end - begin : rest;
     pixels.copy(inputs.value + start_of(shape, image, head), shape);
     const int64_t first = image * shape.num_queries;
-    const int64_t* order = inputs.order + place;
+    const int64_t* order = inputs.order + position;
     for (int64_t i = 0; i < count; ++i) {
       if (i + kAhead < count) samples.prefetch_inputs(first + order[i + kAhead], head);
       forward_one(inputs, samples, pixels, output, first + order[i], head);
@@ -133,7 +133,7 @@ void forward_by_head(const Inputs<V>& inputs, V* output, int64_t begin, int64_t 
 }
 
 template <typename V>
-void backward_in_place(const Inputs<V>& inputs, const Gradients<V>& gradients, int64_t begin,
+void backward_strided(const Inputs<V>& inputs, const Gradients<V>& gradients, int64_t begin,
                        int64_t end) {
   const Shape& shape = inputs.shape;
   Samples<V> samples(inputs);
@@ -145,8 +145,8 @@ void backward_in_place(const Inputs<V>& inputs, const Gradients<V>& gradients, i
     for (int64_t q = 0; q < shape.num_queries; ++q) {
       for (int64_t head = begin - heads; head < last - heads; ++head) {
         const int64_t start = start_of(shape, image, head);
-        const PixelsInPlace<const V> pixels(shape, inputs.value + start, outside.data());
-        const PixelsInPlace<Math<V>> grad_pixels(shape, gradients.value_sums + start, ignored.data());
+        const StridedPixels<const V> pixels(shape, inputs.value + start, outside.data());
+        const StridedPixels<Math<V>> grad_pixels(shape, gradients.value_sums + start, ignored.data());
         backward_one(inputs, gradients, samples, pixels, grad_pixels, image * shape.num_queries + q,
                      head);
       }
@@ -156,11 +156,11 @@ void backward_in_place(const Inputs<V>& inputs, const Gradients<V>& gradients, i
 }
 
 template <typename V>
-void backward_by_head(const Inputs<V>& inputs, const Gradients<V>& gradients, int64_t begin,
+void backward_packed(const Inputs<V>& inputs, const Gradients<V>& gradients, int64_t begin,
                       int64_t end) {
   const Shape& shape = inputs.shape;
   Samples<V> samples(inputs);
-  const PixelsOfHead<Math<V>> pixels(shape), grad_pixels(shape);
+  const PackedPixels<Math<V>> pixels(shape), grad_pixels(shape);
   for (int64_t i = begin; i < end; ++i) {
     const int64_t image = i / shape.num_heads, head = i - image * shape.num_heads;
     pixels.copy(inputs.value + start_of(shape, image, head), shape);
@@ -179,14 +179,14 @@ void backward_by_head(const Inputs<V>& inputs, const Gradients<V>& gradients, in
 
 template <typename V>
 void forward(const Inputs<V>& inputs, V* output, int64_t begin, int64_t end) {
-  inputs.by_head ? forward_by_head(inputs, output, begin, end)
-                 : forward_in_place(inputs, output, begin, end);
+  inputs.packed ? forward_packed(inputs, output, begin, end)
+                : forward_strided(inputs, output, begin, end);
 }
 
 template <typename V>
 void backward(const Inputs<V>& inputs, const Gradients<V>& gradients, int64_t begin, int64_t end) {
-  inputs.by_head ? backward_by_head(inputs, gradients, begin, end)
-                 : backward_in_place(inputs, gradients, begin, end);
+  inputs.packed ? backward_packed(inputs, gradients, begin, end)
+                : backward_strided(inputs, gradients, begin, end);
 }
 
 #define MSDA_INSTANTIATE(V)                                              \

@@ -13,15 +13,15 @@ enum class InstructionSet { kPortable, kAvx2, kAvx512 };
 // As for PyTorch's own kernels, the environment can ask for less than the machine has.
 inline InstructionSet best_instruction_set() {
 #ifdef MSDA_X86_KERNELS
-  const char* wish = std::getenv("ATEN_CPU_CAPABILITY");
-  const auto asked_for = [&](const char* name) {
-    return wish != nullptr && std::strcmp(wish, name) == 0;
+  const char* capability = std::getenv("ATEN_CPU_CAPABILITY");
+  const auto requested = [&](const char* name) {
+    return capability != nullptr && std::strcmp(capability, name) == 0;
   };
   // All that have AVX2 and FMA convert half precision too.
-  if (asked_for("default") || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+  if (requested("default") || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
     return InstructionSet::kPortable;
   }
-  if (asked_for("avx2") || !__builtin_cpu_supports("avx512f") ||
+  if (requested("avx2") || !__builtin_cpu_supports("avx512f") ||
       !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq") ||
       !__builtin_cpu_supports("avx512vl")) {
     return InstructionSet::kAvx2;

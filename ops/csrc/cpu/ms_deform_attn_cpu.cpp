@@ -24,7 +24,7 @@ struct Sampling {
 
 // Samples of one head lie near each other. Where they are many, it pays to copy the head's pixels
 // next to each other first, once in each thread that works on the head.
-bool worth_copying(const Shape& shape, int64_t threads) {
+bool worth_packing(const Shape& shape, int64_t threads) {
   const int64_t heads = shape.bs * shape.num_heads;
   const int64_t samples = shape.num_queries * shape.num_levels * shape.num_points;
   return samples * heads >= shape.num_value * std::max(heads, threads);
@@ -64,12 +64,12 @@ const T* const_memory_of(const Tensor& tensor) {
 // The tensors of a call as the kernels take them. Keeps what it had to copy.
 class Call {
  public:
-  Call(const Shape& shape, bool by_head, std::vector<Level> levels, const Tensor& value,
+  Call(const Shape& shape, bool packed, std::vector<Level> levels, const Tensor& value,
        const Sampling& sampling)
       : shape_(shape),
-        by_head_(by_head),
+        packed_(packed),
         levels_(std::move(levels)),
-        order_(by_head ? query_order(shape, levels_) : std::vector<int64_t>()),
+        order_(packed ? query_order(shape, levels_) : std::vector<int64_t>()),
         value_(torch::stable::contiguous(value)),
         coordinates_(contiguous_as(sampling.coordinates, math_dtype(value))),
         weights_(contiguous_as(sampling.weights, math_dtype(value))),
@@ -82,7 +82,7 @@ class Call {
     return {shape_,
             levels_.data(),
             order_.data(),
-            by_head_,
+            packed_,
             const_memory_of<V>(value_),
             const_memory_of<Math<V>>(coordinates_),
             const_memory_of<Math<V>>(weights_),
@@ -92,7 +92,7 @@ class Call {
 
  private:
   const Shape shape_;
-  const bool by_head_;
+  const bool packed_;
   const std::vector<Level> levels_;
   const std::vector<int64_t> order_;
   const Tensor value_, coordinates_, weights_;
@@ -102,8 +102,8 @@ class Call {
 
 Tensor run_forward(const Shape& shape, std::vector<Level> levels, const Tensor& value,
                    const Sampling& sampling) {
-  const bool by_head = worth_copying(shape, torch::stable::get_num_threads());
-  const Call call(shape, by_head, std::move(levels), value, sampling);
+  const bool packed = worth_packing(shape, torch::stable::get_num_threads());
+  const Call call(shape, packed, std::move(levels), value, sampling);
   const Tensor output = torch::stable::new_empty(
       value, {shape.bs, shape.num_queries, shape.num_heads * shape.head_dims});
   with_type_of(value, [&](auto zero) {
@@ -126,11 +126,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run_backward(const Tensor& grad_outpu
                                                         const Sampling& sampling) {
   check_grad_output(grad_output, value, shape);
   // The order of the sums must not depend on the number of threads.
-  const bool by_head = worth_copying(shape, 1);
-  const Call call(shape, by_head, std::move(levels), value, sampling);
+  const bool packed = worth_packing(shape, 1);
+  const Call call(shape, packed, std::move(levels), value, sampling);
   const ScalarType dtype = math_dtype(value);
   const Tensor grad = torch::stable::contiguous(grad_output);
-  const Tensor grad_value = by_head ? torch::stable::new_empty(value, value.sizes())
+  const Tensor grad_value = packed ? torch::stable::new_empty(value, value.sizes())
                                     : torch::stable::new_zeros(value, value.sizes(), dtype);
   const Tensor grad_coordinates =
       torch::stable::new_empty(value, sampling.coordinates.sizes(), dtype);
@@ -143,8 +143,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> run_backward(const Tensor& grad_outpu
     using V = decltype(zero);
     const Inputs<V> inputs = call.inputs<V>();
     const Gradients<V> gradients{const_memory_of<V>(grad),
-                                 by_head ? memory_of<V>(grad_value) : nullptr,
-                                 by_head ? nullptr : memory_of<Math<V>>(grad_value),
+                                 packed ? memory_of<V>(grad_value) : nullptr,
+                                 packed ? nullptr : memory_of<Math<V>>(grad_value),
                                  memory_of<Math<V>>(grad_coordinates),
                                  memory_of<Math<V>>(grad_weights),
                                  memory_of<Math<V>>(grad_points)};

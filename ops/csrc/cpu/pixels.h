@@ -1,4 +1,4 @@
-// The pixels of one head of one image: where they lie in the value, or a copy of them.
+// The pixels of one head of one image: strided as in the value, or packed into contiguous memory.
 #pragma once
 
 #include "simd.h"
@@ -19,10 +19,10 @@ MSDA_INLINE int64_t start_of(const Shape& shape, int64_t image, int64_t head) {
 
 // Pixels in a tensor laid out as the value, whose heads are side by side.
 template <typename V>
-class PixelsInPlace {
+class StridedPixels {
  public:
-  // outside: as many channels as a head has, for all beyond the level.
-  MSDA_INLINE PixelsInPlace(const Shape& shape, V* first, V* outside)
+  // outside: a head's channels of zeros, for what lies outside the level.
+  MSDA_INLINE StridedPixels(const Shape& shape, V* first, V* outside)
       : first_(first), stride_(shape.num_heads * shape.head_dims), outside_(outside) {}
 
   MSDA_INLINE V* row(int32_t pixel) const {
@@ -36,11 +36,11 @@ class PixelsInPlace {
 };
 
 // Pixels next to each other, so that neighbours share cache lines and pages. Row kOutside, the one
-// before the first, stands for all beyond the level.
+// before the first, stands for everything outside the level.
 template <typename T>
-class PixelsOfHead {
+class PackedPixels {
  public:
-  explicit PixelsOfHead(const Shape& shape)
+  explicit PackedPixels(const Shape& shape)
       : stride_(shape.head_dims), rows_((shape.num_value + 1) * stride_) {}
 
   MSDA_INLINE T* row(int32_t pixel) const { return rows_.data() + (pixel + 1) * stride_; }

@@ -37,7 +37,7 @@ struct Inputs {
   Shape shape;
   const Level* levels;
   const int64_t* order;  // of the queries of an image
-  bool by_head;          // see `forward`
+  bool packed;           // see `forward`
   const V* value;        // contiguous, as everything here
   const Math<V>* coordinates;
   const Math<V>* weights;
@@ -48,18 +48,18 @@ struct Inputs {
 template <typename V>
 struct Gradients {
   const V* output;
-  V* value;              // by head
+  V* value;              // packed
   Math<V>* value_sums;   // otherwise: zeros at first
   Math<V>* coordinates;
   Math<V>* weights;
-  Math<V>* reference_points;  // (bs, num_queries, num_heads, num_levels, reference_dims): by head
+  Math<V>* reference_points;  // (bs, num_queries, num_heads, num_levels, reference_dims)
 };
 
 // The kernels, once for each instruction set.
 //
-// forward writes the outputs of [begin, end). By head, this counts ordered queries within heads
-// within images, and each head's pixels are copied before they are read; otherwise it counts heads
-// within queries within images, and pixels are read where they are.
+// forward writes the outputs of [begin, end). If packed, the range counts ordered queries within
+// heads within images, and each head's pixels are copied into contiguous memory first; otherwise it
+// counts heads within queries within images, and pixels are read from the value with its stride.
 // backward writes the gradients of [begin, end), which counts heads within images.
 #define MSDA_DECLARE_KERNELS(instruction_set)                                                  \
   namespace instruction_set {                                                                  \

@@ -1,4 +1,4 @@
-// In which order the queries of an image are worked on.
+// The order in which the queries of an image are processed.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// The samples of one head of one query: where they are and how much each of their pixels counts.
+// The samples of one head of one query: their pixels and the weight of each.
 #pragma once
 
 #include "simd.h"
@@ -14,7 +14,7 @@ class Samples {
       : inputs_(inputs),
         size_(inputs.shape.num_levels * inputs.shape.num_points),
         levels_(3 * size_),
-        places_(4 * size_),
+        transforms_(4 * size_),
         weights_(size_),
         distances_(2 * size_),
         pixels_(4 * size_),
@@ -26,18 +26,18 @@ class Samples {
       levels_[s] = level.start;
       levels_[s + size_] = level.height;
       levels_[s + 2 * size_] = level.width;
-      // Of sampling locations and, but for the place of the origin, of offsets in pixels.
-      places_[s] = places_[s + size_] = T(-0.5);
+      // Of sampling locations; for offsets in pixels `set_transforms` sets the origins.
+      transforms_[s] = transforms_[s + size_] = T(-0.5);
       const bool in_pixels = inputs.reference_points != nullptr;
-      places_[s + 2 * size_] = in_pixels ? T(1) : T(level.width);
-      places_[s + 3 * size_] = in_pixels ? T(1) : T(level.height);
+      transforms_[s + 2 * size_] = in_pixels ? T(1) : T(level.width);
+      transforms_[s + 3 * size_] = in_pixels ? T(1) : T(level.height);
     }
   }
 
   int64_t size() const { return size_; }
 
-  // Of pixel `corner` of sample s: its position in the value, kOutside beyond the level, and what a
-  // channel of it contributes to the output.
+  // Of pixel `corner` of sample s: its position in the value, kOutside outside the level, and its
+  // weight in the output.
   MSDA_INLINE int32_t pixel(int64_t s, int corner) const { return pixels_[s + corner * size_]; }
   MSDA_INLINE T weight(int64_t s, int corner) const { return pixel_weights_[s + corner * size_]; }
 
@@ -48,7 +48,7 @@ class Samples {
   MSDA_INLINE void read(int64_t query, int64_t head) {
     const int64_t first = (query * inputs_.shape.num_heads + head) * size_;
     if (inputs_.reference_points != nullptr) {
-      place(inputs_.reference_points +
+      set_transforms(inputs_.reference_points +
             query * inputs_.shape.num_levels * inputs_.reference_dims);
       softmax(inputs_.weights + first);
     } else {
@@ -57,8 +57,8 @@ class Samples {
     locate(inputs_.coordinates + 2 * first);
   }
 
-  // Asks for what `read` will need. One head's inputs lie far apart from query to query, which
-  // the machine does not foresee.
+  // Prefetches what `read` will need: one head's inputs are too far apart from query to query for
+  // the hardware prefetcher.
   MSDA_INLINE void prefetch_inputs(int64_t query, int64_t head) const {
     const int64_t first = (query * inputs_.shape.num_heads + head) * size_;
     prefetch<0>(inputs_.coordinates + 2 * first, 2 * size_);
@@ -80,14 +80,14 @@ class Samples {
     differentiate(gradients.coordinates + 2 * where * size_, grad_weights);
     if (inputs_.reference_points == nullptr) return;
     const int64_t size = inputs_.shape.num_levels * inputs_.reference_dims;
-    differentiate_place(inputs_.coordinates + 2 * where * size_,
+    differentiate_reference_points(inputs_.coordinates + 2 * where * size_,
                         gradients.reference_points + where * size);
     differentiate_softmax(grad_weights);
   }
 
  private:
-  // Sets what turns an offset into pixels: places_ holds origins of x and y, then scales.
-  MSDA_INLINE void place(const T* reference_points) {
+  // Pixel = origin + scale * offset: transforms_ holds the origins of x and y, then the scales.
+  MSDA_INLINE void set_transforms(const T* reference_points) {
     const int64_t dims = inputs_.reference_dims, num_points = inputs_.shape.num_points;
     const T half_step = T(0.5) / T(num_points);
     for (int64_t l = 0, s = 0; l < inputs_.shape.num_levels; ++l) {
@@ -95,11 +95,11 @@ class Samples {
       const T width = T(inputs_.levels[l].width), height = T(inputs_.levels[l].height);
       const T x = point[0] * width - T(0.5), y = point[1] * height - T(0.5);
       for (int64_t p = 0; p < num_points; ++p, ++s) {
-        places_[s] = x;
-        places_[s + size_] = y;
+        transforms_[s] = x;
+        transforms_[s + size_] = y;
         if (dims == 4) {
-          places_[s + 2 * size_] = point[2] * half_step * width;
-          places_[s + 3 * size_] = point[3] * half_step * height;
+          transforms_[s + 2 * size_] = point[2] * half_step * width;
+          transforms_[s + 3 * size_] = point[3] * half_step * height;
         }
       }
     }
@@ -123,15 +123,15 @@ class Samples {
   MSDA_INLINE void locate(const T* MSDA_RESTRICT coordinates) {
     const int64_t size = size_;
     const int32_t* levels = levels_.data();
-    const T *places = places_.data(), *weights = weights_.data();
+    const T *transforms = transforms_.data(), *weights = weights_.data();
     T *distances = distances_.data(), *pixel_weights = pixel_weights_.data();
     int32_t* pixels = pixels_.data();
 #pragma omp simd
     for (int64_t s = 0; s < size; ++s) {
       const auto sample = locate_pixel<T>(
           {levels[s], levels[s + size], levels[s + 2 * size]},
-          places[s] + places[s + 2 * size] * coordinates[2 * s],
-          places[s + size] + places[s + 3 * size] * coordinates[2 * s + 1]);
+          transforms[s] + transforms[s + 2 * size] * coordinates[2 * s],
+          transforms[s + size] + transforms[s + 3 * size] * coordinates[2 * s + 1]);
       const T lower = weights[s] * sample.down, upper = weights[s] - lower;
       const T lower_right = lower * sample.right, upper_right = upper * sample.right;
       distances[s] = sample.right;
@@ -151,7 +151,7 @@ class Samples {
                                  T* MSDA_RESTRICT grad_weights) const {
     const int64_t size = size_;
     const T *dots = dots_.data(), *distances = distances_.data();
-    const T *weights = weights_.data(), *scales = places_.data() + 2 * size;
+    const T *weights = weights_.data(), *scales = transforms_.data() + 2 * size;
     T* slopes = slopes_.data();
 #pragma omp simd
     for (int64_t s = 0; s < size; ++s) {
@@ -168,8 +168,8 @@ class Samples {
     }
   }
 
-  // Sums the gradients of a level's samples, of which `place` made pixels.
-  MSDA_INLINE void differentiate_place(const T* offsets, T* grad_reference_points) const {
+  // Sums the gradients of a level's samples: the backward of `set_transforms`.
+  MSDA_INLINE void differentiate_reference_points(const T* offsets, T* grad_reference_points) const {
     const int64_t dims = inputs_.reference_dims, num_points = inputs_.shape.num_points;
     const T half_step = T(0.5) / T(num_points);
     for (int64_t l = 0; l < inputs_.shape.num_levels; ++l) {
@@ -204,7 +204,7 @@ class Samples {
   const Inputs<V>& inputs_;
   int64_t size_;
   Buffer<int32_t> levels_;
-  Buffer<T> places_, weights_, distances_;
+  Buffer<T> transforms_, weights_, distances_;
   Buffer<int32_t> pixels_;
   Buffer<T> pixel_weights_, dots_;
   Buffer<T> slopes_;  // gradients of a sample's x and y in pixels

@@ -176,7 +176,7 @@ MSDA_INLINE void store(Float16* memory, const Vector<float, n>& numbers) {
   to_memory(memory, numbers_as<uint16_t, n>(result));
 }
 
-// Asks for the memory of n numbers, soon to be read or, if kWrite, written.
+// Prefetches n numbers, for reading or, if kWrite, for writing.
 template <int kWrite, typename T>
 MSDA_INLINE void prefetch(const T* memory, int64_t n) {
 #ifdef __GNUC__
@@ -194,7 +194,7 @@ MSDA_INLINE __m256 fold(__m256 a, __m256 b) {
 
 // Adds to each of four sums the numbers of its vector.
 template <typename T, int n>
-MSDA_INLINE void add_up(T* sums, const Vector<T, n> (&vectors)[4]) {
+MSDA_INLINE void accumulate(T* sums, const Vector<T, n> (&vectors)[4]) {
 #if MSDA_VECTOR_BYTES >= 32
   if constexpr (sizeof(T) == 4 && n >= 8) {
     __m256 eights[4];
@@ -224,7 +224,7 @@ MSDA_INLINE void add_up(T* sums, const Vector<T, n> (&vectors)[4]) {
 // The exponential of a number that is at most zero; what is smaller than a normal float becomes
 // zero. Free of branches, so that compilers vectorise it.
 MSDA_INLINE float exp_of_negative(float x) {
-  // x = n ln 2 + r; adding and taking away 1.5 * 2^23 rounds to a whole number.
+  // x = n ln 2 + r; adding and subtracting 1.5 * 2^23 rounds to an integer.
   const float shifted = x * 1.44269504f + 12582912.0f;
   const float n = shifted - 12582912.0f;
   const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -241,7 +241,7 @@ MSDA_INLINE float exp_of_negative(float x) {
 
 MSDA_INLINE double exp_of_negative(double x) { return ::exp(x); }
 
-// Memory for the time of one call: zeros at first, from the start of a cache line on.
+// Zero-initialised scratch memory, aligned to a cache line.
 template <typename T>
 class Buffer {
  public:

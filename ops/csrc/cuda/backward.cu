@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
                     const __grid_constant__ Gradients gradients,
                     const __grid_constant__ Workspace workspace) {
   using A = Wide<T>;
-  __shared__ Board<A> board;
+  __shared__ SharedSamples<A> shared;
   const Shape& shape = inputs.shape;
   const Group group = find_group(inputs, plan);
   const Softmax<A> softmax = softmax_of<T>(inputs, group);
@@ -86,24 +86,24 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
     __syncwarp();
 #pragma unroll
     for (int k = 0; k < kSamplesPerLane; ++k) {
-      const int s = group.lane + k * group.lanes, slot = Board<A>::slot(group, s);
-      const Place<A> at = place<T>(inputs, group, softmax, begin + s);
-      const int32_t* pixels = at.sample.pixels;
-      board.pixels[slot] = {{pixels[0], pixels[1], pixels[2], pixels[3]}};
-      board.numbers[slot] = {{at.sample.right, at.sample.down, at.weight, 0}};
+      const int s = group.lane + k * group.lanes, slot = SharedSamples<A>::slot(group, s);
+      const WeightedSample<A> weighted = weighted_sample<T>(inputs, group, softmax, begin + s);
+      const int32_t* pixels = weighted.sample.pixels;
+      shared.pixels[slot] = {{pixels[0], pixels[1], pixels[2], pixels[3]}};
+      shared.numbers[slot] = {{weighted.sample.right, weighted.sample.down, weighted.weight, 0}};
     }
     __syncwarp();
 
     Slopes<A> own_slopes[kSamplesPerLane] = {};
     const int count = num_samples - begin < size ? num_samples - begin : size;
     for (int s = 0; s < count; ++s) {
-      const int slot = Board<A>::slot(group, s);
-      const Vector<int32_t, 4> pixels = board.pixels[slot];
-      const Vector<A, 4> numbers = board.numbers[slot];
+      const int slot = SharedSamples<A>::slot(group, s);
+      const Vector<int32_t, 4> pixels = shared.pixels[slot];
+      const Vector<A, 4> numbers = shared.numbers[slot];
       const A right = numbers.at[0], down = numbers.at[1], weight = numbers.at[2];
       const A lower = weight * down, upper = weight - lower;
-      const A shares[4] = {upper - upper * right, upper * right, lower - lower * right,
-                           lower * right};
+      const A corner_weights[4] = {upper - upper * right, upper * right, lower - lower * right,
+                                   lower * right};
 
       A products[4] = {0, 0, 0, 0};
       for (int d = own; d < head_dims; d += group.lanes * N) {
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
 #pragma unroll
           for (int i = 0; i < N; ++i) {
             products[corner] += grad.at[i] * pixel[corner].at[i];
-            amount.at[i] = grad.at[i] * shares[corner];
+            amount.at[i] = grad.at[i] * corner_weights[corner];
           }
           if (pixels.at[corner] != kOutside) {
             value_sums.add(at_pixel(sums + d, pixels.at[corner], plan), amount);
@@ -151,11 +151,12 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
       const int l = (begin + s) / int(shape.num_points);
       const int64_t i = group.row * num_samples + begin + s;
       const Level& level = inputs.levels.level[l];
-      const Frame<A> frame = frame_of<T>(inputs, group, l);
-      const A weight = board.numbers[Board<A>::slot(group, s)].at[2];
+      const OffsetTransform<A> transform = offset_transform<T>(inputs, group, l);
+      const A weight = shared.numbers[SharedSamples<A>::slot(group, s)].at[2];
       const Slopes<A> slopes = own_slopes[k];
-      write<T>(gradients.positions, 2 * i, weight * slopes.x * A(level.width) * frame.step[0]);
-      write<T>(gradients.positions, 2 * i + 1, weight * slopes.y * A(level.height) * frame.step[1]);
+      write<T>(gradients.positions, 2 * i, weight * slopes.x * A(level.width) * transform.step[0]);
+      write<T>(gradients.positions, 2 * i + 1,
+               weight * slopes.y * A(level.height) * transform.step[1]);
       if (fused) {
         raw_weights[i] = slopes.weight;
       } else {
@@ -164,7 +165,7 @@ __global__ void __launch_bounds__(kThreads, kBackwardBlocks)
     }
   }
 
-  // Of the softmax: each lane reads what itself wrote.
+  // The softmax: each lane reads what it wrote itself.
   if (!fused || !group.active) return;
   for (int s = group.lane; s < num_samples; s += group.lanes) {
     const int64_t i = group.row * num_samples + s;

@@ -1,11 +1,11 @@
-// Whether the user wants the same bits in each run.
+// Whether deterministic algorithms are asked for.
 #pragma once
 
 #include <Python.h>
 
 namespace ms_deform_attn::cuda {
 
-// What torch.are_deterministic_algorithms_enabled() says: the stable ABI does not tell.
+// What torch.are_deterministic_algorithms_enabled() says: the stable ABI has no call for it.
 inline bool deterministic_algorithms_enabled() {
   if (!Py_IsInitialized()) return false;
   const PyGILState_STATE state = PyGILState_Ensure();

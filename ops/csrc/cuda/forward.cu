@@ -11,7 +11,7 @@ __global__ void __launch_bounds__(kThreads, kForwardBlocks)
     forward_kernel(const __grid_constant__ Inputs inputs, const __grid_constant__ Plan plan,
                    T* output) {
   using A = Wide<T>;
-  __shared__ Board<A> board;
+  __shared__ SharedSamples<A> shared;
   const Shape& shape = inputs.shape;
   const Group group = find_group(inputs, plan);
   const Softmax<A> softmax = softmax_of<T>(inputs, group);
@@ -28,23 +28,23 @@ __global__ void __launch_bounds__(kThreads, kForwardBlocks)
       __syncwarp();
 #pragma unroll
       for (int k = 0; k < kSamplesPerLane; ++k) {
-        const int s = group.lane + k * group.lanes, slot = Board<A>::slot(group, s);
-        const Place<A> at = place<T>(inputs, group, softmax, begin + s);
-        const A lower = at.weight * at.sample.down, upper = at.weight - lower;
-        const A right = at.sample.right;
-        board.numbers[slot] = {
+        const int s = group.lane + k * group.lanes, slot = SharedSamples<A>::slot(group, s);
+        const WeightedSample<A> weighted = weighted_sample<T>(inputs, group, softmax, begin + s);
+        const A lower = weighted.weight * weighted.sample.down, upper = weighted.weight - lower;
+        const A right = weighted.sample.right;
+        shared.numbers[slot] = {
             {upper - upper * right, upper * right, lower - lower * right, lower * right}};
-        const int32_t* pixels = at.sample.pixels;
-        board.pixels[slot] = {{pixels[0], pixels[1], pixels[2], pixels[3]}};
+        const int32_t* pixels = weighted.sample.pixels;
+        shared.pixels[slot] = {{pixels[0], pixels[1], pixels[2], pixels[3]}};
       }
       __syncwarp();
       const int left = num_samples - begin, size = group.lanes * kSamplesPerLane;
       const int count = left < size ? left : size;
 #pragma unroll 2
       for (int s = 0; s < count; ++s) {
-        const int slot = Board<A>::slot(group, s);
-        const Vector<int32_t, 4> pixels = board.pixels[slot];
-        const Vector<A, 4> shares = board.numbers[slot];
+        const int slot = SharedSamples<A>::slot(group, s);
+        const Vector<int32_t, 4> pixels = shared.pixels[slot];
+        const Vector<A, 4> corner_weights = shared.numbers[slot];
 #pragma unroll
         for (int corner = 0; corner < 4; ++corner) {
           Vector<A, N> pixel{};
@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(kThreads, kForwardBlocks)
             pixel = load<N>(at_pixel(channels, pixels.at[corner], plan));
           }
 #pragma unroll
-          for (int i = 0; i < N; ++i) sum.at[i] += shares.at[corner] * pixel.at[i];
+          for (int i = 0; i < N; ++i) sum.at[i] += corner_weights.at[corner] * pixel.at[i];
         }
       }
     }

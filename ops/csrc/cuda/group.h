@@ -1,5 +1,5 @@
-// A group of lanes of a warp shares one head of one query: each lane has its own channels, and
-// computes where some of the samples lie for all.
+// A group of lanes of a warp works on one head of one query: each lane has its own channels, and
+// locates some of the samples for the group.
 #pragma once
 
 #include <initializer_list>
@@ -150,16 +150,17 @@ __device__ __forceinline__ Wide<T> weight_of(const Inputs& inputs, const Softmax
   return inputs.reference_dims == 0 ? number : exp(number - softmax.largest) * softmax.scale;
 }
 
-// A location is origin + position * step.
+// Sampling location = origin + position * step: the identity for the unfused entry, else an offset
+// from a reference point or box.
 template <typename A>
-struct Frame {
+struct OffsetTransform {
   A origin[2];
   A step[2];
 };
 
 template <typename T>
-__device__ __forceinline__ Frame<Wide<T>> frame_of(const Inputs& inputs, const Group& group,
-                                                   int l) {
+__device__ __forceinline__ OffsetTransform<Wide<T>> offset_transform(const Inputs& inputs,
+                                                                     const Group& group, int l) {
   using A = Wide<T>;
   if (inputs.reference_dims == 0) return {{0, 0}, {1, 1}};
   const int64_t first =
@@ -177,35 +178,35 @@ __device__ __forceinline__ Frame<Wide<T>> frame_of(const Inputs& inputs, const G
 }
 
 template <typename A>
-struct Place {
+struct WeightedSample {
   Sample<A> sample;
   A weight;
 };
 
-// Sample s of the group's query and head; beyond its samples one that is outside.
+// Sample s of the group's query and head; for s >= num_samples one that lies outside.
 template <typename T>
-__device__ __forceinline__ Place<Wide<T>> place(const Inputs& inputs, const Group& group,
-                                                const Softmax<Wide<T>>& softmax, int s) {
+__device__ __forceinline__ WeightedSample<Wide<T>> weighted_sample(
+    const Inputs& inputs, const Group& group, const Softmax<Wide<T>>& softmax, int s) {
   const int num_samples = int(inputs.shape.num_levels * inputs.shape.num_points);
   if (!group.active || s >= num_samples) {
     return {{{kOutside, kOutside, kOutside, kOutside}, 0, 0}, 0};
   }
   const int l = s / int(inputs.shape.num_points);
   const int64_t i = group.row * num_samples + s;
-  const Frame<Wide<T>> frame = frame_of<T>(inputs, group, l);
+  const OffsetTransform<Wide<T>> transform = offset_transform<T>(inputs, group, l);
   return {locate(inputs.levels.level[l],
-                 frame.origin[0] + read<T>(inputs.positions, 2 * i) * frame.step[0],
-                 frame.origin[1] + read<T>(inputs.positions, 2 * i + 1) * frame.step[1]),
+                 transform.origin[0] + read<T>(inputs.positions, 2 * i) * transform.step[0],
+                 transform.origin[1] + read<T>(inputs.positions, 2 * i + 1) * transform.step[1]),
           weight_of<T>(inputs, softmax, i)};
 }
 
-// Where a group's lanes leave samples for each other, kSamplesPerLane each.
+// The samples that a group's lanes exchange through shared memory, kSamplesPerLane each.
 template <typename A>
-struct Board {
+struct SharedSamples {
   Vector<int32_t, 4> pixels[kThreads * kSamplesPerLane];
   Vector<A, 4> numbers[kThreads * kSamplesPerLane];
 
-  // Groups start at different places, so that they do not meet in the same banks.
+  // Groups start at different slots, which avoids bank conflicts.
   __device__ __forceinline__ static int slot(const Group& group, int s) {
     const int size = group.lanes * kSamplesPerLane;
     return group.index * size + ((s + group.index) & (size - 1));

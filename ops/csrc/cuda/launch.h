@@ -1,4 +1,4 @@
-// Launches a kernel and says what is wrong if it fails.
+// Launches a kernel and describes a failure.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -15,7 +15,7 @@ inline int64_t divide_up(int64_t number, int64_t by) { return (number + by - 1) 
 #define MSDA_TEXT(...) #__VA_ARGS__
 #define MSDA_TEXT_OF(...) MSDA_TEXT(__VA_ARGS__)
 
-inline std::string explain(cudaError_t error) {
+inline std::string error_message(cudaError_t error) {
   if (error == cudaSuccess) return {};
   std::string text = cudaGetErrorString(error);
   cudaGetLastError();  // or the next call to CUDA reports it again
@@ -40,7 +40,7 @@ std::string launch(void (*kernel)(Parameters...), int64_t blocks, void* stream,
   config.gridDim = dim3(unsigned(blocks));
   config.blockDim = dim3(kThreads);
   config.stream = static_cast<cudaStream_t>(stream);
-  return explain(cudaLaunchKernelEx(&config, kernel, arguments...));
+  return error_message(cudaLaunchKernelEx(&config, kernel, arguments...));
 }
 
 }  // namespace ms_deform_attn::cuda

@@ -66,8 +66,8 @@ struct Workspace {
   void* references;
 };
 
-// Both put the work on `stream`, a cudaStream_t of the current device, and return what is wrong
-// with the launch, or nothing.
+// Both put the work on `stream`, a cudaStream_t of the current device, and return the error
+// of the launch, or an empty string.
 std::string launch_forward(Type type, const Inputs& inputs, void* output, void* stream);
 
 // If deterministic, the gradient of the value does not depend on the order of the threads: it is

@@ -161,7 +161,7 @@ inline const char* cudaGetErrorString(cudaError_t) { return "invalid argument"; 
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp*, int) { return cudaSuccess; }
 
-// A stream that is no null pointer stands for a device that is out of order.
+// A stream that is not null stands for a broken device.
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {

@@ -1,0 +1,173 @@
+"""The built library: what it needs of its hosts, what happens without it, and its rules in PyTorch."""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import ms_deform_attn
+from ms_deform_attn import _library
+
+from .conftest import ENTRIES, Sizes
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = importlib.util.find_spec("ms_deform_attn._C")
+GEOMETRY = [(3, 4), (2, 2)], [0, 12]
+
+
+def run(code: str) -> str:
+    """What a fresh Python at the root of the repository prints."""
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def inputs_of(entry, num_queries: int = 5, bs: int = 1) -> list[torch.Tensor]:
+    sizes = Sizes(tuple(GEOMETRY[0]), bs=bs, head_dims=4, num_queries=num_queries, num_points=3)
+    inputs = sizes.inputs(entry, torch.float32)
+    return [inputs[i].requires_grad_() for i in (0, *entry.differentiable)]
+
+
+def attend(entry, value, *sampling):
+    return entry.function(value, *GEOMETRY, *sampling)
+
+
+def test_package_is_the_one_of_this_repository_under_its_one_name():
+    assert Path(ms_deform_attn.__file__).parent == ROOT / "ops" / "ms_deform_attn"
+    print_error = """
+for name in ("ops.ms_deform_attn", "ops.ms_deform_attn.functional"):
+    try:
+        __import__(name)
+    except ImportError as error:
+        print(error)
+import ops
+assert ops.__file__ is None and not hasattr(ops, "ms_deform_attn")
+"""
+    assert run(print_error).splitlines() == ["import ms_deform_attn, not ops.ms_deform_attn"] * 2
+
+
+def test_package_can_be_imported_anew():
+    """As notebooks do; the rules of the ops are registered once."""
+    code = "import sys, ms_deform_attn\n"
+    code += "for name in [name for name in sys.modules if name.startswith('ms_deform_attn')]:\n"
+    code += "    del sys.modules[name]\n"
+    code += "from ms_deform_attn import _library\nprint(_library._EXTENSION is not None)"
+    assert run(code) == "True\n"
+
+
+def test_extension_is_built():
+    assert LIBRARY is not None
+    assert Path(LIBRARY.origin).name.startswith("_C.abi3") or sys.platform == "win32"
+
+
+@pytest.mark.skipif(shutil.which("nm") is None, reason="nm was not found")
+def test_library_needs_stable_symbols_only():
+    listing = subprocess.run(
+        ["nm", "-D", "-C", "--undefined-only", LIBRARY.origin], capture_output=True, text=True, check=True
+    ).stdout
+    symbols = re.findall(r"^\s+[UwWvV] (.+)$", listing, flags=re.MULTILINE)
+    assert any(symbol.startswith("aoti_torch_") for symbol in symbols)
+    assert not [s for s in symbols if re.search(r"\b(at|c10|caffe2|torch)::", s)]
+    # All of the limited API since Python 3.10 or before.
+    python = {s for s in symbols if re.match(r"_?Py", s)}
+    assert python <= {"PyModule_Create2", "PyModule_AddIntConstant", "_Py_Dealloc", "Py_DecRef"}
+
+
+WITHOUT_EXTENSION = """
+import sys, warnings
+sys.modules["ms_deform_attn._C"] = None
+import torch
+{prepare}
+from ms_deform_attn import ms_deform_attn, ms_deform_attn_reference
+inputs = (torch.rand(1, 4, 1, 2), [(2, 2)], [0], torch.rand(1, 3, 1, 1, 2, 2), torch.rand(1, 3, 1, 1, 2))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    outputs = [ms_deform_attn(*inputs) for _ in range(3)]
+assert all(torch.equal(output, ms_deform_attn_reference(*inputs)) for output in outputs)
+print(*(warning.message for warning in caught), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize(
+    "prepare, problem",
+    [
+        ("", "ms_deform_attn._C cannot be loaded"),
+        ("torch.__version__ = '2.9.1'", "torch 2.9.1"),
+        ("sys.modules['ms_deform_attn._C'] = type(sys)('ms_deform_attn._C')", "older sources"),
+    ],
+)
+def test_without_extension_the_reference_serves_with_one_warning(prepare, problem):
+    (warning,) = run(WITHOUT_EXTENSION.format(prepare=prepare)).splitlines()
+    assert problem in warning
+    assert "make build" in warning and "pip install -e . --no-deps" in warning
+
+
+def test_extension_without_cuda_warns_once_for_a_gpu(monkeypatch):
+    monkeypatch.setattr(_library, "_EXTENSION", type("Extension", (), {"with_cuda": 0}))
+    _library._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match="cuda") as caught:
+        assert not any(_library.serves(torch.device("cuda")) for _ in range(2))
+    assert len(caught) == 1
+
+
+def test_onnx_export_takes_pure_operators(entry, monkeypatch):
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    monkeypatch.setattr(torch.ops.ms_deform_attn, entry.prefix + "forward", None)
+    value, *sampling = inputs_of(entry)
+    expected = entry.reference(value, *GEOMETRY, *sampling)
+    assert torch.equal(attend(entry, value, *sampling), expected)
+
+
+@pytest.mark.parametrize("entry", ["unfused", "boxes"], indirect=True)
+def test_compiles_as_one_graph_with_dynamic_sizes(entry):
+    torch._dynamo.reset()
+    compiled = torch.compile(entry.function, fullgraph=True, dynamic=True, backend="aot_eager")
+    for num_queries in (5, 7, 11):
+        inputs = inputs_of(entry, num_queries)
+        results = [function(inputs[0], *GEOMETRY, *inputs[1:]) for function in (compiled, entry.function)]
+        torch.testing.assert_close(*results)
+        torch.testing.assert_close(*(torch.autograd.grad(result.sum(), inputs) for result in results))
+
+
+def test_fake_tensors_have_shape_and_dtype(entry):
+    inputs = inputs_of(entry, bs=2)
+    with torch._subclasses.FakeTensorMode() as mode:
+        value, *sampling = map(mode.from_tensor, inputs)
+        output = attend(entry, value.bfloat16(), *sampling)
+    assert output.shape == (2, 5, 8) and output.dtype == torch.bfloat16
+
+
+def test_vmap(entry):
+    value, *sampling = (tensor.detach() for tensor in inputs_of(entry, bs=6))
+    sampling = [tensor.unflatten(0, (3, 2)) for tensor in sampling]
+
+    def function(*sampling):
+        return attend(entry, value[:2], *sampling)
+
+    one_by_one = [function(*each) for each in zip(*sampling, strict=True)]
+    torch.testing.assert_close(torch.func.vmap(function)(*sampling), torch.stack(one_by_one))
+
+
+def test_gradients_of_several_directions_at_once(entry):
+    inputs = inputs_of(entry)
+    output = attend(entry, *inputs)
+    directions = torch.rand(3, *output.shape)
+    mapped = torch.autograd.grad(output, inputs, directions, is_grads_batched=True, retain_graph=True)
+    one_by_one = [torch.autograd.grad(output, inputs, each, retain_graph=True) for each in directions]
+    for ours, theirs in zip(mapped, zip(*one_by_one, strict=True), strict=True):
+        torch.testing.assert_close(ours, torch.stack(theirs))
+
+
+def test_vmap_over_geometry_is_refused():
+    value, *sampling = inputs_of(ENTRIES["unfused"])
+    starts = torch.tensor(GEOMETRY[1])
+    with pytest.raises(NotImplementedError, match="level geometry"):
+        torch.func.vmap(lambda shapes: torch.ops.ms_deform_attn.forward(value, shapes, starts, *sampling))(
+            torch.tensor([GEOMETRY[0]])
+        )

@@ -68,7 +68,7 @@ class CheckedSource:
         numbers, categories = content["statistics"], content["categories"]
         ids = {category["label"]: category["id"] for category in categories}
         classes = sorted(numbers["classes"], key=lambda c: -c["objects"])
-        quantiles = np.quantile(sizes, [0, 0.5, 1], axis=0) if len(sizes) else np.zeros((3, 2))
+        quantiles = np.quantile(sizes, [0, 0.5, 1], axis=0) if len(sizes) else np.full((3, 2), np.nan)
         extremes = zip(("smallest", "median", "largest"), quantiles, strict=True)
         bins = zip(numbers["sides"], _BINS[1:], strict=True)
         below = f"below {SMALL} px: {numbers['share_below_32_px']:.1%}"

@@ -1,4 +1,4 @@
-"""Measure what a training step remembers for its backward pass, and how long it computes.
+"""Measure what a training step saves for its backward pass, and how long it computes.
 
 python benchmarks/memory.py configs/ddetr_r50_50e.py --shape 480 640 \\
     --cfg-options model.encoder.num_cp=6
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     model = init_detector(args.config, None, "cpu", args.cfg_options).train()
     batch = random_batch(args.batch_size, *args.shape, model.bbox_head.num_classes)
     batch = model.data_preprocessor(batch, training=True)
-    print(f"remembered for the backward pass: {remembered_mb(model, batch):.0f} MB")
+    print(f"saved for the backward pass: {saved_mb(model, batch):.0f} MB")
     for _ in range(args.steps):
         start = time.process_time()
         total_loss(model, batch).backward()
@@ -47,7 +47,7 @@ def total_loss(model: BaseModel, batch: dict) -> Tensor:
     return model.parse_losses(model(**batch, mode="loss"))[0]
 
 
-def remembered_mb(model: BaseModel, batch: dict) -> float:
+def saved_mb(model: BaseModel, batch: dict) -> float:
     """Memory of all that the forward pass saves for the backward pass, parameters left out."""
     parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
     storages = {}

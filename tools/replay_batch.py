@@ -1,4 +1,4 @@
-"""Repeat a training step that was not finite, and show what each module gave.
+"""Repeat a NaN step and show the output of each module.
 
 python tools/replay_batch.py work_dirs/first/ddetr_r50_50e.py work_dirs/first/nonfinite_iter_1234.pth
 """
@@ -52,11 +52,11 @@ def main(argv: list[str] | None = None) -> None:
     print(f"\nfirst: {weights or first or faulty_gradients(model) or 'everything is finite'}")
 
 
-def table(done: Forward, whole: bool) -> str:
-    """The largest magnitude that each module gives, in their order, and the losses."""
+def table(done: Forward, all_modules: bool) -> str:
+    """The largest magnitude of each module's output, in their order, and the losses."""
     first = next((i for i, output in enumerate(done.outputs) if not math.isfinite(output.max_abs)), None)
     outputs = done.outputs
-    if not whole:
+    if not all_modules:
         end = len(outputs) if first is None else first + 1
         outputs = outputs[max(end - SHOWN, 0) : end]
     width = max(len(output.name) for output in outputs)

@@ -1,35 +1,19 @@
-# DETR as mmdet has it, the baseline of the paper's table 1 (there for 50 and 500 epochs).
-_base_ = [
-    "../_base_/models/detr_r50.py",
-    "../_base_/datasets/coco_detection.py",
-    "../_base_/schedules/detr_150e.py",
-    "../_base_/default_runtime.py",
-]
+# mmdet's DETR (Carion et al., ECCV 2020), the baseline of the paper's table 1 (there for 50 and 500 epochs).
+_base_ = "mmdet::detr/detr_r50_8xb2-150e_coco.py"
 
-train_pipeline = [
-    dict(type="LoadImageFromFile", backend_args=_base_.backend_args),
-    dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="RandomFlip", prob=0.5),
-    dict(
-        type="RandomChoice",
-        transforms=[
-            [_base_.random_resize],
-            [
-                dict(
-                    type="RandomChoiceResize",
-                    scales=[(400, 1333), (500, 1333), (600, 1333)],
-                    keep_ratio=True,
-                ),
-                dict(
-                    type="RandomCrop",
-                    crop_type="absolute_range",
-                    crop_size=(384, 600),
-                    allow_negative_crop=True,
-                ),
-                _base_.random_resize,
-            ],
-        ],
-    ),
-    dict(type="PackDetInputs"),
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+# What ../_base_/default_runtime.py says beside mmdet's own; two bases may not share a key.
+default_scope = "projects.deformable_detr"
+custom_imports = dict(imports=["projects.reliable_runner", "projects.dataset_report"])
+default_hooks = dict(dataset_report=dict(type="DatasetReportHook"))
+custom_hooks = []
+randomness = dict(seed=None)
+
+# mmdet's classes, also where we have some of the same name.
+model = dict(_scope_="mmdet", type="mmdet.DETR", train_cfg=dict(assigner=dict(_scope_="mmdet")))
+
+# Images without objects are trained on, as in ../_base_/datasets/coco_detection.py.
+train_dataloader = dict(
+    persistent_workers=False, dataset=dict(filter_cfg=dict(_delete_=True, filter_empty_gt=False))
+)
+val_dataloader = dict(persistent_workers=False)
+test_dataloader = val_dataloader

@@ -1,4 +1,4 @@
-"""Deformable attention of DAT: all queries share keys and values sampled where the image says."""
+"""Deformable attention of DAT: all queries share keys and values, sampled at points that the image moves."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ MAX_BIAS_ELEMENTS = 2**26  # 256 MiB in float32, as much as 145 images of 224 pi
 class SharedPoints(NamedTuple):
     """Where deformable attention samples, and how much some of the cells attend to each point.
 
-    A place is x, y in cells of the map: (0, 0) is its outer corner, (0.5, 0.5) the middle of the first cell.
+    Points are x, y in cells of the map: (0, 0) is its outer corner, (0.5, 0.5) the centre of the first cell.
 
     Args:
         grid: (num_points, 2), the regular grid that the points are moved from.

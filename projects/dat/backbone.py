@@ -8,10 +8,9 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from projects.deformable_detr.registry import MODELS
-from projects.reliable_runner.errors import InputError
 
 from .attention import MAX_BIAS_ELEMENTS, POSITION_BIASES, DeformableAttention
-from .mlp import MLP, ConvMLP
+from .mlp import MLP
 from .norm import ChannelNorm
 from .patches import downsampling, patch_embedding
 from .stage import Stage
@@ -28,8 +27,7 @@ class DAT(BaseModule):
 
     Args:
         embed_dims: channels of the first stage.
-        stages: blocks of each stage: a letter is the attention of one, L in windows, S in shifted windows,
-            D deformable.
+        stages: the attention of each block, a letter each: L in windows, S in shifted windows, D deformable.
         num_heads: heads of each stage.
         num_groups: groups of channels that have sampling points of their own, for each stage.
         strides: cells from one sampling point to the next, for each stage.
@@ -39,23 +37,21 @@ class DAT(BaseModule):
         with_offsets: False leaves a stage's sampling points on their grid.
         window_size: side of a window in cells.
         mlp_ratio: hidden channels of an MLP by its input's.
-        with_conv_mlp: whether a stage's MLPs have a depthwise convolution.
-        layer_scales: initial factor on each residual branch, or None, for each stage.
         patch_size: side in pixels of the patches that the first stage's cells are.
         conv_patches: overlapping convolutions between the stages, see `patch_embedding`.
-        pretrain_img_size: side in pixels of the images that the tables of position biases are made for;
-            other images are no less welcome.
+        pretrain_img_size: side in pixels of the images that the tables of position biases are made for; the
+            images themselves may have any size.
         max_bias_elements: bounds the memory of relative biases, see `DeformableAttention`.
         drop_rate, attn_drop_rate: dropout of features and of attention weights.
-        drop_path_rate: how often the last residual branch is left out; less often, linearly, before.
-        out_indices: the stages to return, from 0; each is normalised.
-        frozen_stages: how many stages do not learn, with what leads up to them and out of them; -1: none,
-            0: the patch embedding alone.
-        with_cp: recompute each block in the backward pass, which saves memory and costs time.
+        drop_path_rate: stochastic depth of the last block; rises linearly from 0.
+        out_indices: the stages whose maps are returned, normalised; from 0.
+        frozen_stages: how many stages are not trained, with their downsamplings and output norms; 0: the
+            patch embedding alone, -1: nothing.
+        with_cp: activation checkpointing of each block.
         init_cfg: see ``BaseModule``.
 
     Raises:
-        InputError: settings contradict each other; the message names them.
+        ValueError: settings contradict each other; the message names them.
     """
 
     def __init__(
@@ -71,8 +67,6 @@ class DAT(BaseModule):
         with_offsets: tuple[bool, ...] = (True,) * 4,
         window_size: int = 7,
         mlp_ratio: int = 4,
-        with_conv_mlp: tuple[bool, ...] = (False,) * 4,
-        layer_scales: tuple[float | None, ...] = (None,) * 4,
         patch_size: int = 4,
         conv_patches: bool = False,
         pretrain_img_size: int = 224,
@@ -94,8 +88,6 @@ class DAT(BaseModule):
             offset_range_factors=offset_range_factors,
             position_biases=position_biases,
             with_offsets=with_offsets,
-            with_conv_mlp=with_conv_mlp,
-            layer_scales=layer_scales,
         )
         _check(embed_dims, stages, per_stage, out_indices)
         self.patch_size = patch_size
@@ -129,9 +121,8 @@ class DAT(BaseModule):
             stage = Stage(
                 channels,
                 [make_attention[block]() for block in blocks],
-                partial(ConvMLP if with_conv_mlp[i] else MLP, channels, mlp_ratio, drop_rate),
+                partial(MLP, channels, mlp_ratio, drop_rate),
                 [next(rates) for _ in blocks],
-                layer_scales[i],
                 with_cp,
             )
             self.stages.append(stage)
@@ -191,22 +182,22 @@ class DAT(BaseModule):
 def _check(embed_dims: int, stages: tuple, per_stage: dict, out_indices: tuple) -> None:
     for name, values in per_stage.items():
         if len(values) != len(stages):
-            raise InputError(
+            raise ValueError(
                 f"DAT: {name} has {len(values)} values for {len(stages)} stages; give each stage one"
             )
     if unknown := set("".join(stages)) - set("LSD"):
-        raise InputError(
+        raise ValueError(
             f"DAT: stages={tuple(stages)} has the blocks {sorted(unknown)}; there are L (windows), "
             "S (shifted windows) and D (deformable)"
         )
     if unknown := set(per_stage["position_biases"]) - set(POSITION_BIASES):
-        raise InputError(f"DAT: position_biases has {unknown}; each is one of {POSITION_BIASES}")
+        raise ValueError(f"DAT: position_biases has {unknown}; each is one of {POSITION_BIASES}")
     if not set(out_indices) <= set(range(len(stages))):
-        raise InputError(f"DAT: out_indices={out_indices}, but the stages are 0 to {len(stages) - 1}")
+        raise ValueError(f"DAT: out_indices={out_indices}, but the stages are 0 to {len(stages) - 1}")
     for i, (heads, groups) in enumerate(zip(per_stage["num_heads"], per_stage["num_groups"], strict=True)):
         channels = embed_dims * 2**i
         if channels % heads or heads % groups:
-            raise InputError(
+            raise ValueError(
                 f"DAT: stage {i} has {channels} channels, num_heads={heads} and num_groups={groups}; heads "
                 "must divide channels, and groups heads"
             )

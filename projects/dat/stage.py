@@ -17,9 +17,8 @@ class Stage(nn.Module):
         channels: channels of input and output.
         attentions: the attention of each block, (bs, channels, h, w) to the same.
         make_mlp: called for the MLP of each block.
-        drop_path_rates: how often a residual branch is left out, for each block.
-        layer_scale: initial value of a learnt factor for each channel of a residual branch; None: none.
-        with_cp: recompute blocks in the backward pass, which saves memory.
+        drop_path_rates: probability that a residual branch is dropped, for each block.
+        with_cp: activation checkpointing of each block.
     """
 
     def __init__(
@@ -28,19 +27,14 @@ class Stage(nn.Module):
         attentions: list[nn.Module],
         make_mlp: Callable[[], nn.Module],
         drop_path_rates: list[float],
-        layer_scale: float | None = None,
         with_cp: bool = False,
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
-        branches = range(2 * len(attentions))
-        self.layer_norms = nn.ModuleList(ChannelNorm(channels) for _ in branches)
+        self.layer_norms = nn.ModuleList(ChannelNorm(channels) for _ in range(2 * len(attentions)))
         self.attns = nn.ModuleList(attentions)
         self.mlps = nn.ModuleList(make_mlp() for _ in attentions)
         self.drop_path = nn.ModuleList(DropPath(rate) for rate in drop_path_rates)
-        self.layer_scales = nn.ModuleList(
-            nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale) for _ in branches
-        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(bs, channels, h, w) to the same shape."""
@@ -53,23 +47,5 @@ class Stage(nn.Module):
 
     def _block(self, x: Tensor, block: int) -> Tensor:
         for i, branch in ((2 * block, self.attns[block]), (2 * block + 1, self.mlps[block])):
-            branched = self.layer_scales[i](branch(self.layer_norms[i](x)))
-            x = x + self.drop_path[block](branched)
+            x = x + self.drop_path[block](branch(self.layer_norms[i](x)))
         return x
-
-
-class LayerScale(nn.Module):
-    """A learnt factor for each channel (Touvron et al., ICCV 2021).
-
-    Args:
-        channels: number of channels.
-        value: what the factors begin with.
-    """
-
-    def __init__(self, channels: int, value: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.full((channels,), float(value)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(bs, channels, h, w) to the same shape."""
-        return x * self.weight[:, None, None]

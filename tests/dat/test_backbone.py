@@ -2,7 +2,6 @@
 
 import runpy
 import sys
-from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
 
@@ -14,10 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from projects.dat.backbone import DAT
 from projects.dat.pretrained import load_official
-from projects.dat.stage import LayerScale
 from projects.deformable_detr.registry import MODELS
-from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.files.checkpoint_file import read_torch_file
 
 REPO = Path(__file__).resolve().parents[2]
 SMALL = dict(stages=("LS", "LS", "LD" * 9, "LD"))
@@ -141,14 +137,12 @@ def test_training_state_of_the_official_code_is_read_without_yacs(tmp_path, monk
     loaded = load_official(f"dat://{path}")
     assert loaded.keys() == {"state_dict"}
     assert torch.equal(loaded["state_dict"]["patch_proj.0.bias"], weights["patch_proj.0.bias"])
-    settings = read_torch_file(path)["config"]
-    assert settings == config and type(settings) is OrderedDict
 
 
 def test_file_that_is_not_official_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "ours.pth")
     model = DAT(**TINY, init_cfg=dict(type="Pretrained", checkpoint=f"dat://{tmp_path}/ours.pth"))
-    with pytest.raises(InputError, match=r"ours\.pth: has no weights under 'model'.*without 'dat://'"):
+    with pytest.raises(ValueError, match=r"ours\.pth: has no weights under 'model'.*without 'dat://'"):
         model.init_weights()
 
 
@@ -205,13 +199,10 @@ def test_frozen_stages_neither_learn_nor_drop(frozen_stages):
 
 @pytest.mark.parametrize("max_bias_elements", [None, 8])
 def test_checkpointing_changes_no_gradient(max_bias_elements):
-    settings = dict(TINY, layer_scales=(0.5,) * 4, with_conv_mlp=(True, False, True, False))
-    plain, saving = (
-        DAT(**settings),
-        DAT(**settings, with_cp=True, max_bias_elements=max_bias_elements),
-    )
+    plain = DAT(**TINY).double()
+    saving = DAT(**TINY, with_cp=True, max_bias_elements=max_bias_elements).double()
     saving.load_state_dict(plain.state_dict(), strict=True)
-    image = torch.randn(1, 3, 40, 56)
+    image = torch.randn(1, 3, 40, 56, dtype=torch.double)
     for model in (plain, saving):
         sum(out.square().sum() for out in model(image)).backward()
     for ours, theirs in zip(saving.parameters(), plain.parameters(), strict=True):
@@ -222,15 +213,6 @@ def test_drop_path_rises_linearly():
     model = DAT(drop_path_rate=0.22)
     rates = [drop.drop_prob for stage in model.stages for drop in stage.drop_path]
     torch.testing.assert_close(rates, [0.02 * i for i in range(12)])
-
-
-def test_layer_scales_are_the_official_names():
-    model = DAT(**TINY, layer_scales=(1e-5, None, None, None))
-    scales = {name: p for name, p in model.named_parameters() if "layer_scales" in name}
-    assert list(scales) == [f"stages.0.layer_scales.{i}.weight" for i in range(4)]
-    assert all(torch.equal(p, torch.full((8,), 1e-5)) for p in scales.values())
-    x = torch.randn(2, 8, 3, 5)
-    torch.testing.assert_close(LayerScale(8, 0.5)(x), 0.5 * x)
 
 
 def test_mixed_precision_keeps_points_exact():
@@ -255,7 +237,7 @@ def test_mixed_precision_keeps_points_exact():
     ],
 )
 def test_contradictions_are_named(kwargs, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ValueError, match=message):
         DAT(**kwargs)
 
 

@@ -22,7 +22,7 @@ class FSDPStrategy(DDPStrategy):
 
     Args:
         units: names of lists of layers; each layer is gathered by itself while it computes. Everything else
-            is gathered for the whole forward and backward pass.
+            stays gathered during the forward and backward pass.
         **kwargs: as in mmengine's ``DDPStrategy``.
 
     Raises:
@@ -50,11 +50,11 @@ class FSDPStrategy(DDPStrategy):
         return fully_shard(model, mesh=mesh)
 
     def model_state_dict(self) -> dict:
-        """The whole weights, on the CPU; all processes must call this."""
+        """All weights, on the CPU; all processes must call this."""
         return _gathered(self.model.state_dict())
 
     def optim_state_dict(self) -> dict:
-        """The whole state of the optimizer, on the CPU; all processes must call this."""
+        """The complete state of the optimizer, on the CPU; all processes must call this."""
         return _gathered(super().optim_state_dict())
 
     def save_checkpoint(self, filename: str, *, save_optimizer: bool = True, **kwargs) -> None:
@@ -67,7 +67,7 @@ class FSDPStrategy(DDPStrategy):
             self.optim_state_dict()
 
     def load_model_state_dict(self, state_dict: dict, **kwargs) -> None:
-        """Take this process's share of whole weights."""
+        """Take this process's share of all weights."""
         own = self.model.state_dict()
         shares = {
             name: _share(value, own[name]) if name in own else value for name, value in state_dict.items()
@@ -75,7 +75,7 @@ class FSDPStrategy(DDPStrategy):
         super().load_model_state_dict(shares, **kwargs)
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Take this process's share of the whole state of an optimizer."""
+        """Take this process's share of the complete state of an optimizer."""
         groups = self.optim_wrapper.optimizer.param_groups
         parameters = [parameter for group in groups for parameter in group["params"]]
         state = {

@@ -1,11 +1,15 @@
 """Log lines, with the memory that is in use on machines without a GPU too."""
 
-import resource
 import sys
 from pathlib import Path
 
 from mmengine.runner import LogProcessor as _LogProcessor
 from mmengine.runner import Runner
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 
 class LogProcessor(_LogProcessor):
@@ -14,7 +18,7 @@ class LogProcessor(_LogProcessor):
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str) -> tuple[dict, str]:
         """The values of an iteration by name, and its line."""
         values, line = super().get_log_after_iter(runner, batch_idx, mode)
-        if "memory" not in values:
+        if "memory" not in values and resource:
             values["memory"] = peak_resident_mb()
             line += f"  memory: {values['memory']}"
         return values, line

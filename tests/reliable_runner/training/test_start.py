@@ -11,11 +11,11 @@ from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.training.start import choose_start, latest_checkpoint
 
 
-def save(path: Path, age: int, whole: bool = True) -> Path:
-    """A checkpoint that is ``age`` seconds old; cut in half unless ``whole``."""
+def save(path: Path, age: int, complete: bool = True) -> Path:
+    """A checkpoint that is ``age`` seconds old; cut in half unless ``complete``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"state_dict": {}, "meta": {}, "message_hub": {}, "optimizer": {}}, path)
-    if not whole:
+    if not complete:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     os.utime(path, (1e9 - age, 1e9 - age))
     return path
@@ -47,7 +47,7 @@ def test_takes_the_one_that_was_noted(run):
     ],
 )
 def test_takes_the_newest_that_can_be_read(run, note, why):
-    save(run / "epoch_4.pth", age=0, whole=False)
+    save(run / "epoch_4.pth", age=0, complete=False)
     if note is not None:
         (run / "last_checkpoint").write_text(note)
     path, message = latest_checkpoint(run, run)
@@ -59,7 +59,7 @@ def test_takes_the_newest_that_can_be_read(run, note, why):
 
 def test_does_not_start_anew_where_nothing_can_be_read(run):
     for path in run.glob("epoch_*.pth"):
-        save(path, age=0, whole=False)
+        save(path, age=0, complete=False)
     with pytest.raises(InputError) as error:
         latest_checkpoint(run, run)
     lines = str(error.value).splitlines()

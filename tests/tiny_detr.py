@@ -49,7 +49,7 @@ model = dict(
     train_cfg=dict(
         assigner=dict(
             _scope_="mmdet",
-            type="HungarianAssigner",
+            type="mmdet.HungarianAssigner",
             match_costs=[
                 dict(type="ClassificationCost", weight=1.0),
                 dict(type="BBoxL1Cost", weight=5.0, box_format="xywh"),

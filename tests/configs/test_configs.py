@@ -143,8 +143,8 @@ def test_config_gives_every_parameter_a_gradient_and_predicts(name):
         try:
             losses = model(images, [sample(num_objects), sample(0)], mode="loss")
         except NotImplementedError as error:
-            assert "nms" in str(error)
-            pytest.skip("Mask R-CNN needs compiled ops, and mmcv is installed without them")
+            assert "compiled op" in str(error)
+            pytest.skip("the model needs compiled ops, and mmcv is installed without them")
         model.zero_grad()
         model.parse_losses(losses)[0].backward()
         without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]

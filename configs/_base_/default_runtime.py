@@ -1,11 +1,12 @@
 default_scope = "projects.deformable_detr"
-custom_imports = dict(imports=["projects.reliable_runner", "projects.dataset_report"])
+custom_imports = dict(imports=["projects.reliable_runner"])
 
 # mmengine's own hooks and those of reliable_runner need not be listed.
 default_hooks = dict(
     logger=dict(type="LoggerHook", interval=50),
     checkpoint=dict(type="CheckpointHook", interval=1),
-    dataset_report=dict(type="DatasetReportHook"),
+    # By its path: a config that sets custom_imports replaces the list above.
+    dataset_report=dict(type="projects.dataset_report.hook.DatasetReportHook"),
     visualization=dict(type="DetVisualizationHook"),
 )
 custom_hooks = []

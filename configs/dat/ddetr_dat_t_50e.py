@@ -2,7 +2,7 @@
 # the paper, table 1. The ImageNet weights are linked in the README of github.com/LeapLabTHU/DAT at 42b489e:
 # download them to checkpoints/, or do without: --cfg-options model.backbone.init_cfg=None
 _base_ = "../ddetr_r50_50e.py"
-custom_imports = dict(imports=["projects.reliable_runner", "projects.dataset_report", "projects.dat"])
+custom_imports = dict(imports=["projects.reliable_runner", "projects.dat"])
 
 model = dict(
     backbone=dict(

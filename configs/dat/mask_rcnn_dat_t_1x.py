@@ -7,7 +7,7 @@ _base_ = [
     "../_base_/schedules/dat_1x.py",
     "../_base_/default_runtime.py",
 ]
-custom_imports = dict(imports=["projects.reliable_runner", "projects.dataset_report", "projects.dat"])
+custom_imports = dict(imports=["projects.reliable_runner", "projects.dat"])
 
 model = dict(
     backbone=dict(

@@ -3,7 +3,7 @@ _base_ = "mmdet::detr/detr_r50_8xb2-150e_coco.py"
 
 # What ../_base_/default_runtime.py says beside mmdet's own; two bases may not share a key.
 default_scope = "projects.deformable_detr"
-custom_imports = dict(imports=["projects.reliable_runner", "projects.dataset_report"])
+custom_imports = dict(imports=["projects.reliable_runner"])
 default_hooks = dict(dataset_report=dict(type="DatasetReportHook"))
 custom_hooks = []
 randomness = dict(seed=None)

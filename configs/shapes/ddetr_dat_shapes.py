@@ -1,7 +1,7 @@
 # The drawn data set, learnt from scratch with a small DAT where ddetr_r18_shapes.py has a ResNet-18.
 # The maps of its images of 128 pixels are whole windows.
 _base_ = "ddetr_r18_shapes.py"
-custom_imports = dict(imports=["projects.reliable_runner", "projects.dataset_report", "projects.dat"])
+custom_imports = dict(imports=["projects.reliable_runner", "projects.dat"])
 
 model = dict(
     backbone=dict(

@@ -1,12 +1,13 @@
 """What the tools make of their arguments."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import pytest
+from mmengine.registry import HOOKS, DefaultScope
 
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.launcher import add_common_arguments, read_config, run_tool
+from projects.reliable_runner.launcher import add_common_arguments, parse_config, read_config, run_tool
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -52,3 +53,14 @@ def test_interruption_is_told_in_one_line(capsys):
 
     assert run_tool(interrupted) == 130
     assert "--resume" in capsys.readouterr().err
+
+
+def test_a_config_may_import_modules_of_its_own(tmp_path):
+    """Its list replaces that of the base config, whose hooks are found all the same."""
+    heir = tmp_path / "heir.py"
+    heir.write_text(
+        f"_base_ = '{CONFIGS / 'ddetr_r18_custom.py'}'\ncustom_imports = dict(imports=['json'])\n"
+    )
+    cfg = parse_config(Namespace(config=str(heir), cfg_options={}))
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        assert HOOKS.build(cfg.default_hooks.dataset_report)

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config
 
+import projects.dataset_report  # noqa: F401, whose hook configs name
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import add_common_arguments, build_runner, read_config, run_tool
 from projects.reliable_runner.training.start import choose_start

@@ -80,7 +80,7 @@ def draw_sheet(
 
     Args:
         dataset: the test set, for the true boxes and the class names.
-        results: predictions of the whole set, as mmdet's ``DumpDetResults`` writes them.
+        results: predictions for all images, as mmdet's ``DumpDetResults`` writes them.
         out: the picture to write.
         num_images: how many images.
         score_thr: detections of a lower score are left out.

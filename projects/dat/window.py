@@ -12,7 +12,7 @@ from .position_bias import resize_table
 class WindowAttention(nn.Module):
     """Each cell attends to the cells of its window.
 
-    The map is padded at right and bottom to whole windows, and padding is masked: the result at a cell
+    The map is padded at right and bottom to complete windows, and padding is masked: the result at a cell
     does not depend on it.
 
     Args:
@@ -79,7 +79,7 @@ class WindowAttention(nn.Module):
     def _bias(self, height: int, width: int) -> Tensor:
         """Bias of the attention logits, -inf where a cell must not attend.
 
-        (1, num_heads, cells, cells) where all windows are whole, else (num_windows, ...).
+        (1, num_heads, cells, cells) where all windows are complete, else (num_windows, ...).
         """
         index = self.relative_position_index
         bias = self.relative_position_bias_table[index.flatten()].unflatten(0, index.shape)

@@ -12,7 +12,7 @@ def bare_model(runner: Runner) -> nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
-def must_fit_whole(runner: Runner) -> bool:
+def must_fit_exactly(runner: Runner) -> bool:
     """Whether the run resumes or tests its checkpoint; a training that starts from it may take a part."""
     return runner._resume or not isinstance(runner._train_loop, BaseLoop)
 

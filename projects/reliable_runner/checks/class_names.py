@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
-from ..run_state import bare_model, built_loops, leaf_datasets, must_fit_whole
+from ..run_state import bare_model, built_loops, leaf_datasets, must_fit_exactly
 from .adaptation import is_class_branch
 
 
@@ -52,7 +52,7 @@ class ClassCheckHook(Hook):
         Raises:
             InputError: They differ, and the checkpoint is resumed or tested.
         """
-        if must_fit_whole(runner) and (difference := class_difference(runner, checkpoint)):
+        if must_fit_exactly(runner) and (difference := class_difference(runner, checkpoint)):
             raise InputError(
                 f"the checkpoint {runner._load_from or ''} was trained on other classes{difference}\n"
                 "To test or resume it, give the data sets and the model its classes. To train on the classes "

@@ -11,7 +11,7 @@ from torch import nn
 from ..errors import InputError
 from ..files.checkpoint_family import foreign_weights, guess_family
 from ..files.coco_file import shorten
-from ..run_state import bare_model, missing_state, must_fit_whole
+from ..run_state import bare_model, missing_state, must_fit_exactly
 from .adaptation import Misfit, adapt, misfits, unknown, untied
 from .class_names import class_difference
 
@@ -37,7 +37,7 @@ class CheckpointCheckHook(Hook):
         path = runner._load_from or find_latest_checkpoint(runner.work_dir)
         weights = checkpoint.get("state_dict", checkpoint)
         model = bare_model(runner)
-        whole = must_fit_whole(runner)
+        exact = must_fit_exactly(runner)
         missing = missing_state(checkpoint)
         if runner._resume and missing:
             raise InputError(
@@ -45,19 +45,19 @@ class CheckpointCheckHook(Hook):
                 f"{', '.join(missing)}. To start from its weights alone, leave --resume out and "
                 f"set --cfg-options load_from={path}"
             )
-        check_fits(path, weights, model, whole)
-        if not whole and (report := adapt(weights, model, class_difference(runner, checkpoint))):
+        check_fits(path, weights, model, exact)
+        if not exact and (report := adapt(weights, model, class_difference(runner, checkpoint))):
             print_log(f"{path}: {report}", logger="current", level=logging.WARNING)
 
 
-def check_fits(path: str | Path, weights: dict, model: nn.Module, whole: bool = True) -> None:
+def check_fits(path: str | Path, weights: dict, model: nn.Module, exact: bool = True) -> None:
     """Refuse weights of another model.
 
     Args:
         path: where they are from, for the message.
         weights: a state dict.
         model: what is to have them.
-        whole: whether it wants all of them and no others; else some must fit that are not its backbone's.
+        exact: whether it wants all of them and no others; else some must fit that are not its backbone's.
 
     Raises:
         InputError: They are of another code base or of another model.
@@ -67,7 +67,7 @@ def check_fits(path: str | Path, weights: dict, model: nn.Module, whole: bool = 
         raise InputError(f"{path}: {foreign}")
     left = misfits(weights, model)
     _check_fits_in_part(path, weights, model, left)
-    if not whole:
+    if not exact:
         return
     problems = [*map(str, left)]
     problems += [f"{key} is unknown to the model" for key in unknown(weights, model)]

@@ -29,7 +29,7 @@ class CocoDataset(_CocoDataset, SeededItems):
     Attributes:
         max_instances (tuple[int, str]): The most objects (crowds left out) in one image, and its path.
         summary (list[str]): Lines about the classes and the sizes of the objects in the file.
-        suspicions (list[Finding]): What the file as a whole looks like, and may be meant so.
+        suspicions (list[Finding]): What all of the file looks like, and may be meant so.
         missing_images (list[str]): Paths of the images that do not exist.
 
     Raises:

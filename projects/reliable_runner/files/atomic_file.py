@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whenever the process is killed."""
+"""Files that are complete or not there, whenever the process is killed."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 
     Args:
         path: the file; its folder is made. A link stays, and the file that it names is written.
-        data: its whole contents.
+        data: all of its contents.
 
     Raises:
         InputError: it can't be written; what was there before is still there.

@@ -32,7 +32,7 @@ class SafePickleHandler(PickleHandler):
                 return _weights_only_unpickler.load(file)
         except Exception as error:  # what a damaged file raises has no bounds
             raise InputError(
-                f"{getattr(file, 'name', 'the file')}: this is no whole pickle of plain values, arrays and "
+                f"{getattr(file, 'name', 'the file')}: not a complete pickle of plain values, arrays and "
                 f"tensors ({first_line(error)}); nothing in it was run"
             ) from error
 

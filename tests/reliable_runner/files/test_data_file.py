@@ -58,7 +58,7 @@ def test_a_call_inside_a_tensors_storage_is_refused(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"\x80", b"[1, 2]", bytes(range(256))])
 def test_a_damaged_pickle(tmp_path, content):
     (tmp_path / "results.pkl").write_bytes(content)
-    with pytest.raises(InputError, match="this is no whole pickle of plain values"):
+    with pytest.raises(InputError, match="pickle of plain values"):
         mmengine.load(tmp_path / "results.pkl")
 
 

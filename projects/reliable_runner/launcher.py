@@ -213,7 +213,7 @@ def run_tool(main: Callable[[], None]) -> int:
         return 1
     except KeyboardInterrupt:
         print(
-            "interrupted; a training goes on from its last checkpoint with --resume",
+            "interrupted; a training resumes from its last checkpoint with --resume",
             file=sys.stderr,
         )
         return 130

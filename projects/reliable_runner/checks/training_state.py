@@ -34,7 +34,7 @@ _AVERAGES = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer"}
 
 
 class ResumeCheckHook(Hook):
-    """Refuse to resume from a state that the run could not go on from, see `check_state`."""
+    """Refuse to resume from a state that the run could not resume from, see `check_state`."""
 
     priority = "ABOVE_NORMAL"  # after CheckpointCheckHook, which looks for the parts and at the weights
 
@@ -50,7 +50,7 @@ class ResumeCheckHook(Hook):
 
 
 def check_state(path: str | Path, checkpoint: dict, runner: Runner) -> None:
-    """Refuse a state that the run could not go on from.
+    """Refuse a state that the run could not resume from.
 
     Args:
         path: where it is from, for the message.

@@ -1,4 +1,4 @@
-"""Which image each data worker is at, so that the death of one can be told with it."""
+"""Which image each data worker is at, so that its death names the image."""
 
 import mmap
 import os

@@ -1,4 +1,4 @@
-"""A disk that is too small for a run is told before the run starts."""
+"""A disk that is too small for a run is an error before the run starts."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Which checkpoint a training goes on from."""
+"""Which checkpoint a training resumes from."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ def choose_start(cfg: Config, resume: str | None) -> str:
         What the log should say of the choice, or "".
 
     Raises:
-        InputError: "auto", and there are checkpoints but none that a run can go on from.
+        InputError: "auto", and there are checkpoints but none that a run can resume from.
     """
     folder = _checkpoint_folder(cfg)
     if resume is None and cfg.get("resume") and not cfg.get("load_from"):
@@ -32,7 +32,7 @@ def choose_start(cfg: Config, resume: str | None) -> str:
             return ""
         return (
             f"{folder} has checkpoints of an earlier run, {newest.name} is the newest. This run starts anew "
-            "and overwrites those of the same name; --resume would go on from the earlier run"
+            "and overwrites those of the same name; --resume would resume the earlier run"
         )
     message = ""
     if resume == "auto":
@@ -43,7 +43,7 @@ def choose_start(cfg: Config, resume: str | None) -> str:
 
 
 def latest_checkpoint(work_dir: str | Path, folder: Path) -> tuple[str | None, str]:
-    """Find the checkpoint that a run goes on from, also if its folder was moved since.
+    """Find the checkpoint that a run resumes from, also if its folder was moved since.
 
     It is the one that ``last_checkpoint`` in ``work_dir`` names. If that can't be resumed, it is the newest
     one in ``folder`` that can.
@@ -52,7 +52,7 @@ def latest_checkpoint(work_dir: str | Path, folder: Path) -> tuple[str | None, s
         The path, or None if there is no checkpoint at all; and what the log should say of it.
 
     Raises:
-        InputError: There are checkpoints, but none that a run can go on from. The message tells of each.
+        InputError: There are checkpoints, but none that a run can resume from. The message tells of each.
     """
     note = Path(work_dir, "last_checkpoint")
     noted = note.read_text(errors="replace").strip() if note.is_file() else ""
@@ -76,7 +76,7 @@ def latest_checkpoint(work_dir: str | Path, folder: Path) -> tuple[str | None, s
 def _why_not(note: Path, noted: str, problems: list[str], path: Path) -> str:
     if not noted:
         problems = [f"{note} is {'empty' if note.is_file() else 'not there'}", *problems]
-    return f"{'; '.join(problems)}. The run goes on from the newest other checkpoint, {path}"
+    return f"{'; '.join(problems)}. The run resumes from the newest other checkpoint, {path}"
 
 
 def _checkpoint_folder(cfg: Config) -> Path:
@@ -91,7 +91,7 @@ def _newest_first(folder: Path) -> Iterator[Path]:
 
 
 def _problem(path: Path) -> str:
-    """Say why a run can't go on from ``path``, or ""."""
+    """Say why a run can't resume from ``path``, or ""."""
     try:
         missing = missing_state(read_checkpoint(path))
     except InputError as error:

@@ -1,4 +1,4 @@
-"""A run goes on from the newest checkpoint that can be read, and says so if that is not the last one."""
+"""A run resumes from the newest checkpoint that can be read, and says so if that is not the last one."""
 
 import os
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_takes_the_newest_that_can_be_read(run, note, why):
     path, message = latest_checkpoint(run, run)
     assert path == str(run / "epoch_2.pth")
     assert why in message
-    assert "goes on from the newest other checkpoint" in message
+    assert "the newest other checkpoint" in message
     assert message.endswith("epoch_2.pth")
 
 

@@ -54,8 +54,8 @@ class Targets:
     def normaliser(self, num_queries: int, synced: bool = True) -> Tensor:
         """The loss normaliser: this batch's share of the matches of the optimizer step, which are at least 1.
 
-        A step's gradient is the mean over its processes and its batches . With this
-        factor it is the same however the step's images are split.
+        A step's gradient is the mean over its processes and its batches. With this normaliser it is the same
+        however the step's images are split.
 
         Args:
             num_queries: the most objects of an image that are matched.

@@ -139,34 +139,34 @@ class DeformableDETRHead(BaseModule):
             layers += [("enc_", Predictions(enc_outputs_class, enc_outputs_coord, targets.as_objects()))]
 
         matches = self.assigner.assign([predictions for _, predictions in layers])
+        num_queries = [predictions.cls_scores.shape[1] for _, predictions in layers]
+        normalisers = cls_normalisers = targets.normalisers(num_queries)
+        if not self.sync_cls_avg_factor:
+            cls_normalisers = targets.normalisers(num_queries, synced=False)
         losses = {}
-        for (prefix, predictions), matched in zip(layers, matches, strict=True):
-            layer_losses = self.layer_losses(predictions, matched)
-            losses |= {prefix + name: loss for name, loss in layer_losses.items()}
+        for (prefix, predictions), matched, normaliser, cls_normaliser in zip(
+            layers, matches, normalisers, cls_normalisers, strict=True
+        ):
+            loss_cls, loss_bbox, loss_iou = self.layer_losses(predictions, matched)
+            losses[f"{prefix}loss_cls"] = loss_cls / cls_normaliser
+            losses[f"{prefix}loss_bbox"] = loss_bbox / normaliser
+            losses[f"{prefix}loss_iou"] = loss_iou / normaliser
         return losses
 
-    def layer_losses(self, predictions: Predictions, matches: Matches) -> dict[str, Tensor]:
-        """``loss_cls``, ``loss_bbox`` and ``loss_iou`` of a layer, normalised by the objects of the step."""
+    def layer_losses(self, predictions: Predictions, matches: Matches) -> tuple[Tensor, Tensor, Tensor]:
+        """The losses of a layer's classes, boxes and overlaps, summed over the batch."""
         cls_scores, preds, targets = predictions
-        cls_scores, num_queries = upcast(cls_scores), cls_scores.shape[1]
+        cls_scores = upcast(cls_scores)
         image, query, obj = matches
         is_class = torch.zeros_like(cls_scores)
         is_class[image, query, targets.labels[image, obj]] = 1
         preds, boxes = preds[image, query], targets.boxes[image, obj]
         sizes = targets.img_sizes[image, 0]
         corners = bbox_cxcywh_to_xyxy(preds) * sizes, bbox_cxcywh_to_xyxy(boxes) * sizes
-
-        normaliser = targets.normaliser(num_queries)
-        cls_normaliser = normaliser
-        if not self.sync_cls_avg_factor:
-            cls_normaliser = targets.normaliser(num_queries, synced=False)
-        loss_cls = self.loss_cls(cls_scores, is_class, reduction_override="none").sum()
-        loss_bbox = self.loss_bbox(preds, boxes, reduction_override="none").sum()
-        loss_iou = self.loss_iou(*corners, reduction_override="none").sum()
-        return dict(
-            loss_cls=loss_cls / cls_normaliser,
-            loss_bbox=loss_bbox / normaliser,
-            loss_iou=loss_iou / normaliser,
+        return (
+            self.loss_cls(cls_scores, is_class, reduction_override="none").sum(),
+            self.loss_bbox(preds, boxes, reduction_override="none").sum(),
+            self.loss_iou(*corners, reduction_override="none").sum(),
         )
 
     def predict(

@@ -51,21 +51,21 @@ class Targets:
             step_num_objects=batch_data_samples[0].metainfo.get("step_num_objects", [num_objects]),
         )
 
-    def normaliser(self, num_queries: int, synced: bool = True) -> Tensor:
-        """The loss normaliser: this batch's share of the matches of the optimizer step, which are at least 1.
+    def normalisers(self, num_queries: list[int], synced: bool = True) -> Tensor:
+        """The loss normalisers: this batch's share of the optimizer step's matches, which are at least 1.
 
         A step's gradient is the mean over its processes and its batches. With this normaliser it is the same
         however the step's images are split.
 
         Args:
-            num_queries: the most objects of an image that are matched.
+            num_queries: the most objects of an image that each layer can match.
             synced: count the objects of all processes; else those of this process alone.
 
         Returns:
-            A scalar.
+            (num_layers,)
         """
-        num_matches = sum(min(n, num_queries) for batch in self.step_num_objects for n in batch)
-        num_matches = self.boxes.new_tensor(num_matches)
+        num_objects = [n for batch in self.step_num_objects for n in batch]
+        num_matches = self.boxes.new_tensor([sum(min(n, most) for n in num_objects) for most in num_queries])
         if synced:
             all_reduce(num_matches)
         num_shares = len(self.step_num_objects) * (get_world_size() if synced else 1)

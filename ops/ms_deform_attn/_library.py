@@ -28,7 +28,7 @@ def _load() -> tuple[object | None, str]:
     if not all(hasattr(torch.ops.ms_deform_attn, op) for op in _OPS):
         return None, (
             "the extension ms_deform_attn._C was built from older sources; the slower reference serves. "
-            "To build the op anew: " + _REBUILD
+            "To rebuild the op: " + _REBUILD
         )
     return _C, ""
 

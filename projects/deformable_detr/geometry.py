@@ -1,6 +1,6 @@
 """Reference points, token centres, and boxes before the sigmoid.
 
-Everything here is float32 or better, under autocast too: half precision loses whole pixels.
+Everything here is float32 or better, under autocast too: half precision loses entire pixels.
 """
 
 import torch

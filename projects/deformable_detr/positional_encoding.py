@@ -1,4 +1,4 @@
-"""Where a cell is in its image, as a vector."""
+"""Where a token is in its image, as a vector."""
 
 import math
 
@@ -12,15 +12,15 @@ from .registry import MODELS
 
 @MODELS.register_module()
 class SinePositionalEncoding(BaseModule):
-    """Sines and cosines of y and x, counted over the valid cells only (DETR, section A.4).
+    """Sines and cosines of y and x, counted over the valid tokens only (DETR, section A.4).
 
     Args:
         num_feats: features for y and for x each; half the width of the transformer.
         temperature: base of the geometric series of wavelengths.
         normalize: divide by the valid size, then multiply by ``scale``.
-        scale: radians over the whole image, if normalised.
+        scale: radians over the image, if normalised.
         eps: keeps the division finite.
-        offset: added to the cell count before the division; -0.5 gives cell centres.
+        offset: added to the count before the division; -0.5 gives the centres of pixels.
         init_cfg: mmengine's initialisation; there is nothing to initialise.
     """
 
@@ -43,7 +43,7 @@ class SinePositionalEncoding(BaseModule):
         self.offset = offset
 
     def forward(self, mask: Tensor) -> Tensor:
-        """Encode every cell of one level.
+        """Encode every token of one level.
 
         Args:
             mask: (bs, h, w), True on padding.

@@ -88,7 +88,7 @@ class EncoderTokenQueries(BaseModule):
 
         Returns:
             Boxes (bs, num_value, 4) before the sigmoid, infinite where the token is not usable; and which
-            tokens are: not padding, and the whole box in (0.01, 0.99). (bs, num_value), bool.
+            tokens are: not padding, and the box in (0.01, 0.99). (bs, num_value), bool.
         """
         boxes = []
         for level, (h, w) in enumerate(levels.shapes):

@@ -72,7 +72,7 @@ std::string launch_forward(Type type, const Inputs& inputs, void* output, void* 
 
 // If deterministic, the gradient of the value does not depend on the order of the threads: it is
 // summed up in 64-bit integers, in units of about 2^-62 of a bound on it. A gradient or weight
-// that is not finite then makes the whole gradient of the value NaN.
+// that is NaN or infinite then makes all of the gradient of the value NaN.
 std::string launch_backward(Type type, const Inputs& inputs, const Gradients& gradients,
                             const Workspace& workspace, bool deterministic, void* stream);
 

@@ -15,6 +15,7 @@ from . import (
     detector,
     encoder,
     head,
+    losses,
     matching,
     neck,
     positional_encoding,

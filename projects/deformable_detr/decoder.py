@@ -1,5 +1,7 @@
 """The decoder: object queries attend to each other, then to a few points of the memory."""
 
+from collections.abc import Callable
+
 import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
@@ -7,7 +9,6 @@ from torch import Tensor, nn
 
 from .checkpointing import checkpointed
 from .encoder import FFN_DEFAULTS
-from .geometry import refine
 from .levels import Levels
 from .registry import MODELS
 
@@ -92,7 +93,7 @@ class DeformableDetrTransformerDecoder(BaseModule):
         value: Tensor,
         reference_points: Tensor,
         levels: Levels,
-        reg_branches: nn.ModuleList | None = None,
+        refine_layer: Callable[[int, Tensor, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """Decode the queries.
 
@@ -102,8 +103,8 @@ class DeformableDetrTransformerDecoder(BaseModule):
             value: the memory, (bs, num_value, embed_dims).
             reference_points: (bs, num_queries, 2 or 4), centres or boxes (cx, cy, w, h) in [0, 1].
             levels: where the tokens of the memory are.
-            reg_branches: the head's box branches, one a layer, if each layer refines the references
-                for the next one; else the references stay.
+            refine_layer: gives the boxes of a layer from its index, output and references, which are the next
+                layer's references; None keeps the references.
 
         Returns:
             The output of each layer, (num_layers, bs, num_queries, embed_dims), and the reference points
@@ -119,7 +120,7 @@ class DeformableDetrTransformerDecoder(BaseModule):
             layer_forward = checkpointed(layer, i < self.num_cp)
             query = layer_forward(query, query_pos, value, in_levels, levels)
             hidden_states.append(query)
-            if reg_branches is not None and layer is not self.layers[-1]:
+            if refine_layer is not None and layer is not self.layers[-1]:
                 # No gradient through the references: each layer learns its own correction.
-                reference_points = refine(reg_branches[i](query), reference_points).detach()
+                reference_points = refine_layer(i, query, reference_points).detach()
         return torch.stack(hidden_states), references

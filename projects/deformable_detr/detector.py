@@ -9,6 +9,7 @@ from .attention import MultiScaleDeformableAttention
 from .levels import Levels
 from .names import use_mmdets_names
 from .registry import MODELS
+from .sizes import check_sizes
 
 
 @MODELS.register_module()
@@ -89,29 +90,8 @@ class DeformableDETR(BaseDetector):
                 test_cfg=test_cfg,
             )
         )
-        self._check_sizes(num_feature_levels)
+        check_sizes(self, num_feature_levels)
         use_mmdets_names(self)
-
-    def _check_sizes(self, num_feature_levels: int) -> None:
-        """Sizes that stand at several places of a config agree.
-
-        Raises:
-            ValueError: they do not; the message names them.
-        """
-        widths = {
-            "encoder": self.encoder.embed_dims,
-            "decoder": (self.decoder or self.encoder).embed_dims,
-            "2 * positional_encoding.num_feats": 2 * self.positional_encoding.num_feats,
-            "bbox_head.embed_dims": self.bbox_head.cls_branches[0].in_features,
-        }
-        if len(set(widths.values())) > 1:
-            raise ValueError(f"the parts of the model differ in width: {widths}")
-        for name, module in self.named_modules():
-            if type(module) is MultiScaleDeformableAttention and module.num_levels != num_feature_levels:
-                raise ValueError(
-                    f"model.num_feature_levels is {num_feature_levels}, but {name} has "
-                    f"num_levels={module.num_levels}"
-                )
 
     def init_weights(self) -> None:
         """Xavier for the transformer, then what each part says of itself (paper, section A.4)."""
@@ -150,8 +130,8 @@ class DeformableDETR(BaseDetector):
         )
         tokens = torch.cat([feat.flatten(2).transpose(1, 2) for feat in feats], 1)
         memory = self.encoder(tokens, self.embed_positions(levels), levels)
-        cls_branches, reg_branches = self.bbox_head.cls_branches, self.bbox_head.reg_branches
-        queries = self.queries(memory, levels, cls_branches[-1], reg_branches[-1])
+        head = self.bbox_head
+        queries = self.queries(memory, levels, head.cls_branches[-1], head.reg_branches[-1])
         if self.decoder is None:
             hidden_states, references = queries.query[None], [queries.reference_points]
         else:
@@ -161,7 +141,7 @@ class DeformableDETR(BaseDetector):
                 memory,
                 queries.reference_points,
                 levels,
-                reg_branches if self.with_box_refine else None,
+                head.refine_layer if self.with_box_refine else None,
             )
         return dict(
             hidden_states=hidden_states,

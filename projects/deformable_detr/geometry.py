@@ -21,18 +21,19 @@ def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
     return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
 
 
-def refine(deltas_unact: Tensor, reference_points: Tensor) -> Tensor:
+def refine(deltas_unact: Tensor, reference_points: Tensor, eps: float = 1e-5) -> Tensor:
     """Move reference points by predicted deltas (paper, section A.4).
 
     Args:
         deltas_unact: (..., 4), corrections of (cx, cy, w, h) before the sigmoid.
         reference_points: (..., 2 or 4) in [0, 1];
             a point has no size to correct, so the deltas give it.
+        eps: see `inverse_sigmoid`.
 
     Returns:
         Boxes (..., 4), (cx, cy, w, h) in [0, 1], float32 or better.
     """
-    reference_unact = inverse_sigmoid(reference_points)
+    reference_unact = inverse_sigmoid(reference_points, eps)
     size_unknown = 4 - reference_unact.shape[-1]
     return (upcast(deltas_unact) + F.pad(reference_unact, (0, size_unknown))).sigmoid()
 

@@ -25,6 +25,7 @@ class DeformableDETRHead(BaseModule):
         num_classes: number of classes, without background.
         embed_dims: width of the transformer.
         num_reg_fcs: hidden layers of the box branch.
+        inverse_sigmoid_eps: how near 0 and 1 a reference is corrected; detrex has 1e-3.
         sync_cls_avg_factor: normalise the class loss by the objects of all processes, as the others.
         loss_cls: sigmoid class loss.
         loss_bbox: loss of boxes in [0, 1].
@@ -42,6 +43,7 @@ class DeformableDETRHead(BaseModule):
         num_classes: int,
         embed_dims: int = 256,
         num_reg_fcs: int = 2,
+        inverse_sigmoid_eps: float = 1e-5,
         sync_cls_avg_factor: bool = False,
         loss_cls: dict = dict(type="FocalLoss", use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
         loss_bbox: dict = dict(type="L1Loss", loss_weight=5.0),
@@ -55,14 +57,23 @@ class DeformableDETRHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.num_classes = num_classes
+        self.inverse_sigmoid_eps = inverse_sigmoid_eps
         self.sync_cls_avg_factor = sync_cls_avg_factor
         self.as_two_stage = as_two_stage
         self.max_per_img = (test_cfg or {}).get("max_per_img", 100)
         self.loss_cls = MODELS.build(loss_cls)
+        # The encoder's only class is "object": what is set a class is not for it.
+        by_class = [key for key, value in loss_cls.items() if isinstance(value, (list, tuple))]
+        self.enc_loss_cls = MODELS.build({key: loss_cls[key] for key in loss_cls.keys() - by_class})
         self.loss_bbox = MODELS.build(loss_bbox)
         self.loss_iou = MODELS.build(loss_iou)
         if not self.loss_cls.use_sigmoid:
             raise ValueError("loss_cls must have use_sigmoid=True: there is no background class")
+        for key in by_class:
+            if len(loss_cls[key]) != num_classes:
+                raise ValueError(
+                    f"loss_cls.{key} has {len(loss_cls[key])} numbers for num_classes={num_classes}"
+                )
         if train_cfg:
             self.assigner = TASK_UTILS.build(train_cfg["assigner"])
 
@@ -98,17 +109,17 @@ class DeformableDETRHead(BaseModule):
             Class logits (num_layers, bs, num_queries, num_classes) and boxes
             (num_layers, bs, num_queries, 4), cx, cy, w, h in [0, 1].
         """
-        num_layers = len(hidden_states)  # the branches of the encoder, which come last, are left out
-        cls_scores = [
-            branch(x) for branch, x in zip(self.cls_branches[:num_layers], hidden_states, strict=True)
-        ]
+        # The branches of the encoder, which come last, are left out.
+        cls_scores = [self.cls_branches[i](x) for i, x in enumerate(hidden_states)]
         bbox_preds = [
-            refine(branch(x), reference)
-            for branch, x, reference in zip(
-                self.reg_branches[:num_layers], hidden_states, references, strict=True
-            )
+            self.refine_layer(i, x, reference)
+            for i, (x, reference) in enumerate(zip(hidden_states, references, strict=True))
         ]
         return torch.stack(cls_scores), torch.stack(bbox_preds)
+
+    def refine_layer(self, layer: int, hidden_state: Tensor, reference: Tensor) -> Tensor:
+        """The boxes (bs, num_queries, 4) that a layer of this index makes of its references."""
+        return refine(self.reg_branches[layer](hidden_state), reference, self.inverse_sigmoid_eps)
 
     def loss(
         self,
@@ -147,14 +158,18 @@ class DeformableDETRHead(BaseModule):
         for (prefix, predictions), matched, normaliser, cls_normaliser in zip(
             layers, matches, normalisers, cls_normalisers, strict=True
         ):
-            loss_cls, loss_bbox, loss_iou = self.layer_losses(predictions, matched)
+            loss = self.enc_loss_cls if prefix == "enc_" else self.loss_cls
+            loss_cls, loss_bbox, loss_iou = self.layer_losses(predictions, matched, loss)
             losses[f"{prefix}loss_cls"] = loss_cls / cls_normaliser
             losses[f"{prefix}loss_bbox"] = loss_bbox / normaliser
             losses[f"{prefix}loss_iou"] = loss_iou / normaliser
         return losses
 
-    def layer_losses(self, predictions: Predictions, matches: Matches) -> tuple[Tensor, Tensor, Tensor]:
-        """The losses of a layer's classes, boxes and overlaps, summed over the batch."""
+    def layer_losses(
+        self, predictions: Predictions, matches: Matches, loss_cls: nn.Module | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The losses of a layer's classes (by default with ``self.loss_cls``), boxes and overlaps, summed."""
+        loss_cls = loss_cls or self.loss_cls
         cls_scores, preds, targets = predictions
         cls_scores = upcast(cls_scores)
         image, query, obj = matches
@@ -164,7 +179,7 @@ class DeformableDETRHead(BaseModule):
         sizes = targets.img_sizes[image, 0]
         corners = bbox_cxcywh_to_xyxy(preds) * sizes, bbox_cxcywh_to_xyxy(boxes) * sizes
         return (
-            self.loss_cls(cls_scores, is_class, reduction_override="none").sum(),
+            loss_cls(cls_scores, is_class, reduction_override="none").sum(),
             self.loss_bbox(preds, boxes, reduction_override="none").sum(),
             self.loss_iou(*corners, reduction_override="none").sum(),
         )

@@ -36,6 +36,7 @@ class ChannelMapper(BaseModule):
         init_cfg: dict | None = dict(type="Xavier", layer="Conv2d", distribution="uniform"),
     ) -> None:
         super().__init__(init_cfg)
+        self.in_channels = in_channels
         common = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg, act_cfg=act_cfg, bias=bias)
         self.convs = nn.ModuleList(
             ConvModule(c, out_channels, kernel_size, padding=(kernel_size - 1) // 2, **common)

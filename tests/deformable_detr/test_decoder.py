@@ -7,6 +7,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from projects.deformable_detr.decoder import DeformableDetrTransformerDecoder
+from projects.deformable_detr.geometry import refine
 from projects.deformable_detr.levels import Levels
 
 
@@ -39,12 +40,16 @@ def test_decoder_is_mmdets(with_refinement, reference_dims):
         query_pos=torch.randn(2, 5, 24, dtype=torch.float64),
         reference_points=torch.rand(2, 5, reference_dims, dtype=torch.float64) * 0.8 + 0.1,
         value=torch.randn(2, 26, 24, dtype=torch.float64),
-        reg_branches=branches if with_refinement else None,
     )
     levels = Levels.of_batch([(48, 64), (24, 40)], (48, 64), [(4, 5), (2, 3)], torch.device("cpu"))
-    states, references = ours(**inputs, levels=levels)
+
+    def refine_layer(layer, query, reference):
+        return refine(branches[layer](query), reference)
+
+    states, references = ours(**inputs, levels=levels, refine_layer=refine_layer if with_refinement else None)
     expected_states, expected_references = theirs(
         **inputs,
+        reg_branches=branches if with_refinement else None,
         key_padding_mask=levels.padding_mask,
         spatial_shapes=torch.tensor(levels.shapes),
         level_start_index=torch.tensor(levels.starts),

@@ -210,19 +210,3 @@ def test_state_dict_survives_a_round_trip_and_keeps_flat_names():
     other.load_state_dict(model.state_dict(), strict=True)
     for a, b in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        (
-            {"num_feature_levels": 3},
-            r"num_feature_levels is 3, but encoder\.layers\.0.*num_levels=4",
-        ),
-        ({"positional_encoding.num_feats": 32}, r"differ in width.*num_feats': 64"),
-        ({"bbox_head.embed_dims": 64}, r"differ in width.*'bbox_head\.embed_dims': 64"),
-    ],
-)
-def test_sizes_that_disagree_are_named(option, message):
-    with pytest.raises(ValueError, match=message):
-        build("base", **option)

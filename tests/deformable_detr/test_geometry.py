@@ -39,3 +39,10 @@ def test_half_precision_is_raised_to_float32():
         assert upcast(torch.ones(1, dtype=dtype)).dtype == torch.float32
         assert refine(torch.zeros(1, 4, dtype=dtype), torch.full((1, 2), 0.5)).dtype == torch.float32
     assert upcast(torch.ones(1, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_a_reference_near_the_border_is_held_eps_away():
+    edge = torch.tensor([[1e-4, 0.5, 0.5, 1 - 1e-4]], dtype=torch.float64)
+    torch.testing.assert_close(refine(torch.zeros(1, 4), edge), edge)
+    held = torch.tensor([[1e-3 / (1e-3 + 1 - 1e-4), 0.5, 0.5, (1 - 1e-4) / (1 - 1e-4 + 1e-3)]]).double()
+    torch.testing.assert_close(refine(torch.zeros(1, 4), edge, eps=1e-3), held)

@@ -1,0 +1,65 @@
+"""Sizes that stand at several places of a config agree."""
+
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from .attention import MultiScaleDeformableAttention
+
+
+def check_sizes(detector: nn.Module, num_feature_levels: int) -> None:
+    """Compare the sizes of the parts of ``detector``; nothing is computed.
+
+    Raises:
+        ValueError: two do not agree; the message names both, with the keys of the config.
+    """
+    widths = {
+        "encoder": detector.encoder.embed_dims,
+        "decoder": (detector.decoder or detector.encoder).embed_dims,
+        "2 * positional_encoding.num_feats": 2 * detector.positional_encoding.num_feats,
+        "bbox_head.embed_dims": detector.bbox_head.cls_branches[0].in_features,
+    }
+    if len(set(widths.values())) > 1:
+        raise ValueError(f"the parts of the model differ in width: {widths}")
+    for name, module in detector.named_modules():
+        if type(module) is MultiScaleDeformableAttention and module.num_levels != num_feature_levels:
+            raise ValueError(
+                f"model.num_feature_levels is {num_feature_levels}, but {name} has "
+                f"num_levels={module.num_levels}"
+            )
+    _check_channels(detector, num_feature_levels)
+
+
+def _check_channels(detector: nn.Module, num_feature_levels: int) -> None:
+    backbone, neck = detector.backbone, detector.neck
+    in_channels = next(m.in_channels for m in backbone.modules() if isinstance(m, nn.Conv2d))
+    mean = getattr(detector.data_preprocessor, "mean", None)
+    if mean is not None and len(mean) != in_channels:
+        raise ValueError(
+            f"model.data_preprocessor.mean has {len(mean)} values, but model.backbone takes "
+            f"{in_channels} channels"
+        )
+    try:
+        feats = _on_meta(backbone, torch.empty(1, in_channels, 64, 64, device="meta"))
+    except NotImplementedError:  # an op of the backbone computes or fails
+        return
+    channels = [feat.shape[1] for feat in feats]
+    if channels != list(neck.in_channels):
+        raise ValueError(
+            f"model.neck.in_channels is {list(neck.in_channels)}, but model.backbone gives {channels}"
+        )
+    channels = [feat.shape[1] for feat in _on_meta(neck, feats)]
+    if channels != [detector.encoder.embed_dims] * num_feature_levels:
+        raise ValueError(
+            f"model.neck gives levels of {channels} channels; model.num_feature_levels is "
+            f"{num_feature_levels} and the width of the encoder {detector.encoder.embed_dims}"
+        )
+
+
+def _on_meta(module: nn.Module, x: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The output of ``module`` in shapes alone."""
+    state = chain(module.named_parameters(), module.named_buffers())
+    with torch.no_grad():
+        return functional_call(module, {name: tensor.to("meta") for name, tensor in state}, (x,))

@@ -1,0 +1,146 @@
+"""A config and the files that it inherits, in which a name has one value."""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from unittest.mock import patch
+
+from mmengine.config import Config
+from mmengine.runner import FlexibleRunner, Runner
+
+from .errors import InputError
+
+# What mmengine and mmdet read at the top of a config.
+RUNNER_KEYS = {
+    *inspect.signature(Runner).parameters,
+    *inspect.signature(FlexibleRunner).parameters,
+    *("model_wrapper_cfg", "find_unused_parameters", "runner_type", "tta_model", "tta_pipeline"),
+} - {"cfg"}
+_SUBSTITUTE = "_substitute_predefined_vars"  # mmengine calls it with each file and where to write its text
+
+
+class _Files:
+    """The files of a config, the named one first, and what stands at their tops.
+
+    Args:
+        path: the named file.
+        options: names that stand above all files.
+        values: what names have in files that do not own them.
+
+    Attributes:
+        owner: the first file that sets a name, "" for an option.
+        overridden: the names that a further file sets as well.
+        read: the names that a file reads.
+        cfg: the config.
+    """
+
+    def __init__(self, path: Path, options: set[str], values: dict) -> None:
+        self.owner = dict.fromkeys(options, "")
+        self.overridden: set[str] = set()
+        self.read: set[str] = set()
+        substitute = getattr(Config, _SUBSTITUTE)
+
+        def note(filename: str, target: str) -> None:
+            substitute(filename, target)
+            if filename.endswith(".py"):
+                self._note(filename, Path(target), values)
+
+        with patch.object(Config, _SUBSTITUTE, staticmethod(note)):
+            self.cfg = Config.fromfile(path)
+
+    def _note(self, filename: str, target: Path, values: dict) -> None:
+        text = target.read_text(encoding="utf-8")
+        tree = ast.parse(text, filename)
+        lines = text.splitlines(keepends=True)
+        for node in reversed(list(_assignments(tree))):
+            name = node.targets[0].id
+            owned = self.owner.setdefault(name, filename) == filename
+            if not owned:
+                self.overridden.add(name)
+            # What the owner makes of the inherited value is kept, or it would be made again.
+            if name in values and not (owned and "_base_" not in ast.unparse(node.value)):
+                _replace(lines, node.value, values[name])
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                self.read.add(node.id)
+            elif isinstance(node, ast.Attribute):
+                self.read.add(node.attr)
+        self.read |= set(re.findall(r"_base_\.(\w+)", text))
+        target.write_text("".join(lines), encoding="utf-8")
+
+
+def _assignments(tree: ast.Module) -> Iterator[ast.Assign]:
+    """The assignments to names at the top of a file that are no keys of the Runner's."""
+    for node in tree.body:
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id not in RUNNER_KEYS | {"_base_"}
+        ):
+            yield node
+
+
+def _replace(lines: list[str], node: ast.expr, value: object) -> None:
+    """Write ``value`` in place of an expression; the lines below keep their numbers."""
+    if isinstance(node, ast.Constant) and str(node.value).endswith("/") and isinstance(value, str):
+        value = value.rstrip("/") + "/"  # a folder that the file adds names to
+    first, last = node.lineno - 1, node.end_lineno - 1
+    before = lines[first].encode()[: node.col_offset].decode()
+    after = lines[last].encode()[node.end_col_offset :].decode()
+    lines[first : last + 1] = [before + repr(value) + after, *["\n"] * (last - first)]
+
+
+def read_files(path: Path, options: dict) -> Config:
+    """Read a config and merge ``options``, keys of which may have dots.
+
+    What a file or an option sets at the top counts in the inherited files too: ``max_epochs = 2`` also where
+    one of them says ``train_cfg = dict(max_epochs=max_epochs)``. mmengine leaves that at the inherited value.
+
+    Raises:
+        InputError: the file or an option sets a name that nothing reads, where another key would do it.
+    """
+    tops = {key.partition(".")[0] for key in options} - RUNNER_KEYS
+    values = None
+    known: dict = {}
+    while known != values:
+        values = known
+        files = _Files(path, tops, values)
+        files.cfg.merge_from_dict(options)
+        plain = files.cfg.to_dict()
+        known = {name: plain[name] for name in files.overridden if name in plain}
+    _check_names(files, path, tops)
+    return files.cfg
+
+
+def _check_names(files: _Files, path: Path, options: set[str]) -> None:
+    """Names are free, unless one is, or nearly spells, a key that would be read."""
+    places: dict[str, list[str]] = {}
+    for key in RUNNER_KEYS & files.cfg.keys():
+        for place in _places(files.cfg[key], key):
+            places.setdefault(place.rpartition(".")[2], []).append(place)
+    # A file that inherits nothing may be one that a run has written: its names are only left over.
+    inherits = len(set(files.owner.values()) - {""}) > 1
+    named = {name for name, owner in files.owner.items() if owner == str(path.absolute())}
+    for name in sorted((named | options) - files.read):
+        would_do = places.get(name) if inherits or name in options else None
+        if not would_do:
+            known = RUNNER_KEYS | (places.keys() | files.read if inherits or name in options else set())
+            would_do = get_close_matches(name, known, n=1, cutoff=0.75 if inherits else 0.9)
+            would_do = places.get(*would_do, would_do) if would_do else []
+        if would_do:
+            raise InputError(
+                f"{path}: nothing reads {name!r}; did you mean {' or '.join(map(repr, would_do[:3]))}?"
+            )
+
+
+def _places(value: object, place: str) -> Iterator[str]:
+    """The keys below a key, with dots."""
+    items = enumerate(value) if isinstance(value, (list, tuple)) else ()
+    items = value.items() if isinstance(value, dict) else items
+    for key, child in items:
+        if isinstance(value, dict):
+            yield f"{place}.{key}"
+        yield from _places(child, f"{place}.{key}")

@@ -28,6 +28,7 @@ from .training.fsdp import FSDPStrategy
 from .training.log_processor import LogProcessor
 from .training.optim_wrapper import AmpOptimWrapper, OptimWrapper
 from .training.parameter_groups import GroupedOptimWrapperConstructor
+from .training.rehearsal import RehearsalHook
 from .training.seeding import EpochSeedHook
 from .training.train_loop import EpochBasedTrainLoop, IterBasedTrainLoop
 from .training.val_loss import ValLossHook
@@ -51,6 +52,7 @@ _ADDED = {
         ClassCheckHook,
         CheckpointCheckHook,
         ResumeCheckHook,
+        RehearsalHook,
         ValLossHook,
     ),
     registry.OPTIM_WRAPPER_CONSTRUCTORS: (GroupedOptimWrapperConstructor,),
@@ -60,6 +62,7 @@ _DEFAULT_HOOKS = dict(
     class_check=dict(type=ClassCheckHook),
     checkpoint_check=dict(type=CheckpointCheckHook),
     resume_check=dict(type=ResumeCheckHook),
+    rehearsal=dict(type=RehearsalHook),
 )
 _LOADERS = {
     "": load_from_local,
@@ -86,10 +89,11 @@ def install() -> None:
     - ``LoadImageFromFile``: a damaged image is an error; ``CocoMetric``: NaN is no match;
     - ``HungarianAssigner`` of mmdet: NaN predictions end in a NaN loss instead of an error of SciPy.
 
-    New names: hooks ``EpochSeedHook``, ``ClassCheckHook``, ``CheckpointCheckHook``, ``ResumeCheckHook`` and
-    ``ValLossHook``, and ``GroupedOptimWrapperConstructor``. The first four are default hooks of every run:
-    ``Runner.register_default_hooks`` and ``FlexibleRunner.register_default_hooks`` are wrapped. None for
-    its key (epoch_seed, class_check, checkpoint_check, resume_check) in default_hooks leaves one out.
+    New names: hooks ``EpochSeedHook``, ``ClassCheckHook``, ``CheckpointCheckHook``, ``ResumeCheckHook``,
+    ``RehearsalHook`` and ``ValLossHook``, and ``GroupedOptimWrapperConstructor``. The first five are default
+    hooks of every run: ``Runner.register_default_hooks`` and ``FlexibleRunner.register_default_hooks`` are
+    wrapped. None for its key (epoch_seed, class_check, checkpoint_check, resume_check, rehearsal) in
+    default_hooks leaves one out.
 
     ``Registry.build`` is wrapped: what it can't build is an error with the nearest names (`explain_errors`).
 

@@ -1,0 +1,79 @@
+"""What would fail at the first validation fails before the first iteration."""
+
+import logging
+from collections.abc import Iterator
+from itertools import islice
+from unittest.mock import patch
+
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
+
+from ..data.seeded_items import generators_kept
+from ..errors import InputError, NonFiniteError
+from ..quiet import quiet
+from .val_loss import ValLossHook
+
+
+class RehearsalHook(Hook):
+    """Validate one batch before a training, and start the backends that draw and log.
+
+    Pipeline, model, metrics and the names of metrics that hooks look for are then known to work. Weights,
+    random numbers and messages are as before.
+    """
+
+    priority = "VERY_LOW"  # data set and checkpoint have been checked by others
+
+    def before_train(self, runner: Runner) -> None:
+        """Rehearse.
+
+        Raises:
+            InputError: a hook looks for a metric that the validation does not give.
+            Exception: what the validation raises.
+        """
+        for backend in runner.visualizer._vis_backends.values():
+            backend.experiment  # noqa: B018 - it is made when it is first asked for
+        if runner.val_loop is None:
+            return
+        try:
+            metrics = _validate_a_batch(runner)
+        except NonFiniteError:  # the training says more of it
+            return
+        except Exception:
+            print_log("a validation fails, tried on one batch:", logger="current", level=logging.ERROR)
+            raise
+        for key, wanted in _wanted(runner):
+            if metrics and wanted not in metrics:  # without any detection there may be none
+                raise InputError(f"{key}={wanted!r} is no metric of the validation: {', '.join(metrics)}")
+
+
+def _validate_a_batch(runner: Runner) -> dict:
+    measuring = [hook for hook in runner.hooks if isinstance(hook, ValLossHook)]
+    with (
+        patch.object(runner, "_hooks", measuring),
+        patch.object(runner.val_loop, "dataloader", _FirstBatch(runner.val_loop.dataloader)),
+        generators_kept(),
+        quiet(),
+    ):
+        return runner.val_loop.run()
+
+
+class _FirstBatch:
+    """A data loader that gives one batch."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self.loader, self.dataset = loader, loader.dataset
+
+    def __iter__(self) -> Iterator[dict]:
+        return islice(self.loader, 1)
+
+
+def _wanted(runner: Runner) -> Iterator[tuple[str, str]]:
+    """Which key of the config looks for which metric."""
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and hook.save_best not in (None, "auto"):
+            for name in hook.key_indicators:
+                yield "default_hooks.checkpoint.save_best", name
+        if isinstance(hook, EarlyStoppingHook):
+            yield "EarlyStoppingHook.monitor", hook.monitor

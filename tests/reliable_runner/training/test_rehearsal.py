@@ -1,0 +1,76 @@
+"""What would fail at the first validation fails before the first iteration; a rehearsal changes nothing."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.checkpoint_file import read_checkpoint
+
+REPO = Path(__file__).resolve().parents[3]
+CONFIG = REPO / "tests" / "tiny_ddetr.py"
+main = runpy.run_path(str(REPO / "tools" / "train.py"))["main"]
+
+
+@METRICS.register_module()
+class OtherMetric(BaseMetric):
+    """A metric with a name of its own; or one that fails."""
+
+    def __init__(self, fails: bool = False) -> None:
+        super().__init__(prefix="other")
+        self.fails = fails
+
+    def process(self, data_batch, data_samples) -> None:
+        self.results += data_samples
+
+    def compute_metrics(self, results) -> dict:
+        if self.fails:
+            raise OSError("annotations of the evaluator are not there")
+        return dict(score=len(results))
+
+
+@pytest.fixture
+def train(small_run, tmp_path):
+    def train(name: str, text: str = "", **options) -> Path:
+        folder = tmp_path / name
+        config = tmp_path / f"{name}.py"
+        config.write_text(f"_base_ = '{CONFIG}'\n{text}")
+        pairs = options | {"experiment_name": str(folder), "visualizer.name": str(folder)}
+        pairs |= {"train_cfg.max_epochs": 1, "randomness.seed": 0}
+        words = [f"{key}={value}" for key, value in pairs.items()]
+        main([str(config), "--work-dir", str(folder), "--cfg-options", *words])
+        return folder
+
+    return train
+
+
+OTHER = "val_evaluator = dict(_delete_=True, type='OtherMetric')\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("default_hooks = dict(checkpoint=dict(save_best='coco/bbox_mAP'))", "save_best='coco/bbox_mAP'"),
+        ("custom_hooks = [dict(type='EarlyStoppingHook', monitor='mAP')]", "monitor='mAP'"),
+    ],
+)
+def test_a_metric_that_the_validation_lacks_is_named(train, tmp_path, text, message):
+    with pytest.raises(InputError, match=f"{message}.*other/score"):
+        train("run", OTHER + text)
+    assert not list(tmp_path.glob("run/*.pth"))
+
+
+def test_a_metric_that_fails_does_so_before_the_first_iteration(train, tmp_path):
+    with pytest.raises(OSError, match="evaluator"):
+        train("run", OTHER, **{"val_evaluator.fails": True})
+    assert not list(tmp_path.glob("run/*.pth"))
+
+
+def test_the_training_is_the_same_to_the_bit(train):
+    folders = train("with"), train("without", **{"default_hooks.rehearsal": None})
+    weights, expected = (read_checkpoint(folder / "epoch_1.pth")["state_dict"] for folder in folders)
+    assert all(torch.equal(weights[key], expected[key]) for key in expected)

@@ -100,7 +100,8 @@ def read_files(path: Path, options: dict) -> Config:
     one of them says ``train_cfg = dict(max_epochs=max_epochs)``. mmengine leaves that at the inherited value.
 
     Raises:
-        InputError: the file or an option sets a name that nothing reads, where another key would do it.
+        InputError: an option does not fit; or it or the file sets a name that nothing reads, and another key
+            would do it.
     """
     tops = {key.partition(".")[0] for key in options} - RUNNER_KEYS
     values = None
@@ -108,7 +109,10 @@ def read_files(path: Path, options: dict) -> Config:
     while known != values:
         values = known
         files = _Files(path, tops, values)
-        files.cfg.merge_from_dict(options)
+        try:
+            files.cfg.merge_from_dict(options)
+        except (AssertionError, AttributeError, KeyError, TypeError, IndexError) as error:
+            raise InputError(f"--cfg-options do not fit {path}: {error.args[0]}") from error
         plain = files.cfg.to_dict()
         known = {name: plain[name] for name in files.overridden if name in plain}
     _check_names(files, path, tops)

@@ -1,13 +1,11 @@
 """What the tools share: their arguments, reading a config, and starting a Runner, distributed or not."""
 
 import gc
-import inspect
 import os
 import sys
 import traceback
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -16,6 +14,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .checks.compiled_ops import check_compiled_ops
+from .config import read_files
 from .data.workers import explain_death
 from .errors import InputError
 from .files.disk_space import check_writable
@@ -94,32 +93,20 @@ def parse_config(args: Namespace) -> Config:
     Raises:
         InputError: The config can't be read or names what does not exist, or an option does not fit it.
     """
-    cfg = _parse(Path(args.config))
-    if "data_root" in args.cfg_options and "data_root" in cfg:
-        _move_data(cfg, args.cfg_options["data_root"])
-    try:
-        cfg.merge_from_dict(args.cfg_options)
-    except (AssertionError, AttributeError, KeyError, TypeError, IndexError) as error:
-        raise InputError(f"--cfg-options do not fit {args.config}: {error.args[0]}") from error
-    _check_keys(cfg)
-    return cfg
-
-
-def _check_keys(cfg: Config) -> None:
-    """Top-level keys are free, unless one nearly spells a key of the Runner, which would not be read."""
-    known = {*inspect.signature(Runner).parameters, "model_wrapper_cfg"} - {"cfg"}
-    for key in cfg.keys() - known:
-        if nearest := get_close_matches(key, known, n=1, cutoff=0.9):
-            raise InputError(f"{cfg.filename}: the Runner has no key {key!r}; did you mean {nearest[0]!r}?")
-
-
-def _parse(path: Path) -> Config:
+    path = Path(args.config)
     if not path.is_file():
         raise InputError(f"{path}: there is no such config file")
+    options = dict(args.cfg_options)
+    data_root = options.pop("data_root", None)
     try:
-        return Config.fromfile(path)
+        cfg = read_files(path, options)
+    except InputError:
+        raise
     except Exception as error:  # a config is a program: it may raise anything
         raise InputError(f"{_place(error, str(path))}: {_summary(error)}") from error
+    if data_root is not None:
+        _move_data(cfg, data_root)
+    return cfg
 
 
 def _place(error: Exception, file: str) -> str:
@@ -140,7 +127,7 @@ def _summary(error: Exception) -> str:
 
 def _move_data(cfg: Config, new_root: str) -> None:
     """Replace ``cfg.data_root`` wherever a path begins with it."""
-    old_root = cfg.data_root
+    old_root = cfg.get("data_root", new_root)
 
     def moved(value):
         if isinstance(value, str) and value.startswith(old_root):

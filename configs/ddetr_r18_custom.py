@@ -3,9 +3,22 @@
 #   <data_root>/annotations/train.json   <data_root>/train/*.jpg
 #   <data_root>/annotations/val.json     <data_root>/val/*.jpg
 #
-# Change the two lines below, or inherit this file; see docs/custom_data.md.
+# Change the lines below, or set those that differ in a config that inherits this one: they count here, too.
+# See docs/custom_data.md.
 data_root = "data/bccd/"
+train_annotations = "annotations/train.json"
+train_images = "train/"
+val_annotations = "annotations/val.json"
+val_images = "val/"
 classes = ("Platelets", "RBC", "WBC")
+train_scales = [(320, side) for side in (200, 220, 240, 260, 280)]  # (longer side, shorter side)
+test_scale = (320, 240)
+max_epochs = 60
+val_interval = 5
+batch_size = 4
+num_workers = 2
+lr = 7e-4
+warmup_iters = 200
 
 _base_ = ["_base_/models/ddetr_r18_small.py", "_base_/default_runtime.py"]
 
@@ -16,17 +29,13 @@ train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="RandomFlip", prob=[0.25, 0.25, 0.25], direction=["horizontal", "vertical", "diagonal"]),
-    dict(
-        type="RandomChoiceResize",
-        scales=[(320, side) for side in (200, 220, 240, 260, 280)],
-        keep_ratio=True,
-    ),
+    dict(type="RandomChoiceResize", scales=train_scales, keep_ratio=True),
     dict(type="PhotoMetricDistortion"),
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=(320, 240), keep_ratio=True),
+    dict(type="Resize", scale=test_scale, keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(
         type="PackDetInputs",
@@ -34,23 +43,23 @@ test_pipeline = [
     ),
 ]
 train_dataloader = dict(
-    batch_size=4,
-    num_workers=2,
+    batch_size=batch_size,
+    num_workers=num_workers,
     persistent_workers=False,
     sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(
         type="CocoDataset",
         data_root=data_root,
         metainfo=dict(classes=classes),
-        ann_file="annotations/train.json",
-        data_prefix=dict(img="train/"),
+        ann_file=train_annotations,
+        data_prefix=dict(img=train_images),
         filter_cfg=dict(filter_empty_gt=False),
         pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
     batch_size=8,
-    num_workers=2,
+    num_workers=num_workers,
     persistent_workers=False,
     drop_last=False,
     sampler=dict(type="DefaultSampler", shuffle=False),
@@ -58,26 +67,25 @@ val_dataloader = dict(
         type="CocoDataset",
         data_root=data_root,
         metainfo=dict(classes=classes),
-        ann_file="annotations/val.json",
-        data_prefix=dict(img="val/"),
+        ann_file=val_annotations,
+        data_prefix=dict(img=val_images),
         test_mode=True,
         pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="CocoMetric", ann_file=data_root + "annotations/val.json", metric="bbox")
+val_evaluator = dict(type="CocoMetric", ann_file=data_root + val_annotations, metric="bbox")
 test_evaluator = val_evaluator
 
-max_epochs = 60
 optim_wrapper = dict(
     type="OptimWrapper",
     constructor="GroupedOptimWrapperConstructor",
-    optimizer=dict(type="AdamW", lr=7e-4, weight_decay=1e-4, fused=True),
+    optimizer=dict(type="AdamW", lr=lr, weight_decay=1e-4, fused=True),
     clip_grad=dict(max_norm=1.0, norm_type=2),
     paramwise_cfg=dict(custom_keys={"sampling_offsets": dict(lr_mult=0.1)}),
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=200),
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=warmup_iters),
     dict(
         type="CosineAnnealingLR",
         T_max=max_epochs,
@@ -86,7 +94,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=5)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=val_interval)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 default_hooks = dict(

@@ -4,3 +4,4 @@ _base_ = [
     "_base_/schedules/ddetr_50e.py",
     "_base_/default_runtime.py",
 ]
+model = dict(bbox_head=dict(num_classes=len(_base_.classes)))

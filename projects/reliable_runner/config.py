@@ -54,43 +54,45 @@ class _Files:
     def _note(self, filename: str, target: Path, values: dict) -> None:
         text = target.read_text(encoding="utf-8")
         tree = ast.parse(text, filename)
-        lines = text.splitlines(keepends=True)
-        for node in reversed(list(_assignments(tree))):
-            name = node.targets[0].id
-            owned = self.owner.setdefault(name, filename) == filename
-            if not owned:
-                self.overridden.add(name)
-            # What the owner makes of the inherited value is kept, or it would be made again.
-            if name in values and not (owned and "_base_" not in ast.unparse(node.value)):
-                _replace(lines, node.value, values[name])
+        lines = text.splitlines()
+        for statement in reversed(tree.body):
+            for name in _stored(statement) - RUNNER_KEYS - {"_base_"}:
+                owned = self.owner.setdefault(name, filename) == filename
+                if not owned:
+                    self.overridden.add(name)
+                # What the owner makes of the inherited value is kept, or it would be made again.
+                if name in values and not (owned and "_base_" not in ast.unparse(statement)):
+                    _set_after(lines, statement, name, values[name])
         for node in ast.walk(tree):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
                 self.read.add(node.id)
             elif isinstance(node, ast.Attribute):
                 self.read.add(node.attr)
         self.read |= set(re.findall(r"_base_\.(\w+)", text))
-        target.write_text("".join(lines), encoding="utf-8")
+        target.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _assignments(tree: ast.Module) -> Iterator[ast.Assign]:
-    """The assignments to names at the top of a file that are no keys of the Runner's."""
-    for node in tree.body:
-        if (
-            isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id not in RUNNER_KEYS | {"_base_"}
-        ):
-            yield node
+def _stored(node: ast.AST) -> set[str]:
+    """The names that a statement sets at the top of a file."""
+    if isinstance(node, ast.Name):
+        return {node.id} if isinstance(node.ctx, ast.Store) else set()
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.comprehension)):
+        return set()
+    return set().union(*map(_stored, ast.iter_child_nodes(node)))
 
 
-def _replace(lines: list[str], node: ast.expr, value: object) -> None:
-    """Write ``value`` in place of an expression; the lines below keep their numbers."""
-    if isinstance(node, ast.Constant) and str(node.value).endswith("/") and isinstance(value, str):
-        value = value.rstrip("/") + "/"  # a folder that the file adds names to
-    first, last = node.lineno - 1, node.end_lineno - 1
-    before = lines[first].encode()[: node.col_offset].decode()
-    after = lines[last].encode()[node.end_col_offset :].decode()
-    lines[first : last + 1] = [before + repr(value) + after, *["\n"] * (last - first)]
+def _set_after(lines: list[str], statement: ast.stmt, name: str, value: object) -> None:
+    """Set ``name`` after a statement, on its line where the grammar allows it: errors keep their lines."""
+    text = repr(value)
+    if isinstance(value, str):  # a folder that the file adds names to keeps its slash
+        text = f"{value.rstrip('/') + '/'!r} if str({name}).endswith('/') else {text}"
+    last = statement.end_lineno - 1
+    if isinstance(statement, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+        line = lines[last].encode()
+        end = statement.end_col_offset
+        lines[last] = f"{line[:end].decode()}; {name} = {text}{line[end:].decode()}"
+    else:
+        lines.insert(last + 1, f"{name} = {text}")
 
 
 def read_files(path: Path, options: dict) -> Config:

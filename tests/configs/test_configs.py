@@ -16,12 +16,14 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from projects.deformable_detr.registry import HOOKS, METRICS, MODELS
+from projects.reliable_runner.config import read_files
 
 CONFIGS = {
     path.stem: path
     for path in sorted((Path(__file__).parents[2] / "configs").rglob("*.py"))
     if "_base_" not in path.parts
 }
+DOCS = Path(__file__).parents[2] / "docs"
 OURS = "projects.deformable_detr"
 THEIRS = Path(mmdet.__file__).parent / ".mim" / "configs"
 SIZE = 64
@@ -48,6 +50,39 @@ def build(cfg: Config, device: str = "meta") -> nn.Module:
 def built(request) -> tuple[str, Config, nn.Module]:
     cfg = load(request.param)
     return request.param, cfg, build(cfg)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_config_is_the_same_to_mmengine_alone(name):
+    def without_scopes(value):
+        if isinstance(value, dict):
+            return {key: without_scopes(child) for key, child in value.items() if key != "_scope_"}
+        return [without_scopes(child) for child in value] if isinstance(value, (list, tuple)) else value
+
+    plain = Config.fromfile(CONFIGS[name])
+    assert without_scopes(read_files(CONFIGS[name], {}).to_dict()) == without_scopes(plain.to_dict())
+
+
+@pytest.mark.parametrize("block", [0, 1])
+def test_the_docs_recipes_change_all_that_they_name(block):
+    text = (DOCS / "custom_data.md").read_text().split("```python\n")[1:]
+    recipe = [part.split("```")[0] for part in text if part.startswith("_base_")]
+    assert len(recipe) == 2
+    path = CONFIGS["ddetr_r18_custom"].with_name("mine_from_the_docs.py")
+    path.write_text(recipe[block])
+    try:
+        cfg = read_files(path, {"max_epochs": 3, "batch_size": 1, "lr": 1e-5})
+    finally:
+        path.unlink()
+    assert cfg.train_cfg.max_epochs == 3
+    assert cfg.train_dataloader.batch_size == 1 and cfg.optim_wrapper.optimizer.lr == 1e-5
+    assert {3} & {cfg.param_scheduler[-1].get(key) for key in ("T_max", "end")}
+    assert cfg.model.bbox_head.num_classes == 2
+    for loader, split in (cfg.train_dataloader, "train"), (cfg.test_dataloader, "val"):
+        assert loader.dataset.data_root == "data/mine/" and loader.dataset.metainfo.classes == ("cat", "dog")
+        assert loader.dataset.ann_file == f"annotations/{split}.json"
+        assert loader.dataset.data_prefix.img == f"{split}/"
+    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == "data/mine/annotations/val.json"
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -48,6 +48,17 @@ def test_classes_folder_and_pipeline_reach_them_too(read):
     assert cfg.train_dataloader.dataset.pipeline == [dict(type="Load")]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["a, max_epochs = 1, 2", "max_epochs: int = 2", "if True:\n    max_epochs = 2", "max_epochs = a = 2"],
+)
+def test_any_statement_may_set_it_in_either_file(read, tmp_path, text):
+    assert read(text).train_cfg.max_epochs == 2
+    (tmp_path / "other.py").write_text(BASE.replace("max_epochs = 60", text.replace("2", "60")))
+    cfg = read("max_epochs = 3", base="other.py")
+    assert cfg.train_cfg.max_epochs == 3 and cfg.param_scheduler[0].T_max == 2
+
+
 def test_what_is_made_of_the_inherited_value_is_made_once(read):
     assert read("", base="middle.py").model.num_classes == 4
     assert read("max_epochs = _base_.max_epochs + 1").train_cfg.max_epochs == 61

@@ -1,8 +1,10 @@
 # Paper, section A.4, with the gradient clipping of the official code. 16 processes x 2 images = 32.
+lr = 2e-4
+max_epochs = 50
 optim_wrapper = dict(
     type="OptimWrapper",
     constructor="GroupedOptimWrapperConstructor",
-    optimizer=dict(type="AdamW", lr=2e-4, weight_decay=1e-4, fused=True),
+    optimizer=dict(type="AdamW", lr=lr, weight_decay=1e-4, fused=True),
     clip_grad=dict(max_norm=0.1, norm_type=2),
     paramwise_cfg=dict(
         custom_keys={
@@ -12,8 +14,17 @@ optim_wrapper = dict(
         }
     ),
 )
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=50, val_interval=1)
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
-param_scheduler = [dict(type="MultiStepLR", begin=0, end=50, by_epoch=True, milestones=[40], gamma=0.1)]
+param_scheduler = [
+    dict(
+        type="MultiStepLR",
+        begin=0,
+        end=max_epochs,
+        by_epoch=True,
+        milestones=[max_epochs * 4 // 5],
+        gamma=0.1,
+    )
+]
 auto_scale_lr = dict(enable=False, base_batch_size=32)

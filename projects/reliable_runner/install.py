@@ -4,6 +4,7 @@ from functools import wraps
 
 from mmdet import registry as mmdet_registry
 from mmengine import registry
+from mmengine.dataset import BaseDataset
 from mmengine.fileio import register_backend, register_handler
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
@@ -16,6 +17,7 @@ from .data.coco_dataset import CocoDataset
 from .data.image_loading import LoadImageFromFile
 from .data.sampler import DefaultSampler, InfiniteSampler
 from .data.seeded_items import ClassBalancedDataset, ConcatDataset, MultiImageMixDataset, RepeatDataset
+from .data.step_errors import name_steps
 from .files.atomic_file import AtomicLocalBackend
 from .files.checkpoint_file import load_from_local
 from .files.data_file import SafePickleHandler, SafeYamlHandler
@@ -97,6 +99,8 @@ def install() -> None:
 
     ``Registry.build`` is wrapped: what it can't build is an error with the nearest names (`explain_errors`).
 
+    ``BaseDataset.prepare_data`` is wrapped: an error of a pipeline step names step and image.
+
     Of mmengine's files: the backend ``local`` for writing (a rename at the end); the handlers of ``pkl``,
     ``pickle``, ``yaml`` and ``yml`` (plain values alone); the checkpoint loaders of local files and of
     ``http://``, ``https://``, ``modelzoo://``, ``torchvision://``, ``open-mmlab://`` and ``openmmlab://``
@@ -108,6 +112,8 @@ def install() -> None:
                 kind.register_module(module=cls, force=True)
     if not hasattr(registry.Registry.build, "__wrapped__"):
         registry.Registry.build = explain_errors(registry.Registry.build)
+    if not hasattr(BaseDataset.prepare_data, "__wrapped__"):
+        BaseDataset.prepare_data = name_steps(BaseDataset.prepare_data)
     for runner in (Runner, FlexibleRunner):
         if not hasattr(runner.register_default_hooks, "__wrapped__"):
             runner.register_default_hooks = _with_default_hooks(runner.register_default_hooks)

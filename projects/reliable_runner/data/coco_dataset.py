@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 
-import cv2
 from mmdet.datasets import CocoDataset as _CocoDataset
 from mmengine.logging import print_log
 
@@ -14,6 +13,7 @@ from .finding import Finding
 from .image_loading import missing_files
 from .seeded_items import SeededItems
 from .statistics import Statistics
+from .step_errors import name_steps
 from .workers import note_image
 
 
@@ -96,18 +96,12 @@ class CocoDataset(_CocoDataset, SeededItems):
         self.missing_images = missing_files(info["img_path"] for info in kept)
         return kept
 
+    @name_steps
     def prepare_data(self, idx: int) -> dict | None:
-        """Load and transform an image; an error of OpenCV, which names no file, becomes one that does."""
+        """Load and transform an image."""
         info = self.get_data_info(idx)
         note_image(info["img_path"])
-        try:
-            return self.pipeline(info.copy())
-        except cv2.error as error:
-            raise InputError(
-                f"image {info['img_path']} ({info['width']}x{info['height']}) cannot be transformed: {error} "
-                "A very thin image has no pixel left after a resize: filter_cfg=dict(min_size=N) leaves out "
-                "training images with a side below N pixels."
-            ) from error
+        return self.pipeline(info.copy())
 
     def _check_classes(self, categories: list[str]) -> None:
         classes = self._metainfo["classes"]

@@ -12,6 +12,7 @@ from mmengine.dataset import ClassBalancedDataset as _ClassBalancedDataset
 from mmengine.dataset import RepeatDataset as _RepeatDataset
 
 from .sampler import EpochIndex
+from .step_errors import name_steps
 
 
 class SeededItems:
@@ -69,3 +70,5 @@ class ClassBalancedDataset(_ClassBalancedDataset, SeededItems):
 
 class MultiImageMixDataset(_MultiImageMixDataset, SeededItems):
     """mmdet's ``MultiImageMixDataset`` with `SeededItems`."""
+
+    __getitem__ = name_steps(_MultiImageMixDataset.__getitem__)

@@ -154,7 +154,7 @@ def test_an_image_that_a_resize_wipes_out_is_named(coco, load, tmp_path):
     Image.new("RGB", (1, 400)).save(tmp_path / "images" / "1.png")
     coco["annotations"][0]["bbox"] = [0, 0, 1, 400]
     dataset = load(coco, pipeline=[LoadImageFromFile(), Resize((48, 48), keep_ratio=True)])
-    with pytest.raises(InputError, match=r"image .*1\.png \(1x400\) "):
+    with pytest.raises(InputError, match=r"image .*1\.png \(1x400\): Resize"):
         dataset[0]
 
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from mmdet.models.layers import DeformableDetrTransformerDecoder as MMDetDecoder
-from mmengine.registry import init_default_scope
 from torch import nn
 
 from projects.deformable_detr.decoder import DeformableDetrTransformerDecoder
@@ -28,7 +27,6 @@ def cfg() -> dict:
 @pytest.mark.parametrize("with_refinement", [False, True])
 @pytest.mark.parametrize("reference_dims", [2, 4])
 def test_decoder_is_mmdets(with_refinement, reference_dims):
-    init_default_scope("projects.deformable_detr")
     ours = DeformableDetrTransformerDecoder(**cfg()).double()
     theirs = MMDetDecoder(**cfg()).double()
     for parameter in ours.parameters():

@@ -2,7 +2,6 @@
 
 import torch
 from mmdet.models.layers import DeformableDetrTransformerEncoder as MMDetEncoder
-from mmengine.registry import init_default_scope
 
 from projects.deformable_detr.encoder import DeformableDetrTransformerEncoder
 from projects.deformable_detr.levels import Levels
@@ -11,7 +10,6 @@ SHAPES = [(6, 8), (3, 4)]
 
 
 def test_encoder_is_mmdets():
-    init_default_scope("projects.deformable_detr")
     attn = dict(embed_dims=24, num_heads=3, num_levels=2, num_points=2, dropout=0.0, batch_first=True)
     ffn = dict(embed_dims=24, feedforward_channels=30, ffn_drop=0.0)
     cfg = dict(num_layers=2, layer_cfg=dict(self_attn_cfg=attn, ffn_cfg=ffn))

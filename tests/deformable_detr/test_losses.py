@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from projects.deformable_detr.losses import FocalLoss
 from projects.deformable_detr.registry import MODELS
+
+from .conftest import small_model_cfg
 
 ALPHA, WEIGHT, GAMMA = [0.25, 0.6, 0.9], [1.0, 3.0, 0.5], 2.0
 
@@ -30,9 +30,8 @@ def test_each_class_has_its_weights():
 
 
 def head(**loss_cls):
-    init_default_scope("projects.deformable_detr")
-    cfg = Config.fromfile("configs/_base_/models/ddetr_r18_small.py").model.bbox_head
-    return MODELS.build(dict(cfg, num_classes=3, loss_cls=dict(cfg.loss_cls, **loss_cls)))
+    cfg = small_model_cfg(**{f"bbox_head.loss_cls.{key}": value for key, value in loss_cls.items()})
+    return MODELS.build(cfg.bbox_head)
 
 
 def test_the_encoders_only_class_has_the_weights_of_none():

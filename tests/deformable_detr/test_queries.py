@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from projects.deformable_detr.levels import Levels
-from projects.deformable_detr.queries import LearnedQueries, TwoStageQueries
+from projects.deformable_detr.queries import TwoStageQueries
 
 CPU = torch.device("cpu")
 
@@ -51,13 +51,3 @@ def test_box_embedding_is_mmdets():
     sines = DeformableDETR.get_proposal_pos_embed(torch.logit(boxes))
     expected = proposals.pos_trans_norm(proposals.pos_trans_fc(sines))
     torch.testing.assert_close(proposals.embed_boxes(boxes), expected, rtol=0, atol=1e-5)
-
-
-def test_reference_points_are_float32_under_autocast():
-    levels = Levels.of_batch([(8, 8)], (8, 8), [(4, 4)], CPU)
-    with torch.autocast("cpu", torch.bfloat16):
-        learned = LearnedQueries(5, 8)(torch.randn(2, 16, 8))
-        proposed = TwoStageQueries(2, 8)(torch.randn(1, 16, 8), levels, nn.Linear(8, 3), nn.Linear(8, 4))
-    assert learned.reference_points.dtype == torch.float32
-    assert learned.reference_points.shape == (2, 5, 2)
-    assert proposed.reference_points.dtype == torch.float32

@@ -1,7 +1,5 @@
 """Names resolve to ours first, then to mmdet's, then to mmengine's."""
 
-import importlib
-
 import mmdet.registry
 import pytest
 from mmengine.hooks import IterTimerHook
@@ -24,23 +22,7 @@ def test_each_registry_of_mmdet_has_a_child():
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "DeformableDETR",
-        "DeformableDETRHead",
-        "DeformableDetrTransformerDecoder",
-        "DeformableDetrTransformerDecoderLayer",
-        "DeformableDetrTransformerEncoder",
-        "DeformableDetrTransformerEncoderLayer",
-        "ChannelMapper",
-        "LearnedQueries",
-        "MSDeformAttn",
-        "MultiScaleDeformableAttention",
-        "MultiheadAttention",
-        "ResNet",
-        "SinePositionalEncoding",
-        "TwoStageQueries",
-    ],
+    "name", ["DeformableDETR", "DeformableDETRHead", "ChannelMapper", "MultiheadAttention", "ResNet"]
 )
 def test_our_modules_come_first(name):
     assert registry.MODELS.get(name).__module__.startswith(OURS)
@@ -60,8 +42,3 @@ def test_mmdets_and_mmengines_names_are_found():
     assert registry.HOOKS.get("DetVisualizationHook").__module__.startswith("mmdet")
     assert registry.HOOKS.get("IterTimerHook") is IterTimerHook
     assert registry.MODELS.get("mmdet.DeformableDETR").__module__.startswith("mmdet")
-
-
-def test_importing_the_registry_alone_registers_everything():
-    """mmengine imports ``<scope>.registry`` and expects the rest to follow."""
-    assert importlib.import_module(f"{OURS}.registry").MODELS.get("DeformableDETR")

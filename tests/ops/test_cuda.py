@@ -26,16 +26,6 @@ UNFUSED = ENTRIES["unfused"]
 on_cuda = pytest.mark.parametrize("device", ["emulated", "cuda"], indirect=True)
 
 
-@on_cuda
-def test_deterministic_equals_the_reference_in_float64(entry, sizes, device, deterministic_mode):
-    inputs = sizes.inputs(entry, torch.float32, device)
-    exact = [tensor.double() if tensor.is_floating_point() else tensor for tensor in inputs]
-    ours = entry.output_and_gradients(inputs)
-    for actual, expected in zip(ours, entry.output_and_gradients(exact, entry.reference), strict=True):
-        largest = expected.abs().max().item() if expected.numel() else 0
-        torch.testing.assert_close(actual.double(), expected, rtol=1e-5, atol=1e-5 * largest)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("entry", ["unfused", "points"], indirect=True)
 def test_deterministic_to_the_bit_in_any_order_of_the_blocks(entry, dtype, emulated):
@@ -63,7 +53,7 @@ def test_deterministic_to_the_bit_in_any_order_of_the_blocks(entry, dtype, emula
 @pytest.mark.parametrize("spoilt", ["grad_output", "weights"])
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 @pytest.mark.parametrize("entry", ["unfused", "points"], indirect=True)
-def test_deterministic_shows_what_is_not_finite(entry, number, spoilt, device, deterministic_mode):
+def test_deterministic_shows_nan_and_infinity(entry, number, spoilt, device, deterministic):
     inputs = Sizes(bs=1, head_dims=4).inputs(entry, torch.float32, device)
     inputs[3].fill_(0.5)
     grad_output = torch.ones(1, 6, 8, device=device)
@@ -155,8 +145,3 @@ def test_no_kernel_spills_registers(source, tmp_path):
     assert {architecture for _, architecture, *_ in kernels} == {"sm_80", "sm_90"}
     for name, architecture, stores, loads in kernels:
         assert stores == loads == "0", f"{name} spills registers on {architecture}"
-
-
-def test_no_kernel_includes_torch():
-    for path in [*KERNELS.glob("*.cu"), *KERNELS.glob("*.h")]:
-        assert "#include <torch/" not in path.read_text(), path.name

@@ -1,5 +1,6 @@
 """The built library: what it needs of its hosts, what happens without it, and its rules in PyTorch."""
 
+import importlib
 import importlib.util
 import re
 import shutil
@@ -40,34 +41,13 @@ def attend(entry, value, *sampling):
 
 def test_package_is_the_one_of_this_repository_under_its_one_name():
     assert Path(ms_deform_attn.__file__).parent == ROOT / "ops" / "ms_deform_attn"
-    print_error = """
-for name in ("ops.ms_deform_attn", "ops.ms_deform_attn.functional"):
-    try:
-        __import__(name)
-    except ImportError as error:
-        print(error)
-import ops
-assert ops.__file__ is None and not hasattr(ops, "ms_deform_attn")
-"""
-    assert run(print_error).splitlines() == ["import ms_deform_attn, not ops.ms_deform_attn"] * 2
-
-
-def test_package_can_be_imported_anew():
-    """As notebooks do; the rules of the ops are registered once."""
-    code = "import sys, ms_deform_attn\n"
-    code += "for name in [name for name in sys.modules if name.startswith('ms_deform_attn')]:\n"
-    code += "    del sys.modules[name]\n"
-    code += "from ms_deform_attn import _library\nprint(_library._EXTENSION is not None)"
-    assert run(code) == "True\n"
-
-
-def test_extension_is_built():
-    assert LIBRARY is not None
-    assert Path(LIBRARY.origin).name.startswith("_C.abi3") or sys.platform == "win32"
+    with pytest.raises(ImportError, match="import ms_deform_attn, not ops.ms_deform_attn"):
+        importlib.import_module("ops.ms_deform_attn")
 
 
 @pytest.mark.skipif(shutil.which("nm") is None, reason="nm was not found")
 def test_library_needs_stable_symbols_only():
+    assert Path(LIBRARY.origin).name.startswith("_C.abi3")
     listing = subprocess.run(
         ["nm", "-D", "-C", "--undefined-only", LIBRARY.origin], capture_output=True, text=True, check=True
     ).stdout
@@ -125,22 +105,18 @@ def test_onnx_export_takes_pure_operators(entry, monkeypatch):
 
 
 @pytest.mark.parametrize("entry", ["unfused", "boxes"], indirect=True)
-def test_compiles_as_one_graph_with_dynamic_sizes(entry):
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compiles_as_one_graph_with_dynamic_sizes(entry, backend, tmp_path, monkeypatch):
+    if backend == "inductor" and shutil.which("g++") is None:
+        pytest.skip("g++ was not found: inductor compiles with it")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch._dynamo.reset()
-    compiled = torch.compile(entry.function, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = torch.compile(entry.function, fullgraph=True, dynamic=True, backend=backend)
     for num_queries in (5, 7, 11):
         inputs = inputs_of(entry, num_queries)
         results = [function(inputs[0], *GEOMETRY, *inputs[1:]) for function in (compiled, entry.function)]
         torch.testing.assert_close(*results)
         torch.testing.assert_close(*(torch.autograd.grad(result.sum(), inputs) for result in results))
-
-
-def test_fake_tensors_have_shape_and_dtype(entry):
-    inputs = inputs_of(entry, bs=2)
-    with torch._subclasses.FakeTensorMode() as mode:
-        value, *sampling = map(mode.from_tensor, inputs)
-        output = attend(entry, value.bfloat16(), *sampling)
-    assert output.shape == (2, 5, 8) and output.dtype == torch.bfloat16
 
 
 def test_vmap(entry):

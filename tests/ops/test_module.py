@@ -1,19 +1,16 @@
 """MSDeformAttn against mmcv's module with the same weights, compiled and exported."""
 
-import shutil
-
 import numpy as np
 import pytest
 import torch
 
-from ms_deform_attn import MSDeformAttn, ms_deform_attn_fused
+from ms_deform_attn import MSDeformAttn
 
 SHAPES = torch.tensor([[5, 4], [2, 3]])
 STARTS = torch.tensor([0, 20])
 SIZES = [
     {"embed_dims": 32, "num_heads": 8, "num_levels": 2, "num_points": 4},
     {"embed_dims": 15, "num_heads": 5, "num_levels": 2, "num_points": 3},
-    {"embed_dims": 6, "num_heads": 1, "num_levels": 2, "num_points": 1},
 ]
 
 
@@ -78,37 +75,13 @@ def test_starts_like_mmcv(sizes):
             torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-6)
 
 
-def test_geometry_as_ints():
-    torch.manual_seed(0)
-    module = MSDeformAttn(8, 2, 2, 1)
-    inputs = torch.randn(1, 3, 8), torch.randn(1, 26, 8), torch.rand(1, 3, 2, 2)
-    as_ints = module(*inputs, SHAPES.tolist(), STARTS.tolist())
-    assert torch.equal(as_ints, module(*inputs, SHAPES, STARTS))
-
-
-def test_autocast_keeps_locations_in_float32(monkeypatch):
-    torch.manual_seed(0)
-    module = MSDeformAttn(8, 2, 2, 1)
-    seen = {}
-
-    def spy(value, *others):
-        seen.update(value=value.dtype, reference_points=others[2].dtype)
-        return ms_deform_attn_fused(value, *others)
-
-    monkeypatch.setattr("ms_deform_attn.module.ms_deform_attn_fused", spy)
-    with torch.autocast("cpu", torch.bfloat16):
-        output = module(torch.randn(1, 3, 8), torch.randn(1, 26, 8), torch.rand(1, 3, 2, 2), SHAPES, STARTS)
-    # Beside float32 reference points, the op computes everything but the value's bytes in float32.
-    assert seen == {"value": torch.bfloat16, "reference_points": torch.float32}
-    assert output.dtype == torch.bfloat16
-
-
 def test_autocast_trains():
     torch.manual_seed(0)
     module = MSDeformAttn(8, 2, 2, 1)
     inputs = torch.randn(1, 3, 8), torch.randn(1, 26, 8), torch.rand(1, 3, 2, 2), SHAPES, STARTS
     with torch.autocast("cpu", torch.bfloat16):
         output = module(*inputs)
+    assert output.dtype == torch.bfloat16
     output.float().square().sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
     torch.testing.assert_close(output.float(), module(*inputs), rtol=0.05, atol=0.05)
@@ -150,21 +123,6 @@ def test_exports_as_one_op():
     assert any("fused_forward" in str(node.target) for node in program.graph.nodes)
     given = inputs(5)
     torch.testing.assert_close(program.module()(*given), module(*given))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor compiles with g++")
-def test_compiles_to_machine_code(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    torch._dynamo.reset()
-    module = WithGeometry()
-    compiled = torch.compile(module, fullgraph=True, dynamic=True)
-    for num_queries in (5, 7):
-        given = [tensor.requires_grad_() for tensor in inputs(num_queries)]
-        wanted = [*given, *module.parameters()]
-        outputs = compiled(*given), module(*given)
-        torch.testing.assert_close(*outputs)
-        torch.testing.assert_close(*(torch.autograd.grad(x.square().sum(), wanted) for x in outputs))
 
 
 @pytest.mark.slow

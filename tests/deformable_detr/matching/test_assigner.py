@@ -5,14 +5,14 @@ from itertools import permutations
 import pytest
 import torch
 from mmdet.models.task_modules.assigners import match_cost
-from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
-from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
 from projects.deformable_detr.matching.assigner import HungarianAssigner, Predictions
 from projects.deformable_detr.matching.costs import BBoxL1Cost, FocalLossCost, IoUCost
 from projects.deformable_detr.matching.targets import Targets
+
+from ..conftest import batch
 
 COSTS = [
     dict(type="FocalLossCost", weight=2.0),
@@ -22,25 +22,10 @@ COSTS = [
 SIZE = (40, 60)
 
 
-def make_targets(num_objects: list[int]) -> Targets:
-    samples = []
-    for i, n in enumerate(num_objects):
-        corners = torch.rand(n, 2, 2).sort(1).values.flatten(1) * torch.tensor([60, 40, 60, 40])
-        objects = InstanceData(bboxes=corners, labels=torch.randint(4, (n,)))
-        meta = dict(img_shape=SIZE, img_path=f"image{i}.jpg")
-        samples.append(DetDataSample(metainfo=meta, gt_instances=objects))
-    return Targets.from_samples(samples)
-
-
 def make_predictions(num_objects: list[int], num_queries: int = 5) -> Predictions:
     shape = (len(num_objects), num_queries, 4)
-    return Predictions(torch.randn(shape), torch.rand(shape) * 0.5 + 0.2, make_targets(num_objects))
-
-
-@pytest.fixture(autouse=True)
-def scope():
-    init_default_scope("projects.deformable_detr")
-    torch.manual_seed(0)
+    _, samples = batch(num_objects, [SIZE] * len(num_objects), num_classes=4)
+    return Predictions(torch.randn(shape), torch.rand(shape) * 0.5 + 0.2, Targets.from_samples(samples))
 
 
 @pytest.mark.parametrize(
@@ -92,19 +77,3 @@ def test_all_costs_reach_the_cpu_as_one_tensor(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "cpu", lambda self: moved.append(self) or to_cpu(self))
     HungarianAssigner(COSTS).assign(layers)
     assert len(moved) == 1
-
-
-def test_costs_are_float32_under_autocast():
-    scores, boxes, targets = make_predictions([3])
-    with torch.autocast("cpu", torch.bfloat16):
-        cost = HungarianAssigner(COSTS).cost(scores.bfloat16(), boxes.bfloat16(), targets)
-    assert cost.dtype == torch.float32
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_a_box_that_is_not_finite_is_matched_first(bad):
-    """So that the loss, which sees matched boxes alone, is not finite either."""
-    layer = make_predictions([1, 2])
-    layer.bbox_preds[1, 3] = bad
-    (matches,) = HungarianAssigner(COSTS).assign([layer])
-    assert 3 in matches.query[matches.image == 1]

@@ -29,6 +29,12 @@ def main(argv: list[str] | None = None) -> None:
         help="resume from PATH, or from the latest checkpoint in the work_dir if there is one",
     )
     parser.add_argument(
+        "--resume-schedule",
+        choices=["checkpoint", "config"],
+        default="checkpoint",
+        help="where a resumed run has learning rate and schedule from (checkpoint)",
+    )
+    parser.add_argument(
         "--amp",
         nargs="?",
         const="float16",
@@ -49,6 +55,9 @@ def main(argv: list[str] | None = None) -> None:
         cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype=args.amp)
     if args.auto_scale_lr:
         enable_auto_scale_lr(cfg)
+    if args.resume_schedule == "config":
+        hook = dict(type="ResumedSettingsHook", schedule="config")
+        cfg.default_hooks = dict(cfg.get("default_hooks", {}), resumed_settings=hook)
     runner = build_runner(cfg, args.local_rank)
     if message:
         runner.logger.warning(message)

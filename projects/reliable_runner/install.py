@@ -31,6 +31,7 @@ from .training.log_processor import LogProcessor
 from .training.optim_wrapper import AmpOptimWrapper, OptimWrapper
 from .training.parameter_groups import GroupedOptimWrapperConstructor
 from .training.rehearsal import RehearsalHook
+from .training.resumed_settings import ResumedSettingsHook
 from .training.seeding import EpochSeedHook
 from .training.train_loop import EpochBasedTrainLoop, IterBasedTrainLoop
 from .training.val_loss import ValLossHook
@@ -55,6 +56,7 @@ _ADDED = {
         CheckpointCheckHook,
         ResumeCheckHook,
         RehearsalHook,
+        ResumedSettingsHook,
         ValLossHook,
     ),
     registry.OPTIM_WRAPPER_CONSTRUCTORS: (GroupedOptimWrapperConstructor,),
@@ -65,6 +67,7 @@ _DEFAULT_HOOKS = dict(
     checkpoint_check=dict(type=CheckpointCheckHook),
     resume_check=dict(type=ResumeCheckHook),
     rehearsal=dict(type=RehearsalHook),
+    resumed_settings=dict(type=ResumedSettingsHook),
 )
 _LOADERS = {
     "": load_from_local,
@@ -92,10 +95,10 @@ def install() -> None:
     - ``HungarianAssigner`` of mmdet: NaN predictions end in a NaN loss instead of an error of SciPy.
 
     New names: hooks ``EpochSeedHook``, ``ClassCheckHook``, ``CheckpointCheckHook``, ``ResumeCheckHook``,
-    ``RehearsalHook`` and ``ValLossHook``, and ``GroupedOptimWrapperConstructor``. The first five are default
-    hooks of every run: ``Runner.register_default_hooks`` and ``FlexibleRunner.register_default_hooks`` are
-    wrapped. None for its key (epoch_seed, class_check, checkpoint_check, resume_check, rehearsal) in
-    default_hooks leaves one out.
+    ``RehearsalHook``, ``ResumedSettingsHook`` and ``ValLossHook``, and ``GroupedOptimWrapperConstructor``.
+    The first six are default hooks of every run: ``Runner.register_default_hooks`` and
+    ``FlexibleRunner.register_default_hooks`` are wrapped. None for its key (epoch_seed, class_check,
+    checkpoint_check, resume_check, rehearsal, resumed_settings) in default_hooks leaves one out.
 
     ``Registry.build`` is wrapped: what it can't build is an error with the nearest names (`explain_errors`).
 

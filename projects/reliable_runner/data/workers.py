@@ -3,18 +3,17 @@
 import mmap
 import os
 import re
-import signal
 
 _SLOTS, _LENGTH = 4096, 1024
 # Shared with the processes that are forked from this one; a page is taken when it is first written.
 _notes = mmap.mmap(-1, _SLOTS * _LENGTH)
 
-_REMEDIES = {
-    signal.SIGKILL: "The system kills processes when memory runs out: use fewer workers "
+_REMEDIES = {  # by what the system calls the signal
+    "Killed": "The system kills processes when memory runs out: use fewer workers "
     "(train_dataloader.num_workers) or smaller images.",
-    signal.SIGBUS: "The shared memory, through which workers hand on their batches, is too small: enlarge "
+    "Bus error": "The shared memory, through which workers hand on their batches, is too small: enlarge "
     "/dev/shm (docker run --shm-size=8g) or use fewer workers (train_dataloader.num_workers).",
-    signal.SIGSEGV: "A decoder can crash at a damaged image: open this one by itself, or leave it out.",
+    "Segmentation fault": "A decoder can crash at a damaged image: open this one by itself, or leave it out.",
 }
 _OTHERWISE = "Run with train_dataloader.num_workers=0 to see where."
 _SHARED_MEMORY = re.compile(
@@ -41,7 +40,7 @@ def explain_death(error: BaseException | None) -> str | None:
         if died := re.search(r"DataLoader worker \(pid (\d+)\) (.*)", text):
             return _explanation(int(died[1]), died[2])
         if full := _SHARED_MEMORY.search(text):
-            return f"data workers have no room for a batch ({full[0]}). {_REMEDIES[signal.SIGBUS]}"
+            return f"data workers have no room for a batch ({full[0]}). {_REMEDIES['Bus error']}"
         last, error = error, error.__cause__ or error.__context__
         if error is None and (died := re.search(r"worker \(pid\(s\) (\d+)", str(last))):
             return _explanation(int(died[1]), "exited unexpectedly")
@@ -53,9 +52,7 @@ def _explanation(pid: int, how: str) -> str:
     remedy = _OTHERWISE
     if killed_by:
         how = f"was killed by signal {killed_by[1]}"
-        for number, text in _REMEDIES.items():
-            if signal.strsignal(number) == killed_by[1]:
-                remedy = text
+        remedy = _REMEDIES.get(killed_by[1], _OTHERWISE)
     else:
         how = how.partition(".")[0]
     image = noted_image(pid)

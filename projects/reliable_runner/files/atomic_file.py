@@ -40,7 +40,9 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a renaming in ``folder`` outlive a loss of power."""
+    """Make a renaming in ``folder`` outlive a loss of power; Windows opens no folders."""
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

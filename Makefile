@@ -50,7 +50,7 @@ PYTEST := $(PY) -m pytest -n $(PROCS) --dist loadfile
 test: setup $(VENV)/transformers
 	$(PYTEST)
 
-test-all: setup $(VENV)/transformers
+test-all: setup $(VENV)/transformers $(VENV)/.ziglang
 	$(PYTEST) -m "not soak" --durations 20
 
 soak: setup
@@ -60,6 +60,11 @@ soak: setup
 $(VENV)/transformers: tests/requirements.txt $(VENV)/.installed
 	$(PIP) install --quiet --no-deps --upgrade --requirement $< --target $@
 	mkdir -p $@ && touch $@
+
+# Its clang compiles the op for macOS.
+$(VENV)/.ziglang: $(VENV)/.installed
+	$(PIP) install --quiet --no-deps ziglang==0.17.1
+	touch $@
 
 bench: setup
 	$(PY) benchmarks/op.py --out work_dirs/bench_op

@@ -45,7 +45,7 @@ MSDA_INLINE Sample<T> locate_pixel(const Level& level, T x, T y) {
   const int32_t bottoms = top + 1 == level.height ? kOutside : 0;
 
   // Outside is zero; a NaN location gives NaN.
-  const T padding = (x != x) | (y != y) ? T(NAN) : T(0);
+  const T padding = ((x != x) | (y != y)) ? T(NAN) : T(0);
   return {{first | tops | lefts,
            (first + 1) | tops | rights,
            (first + level.width) | bottoms | lefts,

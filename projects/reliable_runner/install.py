@@ -2,6 +2,7 @@
 
 from functools import wraps
 
+from matplotlib.text import Text
 from mmdet import registry as mmdet_registry
 from mmengine import registry
 from mmengine.dataset import BaseDataset
@@ -22,6 +23,7 @@ from .files.atomic_file import AtomicLocalBackend
 from .files.checkpoint_file import load_from_local
 from .files.data_file import SafePickleHandler, SafeYamlHandler
 from .files.pretrained import load_from_http, load_from_openmmlab, load_from_torchvision, refuse_other_stores
+from .labels import set_readable
 from .metric.coco_metric import CocoMetric
 from .training.checkpoint_hook import CheckpointHook
 from .training.early_stopping import EarlyStoppingHook
@@ -104,6 +106,8 @@ def install() -> None:
 
     ``BaseDataset.prepare_data`` is wrapped: an error of a pipeline step names step and image.
 
+    ``Text.set_text`` of Matplotlib is wrapped: class names in scripts that its font lacks are transliterated.
+
     Of mmengine's files: the backend ``local`` for writing (a rename at the end); the handlers of ``pkl``,
     ``pickle``, ``yaml`` and ``yml`` (plain values alone); the checkpoint loaders of local files and of
     ``http://``, ``https://``, ``modelzoo://``, ``torchvision://``, ``open-mmlab://`` and ``openmmlab://``
@@ -117,6 +121,8 @@ def install() -> None:
         registry.Registry.build = explain_errors(registry.Registry.build)
     if not hasattr(BaseDataset.prepare_data, "__wrapped__"):
         BaseDataset.prepare_data = name_steps(BaseDataset.prepare_data)
+    if not hasattr(Text.set_text, "__wrapped__"):
+        Text.set_text = set_readable(Text.set_text)
     for runner in (Runner, FlexibleRunner):
         if not hasattr(runner.register_default_hooks, "__wrapped__"):
             runner.register_default_hooks = _with_default_hooks(runner.register_default_hooks)

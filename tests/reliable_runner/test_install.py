@@ -16,6 +16,7 @@ from ms_deform_attn.compat.mmcv_ops import provide_missing_ops
 
 provide_missing_ops()  # without it mmdet cannot be imported
 import mmdet.registry, mmengine.registry
+from matplotlib.text import Text
 import mmdet.datasets, mmdet.engine, mmdet.evaluation, mmdet.models, mmdet.visualization
 from mmengine.dataset import BaseDataset
 from mmengine.fileio import backends, handlers
@@ -30,7 +31,7 @@ def state():
         for registry in vars(module).values():
             if isinstance(registry, Registry):
                 found |= {(id(registry), name): cls for name, cls in registry.module_dict.items()}
-    for cls in (Runner, FlexibleRunner, Registry, BaseDataset):
+    for cls in (Runner, FlexibleRunner, Registry, BaseDataset, Text):
         found |= {(0, f"{cls.__name__}.{name}"): value for name, value in vars(cls).items()}
     found |= {(1, prefix): loader for prefix, loader in CheckpointLoader._schemes.items()}
     found |= {(2, name): type(handler) for name, handler in handlers.file_handlers.items()}

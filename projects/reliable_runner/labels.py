@@ -1,0 +1,30 @@
+"""Class names in any script, in letters that the font of a figure has."""
+
+from collections.abc import Callable
+from functools import cache, wraps
+
+from anyascii import anyascii
+from matplotlib.font_manager import FontProperties, findfont, get_font
+
+
+def readable(text: str) -> str:
+    """``text`` as it is if the font of ``rcParams["font.family"]`` has it; else in Latin letters."""
+    if text.isascii():
+        return text
+    known = _characters(findfont(FontProperties()))
+    return text if all(ord(character) in known or character == "\n" for character in text) else anyascii(text)
+
+
+@cache
+def _characters(font: str) -> set[int]:
+    return set(get_font(font).get_charmap())
+
+
+def set_readable(set_text: Callable) -> Callable:
+    """``Text.set_text`` of Matplotlib, which would draw a box for each character that the font lacks."""
+
+    @wraps(set_text)
+    def set_readable_text(self, s: object) -> None:
+        set_text(self, readable(s) if isinstance(s, str) else s)
+
+    return set_readable_text

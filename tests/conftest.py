@@ -1,8 +1,8 @@
 """What several test files use."""
 
-import importlib.util
 import logging
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -27,14 +27,10 @@ REPO = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="session")
 def shapes_root(tmp_path_factory) -> Path:
     """A drawn data set: 8 training and 4 held-out images of 64 px, three classes."""
-    spec = importlib.util.spec_from_file_location(
-        "draw_shapes", REPO / "tools" / "dataset_converters" / "draw_shapes.py"
-    )
-    draw_shapes = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(draw_shapes)
+    tool = runpy.run_path(str(REPO / "tools" / "dataset_converters" / "draw_shapes.py"))
     root = tmp_path_factory.mktemp("shapes")
-    draw_shapes.draw_split(root, "train", num_images=8, size=64, seed=0)
-    draw_shapes.draw_split(root, "val", num_images=4, size=64, seed=1)
+    tool["draw_split"](root, "train", num_images=8, size=64, seed=0)
+    tool["draw_split"](root, "val", num_images=4, size=64, seed=1)
     return root
 
 
@@ -42,14 +38,11 @@ CONFIG = REPO / "tests" / "tiny_ddetr.py"
 
 
 @pytest.fixture
-def small_run(shapes_root, monkeypatch):
+def small_run(shapes_root, monkeypatch) -> None:
     """What tests/tiny_ddetr.py needs: the drawings, and one thread, since in several it is slower."""
     monkeypatch.setenv("SHAPES_ROOT", str(shapes_root))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -1,12 +1,8 @@
 """Activation checkpointing gives the same losses, gradients and statistics to the bit."""
 
-import socket
-
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from .conftest import VARIANTS, batch, small_model
 
@@ -64,35 +60,3 @@ def test_same_to_the_bit_with_less_memory(where, model, amp):
     result, checkpointed_bytes = learn(checkpointed, amp)
     torch.testing.assert_close(result, expected, rtol=0, atol=0)
     assert checkpointed_bytes < plain_bytes
-
-
-def learn_in_two(rank: int, port: int, path: str, options: dict) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
-    )
-    model = small_model(**DROPOUT, **options).train()
-    inputs, samples = batch([2, 3], [(64, 64)] * 2)
-    parallel = DistributedDataParallel(model, find_unused_parameters=False, broadcast_buffers=False)
-    for _ in range(2):  # whatever is unused or used twice fails in the second step
-        torch.manual_seed(rank)
-        model.zero_grad()
-        losses = parallel(inputs[rank : rank + 1], samples[rank : rank + 1], mode="loss")
-        sum(losses.values()).backward()
-    if rank == 0:
-        torch.save({name: p.grad for name, p in model.named_parameters()}, path)
-    del parallel  # with gloo it can wait for ever if it outlives the group
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_agree(tmp_path):
-    gradients = []
-    for options in ({}, WHERE["everything"]):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        path = tmp_path / f"{len(gradients)}.pth"
-        args = port, str(path), {"bbox_head.sync_cls_avg_factor": True, **options}
-        mp.start_processes(learn_in_two, args, 2, start_method="fork")
-        gradients.append(torch.load(path))
-    torch.testing.assert_close(*gradients, rtol=0, atol=0)

@@ -2,7 +2,7 @@
 
 import torch
 
-from projects.deformable_detr.geometry import encoder_reference_points, inverse_sigmoid, refine, upcast
+from projects.deformable_detr.geometry import encoder_reference_points, inverse_sigmoid, refine
 from projects.deformable_detr.levels import Levels
 
 CPU = torch.device("cpu")
@@ -15,7 +15,7 @@ def test_reference_points_are_token_centres_of_the_valid_part():
     assert points.shape == (2, 10, 2, 2)
     # Image 0 fills the batch: the same relative place on both levels.
     torch.testing.assert_close(points[0, 0], torch.tensor([[0.125, 0.25], [0.125, 0.25]]))
-    # Image 1 is half as wide: its cell is still at 0.125 of the padded level, 0.25 of the image.
+    # Image 1 is half as wide: its token is still at 0.125 of the padded level, 0.25 of the image.
     torch.testing.assert_close(points[1, 0], torch.tensor([[0.125, 0.25], [0.125, 0.25]]))
     torch.testing.assert_close(points[1, 8, :, 0], torch.tensor([0.25, 0.25]))
 
@@ -32,13 +32,6 @@ def test_refine_keeps_a_reference_that_is_not_corrected():
     refined = refine(torch.zeros(3, 4), boxes[:, :2])
     torch.testing.assert_close(refined[:, :2], boxes[:, :2])
     assert (refined[:, 2:] == 0.5).all()
-
-
-def test_half_precision_is_raised_to_float32():
-    for dtype in (torch.float16, torch.bfloat16, torch.float32):
-        assert upcast(torch.ones(1, dtype=dtype)).dtype == torch.float32
-        assert refine(torch.zeros(1, 4, dtype=dtype), torch.full((1, 2), 0.5)).dtype == torch.float32
-    assert upcast(torch.ones(1, dtype=torch.float64)).dtype == torch.float64
 
 
 def test_a_reference_near_the_border_is_held_eps_away():

@@ -18,12 +18,9 @@ def test_channel_mapper_is_mmdets(num_outs, norm_cfg):
         torch.randn(2, c, s, s + 1, dtype=torch.float64, requires_grad=True) for c, s in ((4, 9), (7, 5))
     ]
     outs, expected = ours(inputs), theirs(inputs)
-    assert len(outs) == len(expected)
-    for a, b in zip(outs, expected, strict=True):
-        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(outs, expected)
     gradients = [torch.autograd.grad(sum(x.square().sum() for x in o), inputs) for o in (outs, expected)]
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(*gradients)
 
 
 def test_wrong_number_of_levels_is_an_error():

@@ -25,29 +25,7 @@ def test_tokens_propose_boxes_around_their_centres():
     assert (boxes[1][~usable[1]] == math.inf).all()
 
 
-def test_best_scored_tokens_become_queries():
-    proposals = TwoStageQueries(2, 8)
-    levels = Levels.of_batch([(8, 8)], (8, 8), [(4, 4)], CPU)
-    memory = torch.randn(1, 16, 8)
-    cls_branch, reg_branch = nn.Linear(8, 3), nn.Linear(8, 4)
-    queries = proposals(memory, levels, cls_branch, reg_branch)
-    best = queries.enc_outputs_class[0, :, 0].argsort(descending=True)[:2]
-    torch.testing.assert_close(queries.reference_points[0], queries.enc_outputs_coord[0, best])
-    assert not queries.reference_points.requires_grad
-    assert queries.query.shape == queries.query_pos.shape == (1, 2, 8)
-
-
 def test_more_queries_than_tokens_take_every_token():
     levels = Levels.of_batch([(8, 8)], (8, 8), [(2, 2)], CPU)
     queries = TwoStageQueries(9, 8)(torch.randn(1, 4, 8), levels, nn.Linear(8, 3), nn.Linear(8, 4))
     assert queries.reference_points.shape == (1, 4, 4)
-
-
-def test_box_embedding_is_mmdets():
-    from mmdet.models.detectors import DeformableDETR
-
-    proposals = TwoStageQueries(2, 256)
-    boxes = torch.rand(2, 3, 4) * 0.8 + 0.1
-    sines = DeformableDETR.get_proposal_pos_embed(torch.logit(boxes))
-    expected = proposals.pos_trans_norm(proposals.pos_trans_fc(sines))
-    torch.testing.assert_close(proposals.embed_boxes(boxes), expected, rtol=0, atol=1e-5)

@@ -11,17 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.cpp_extension import COMMON_NVCC_FLAGS
 
 from .conftest import CASES, ENTRIES, Sizes
 
 KERNELS = Path(__file__).parents[2] / "ops" / "csrc" / "cuda"
-# As torch.utils.cpp_extension has it.
-DEFINITIONS = [
-    "-D__CUDA_NO_HALF_OPERATORS__",
-    "-D__CUDA_NO_HALF_CONVERSIONS__",
-    "-D__CUDA_NO_BFLOAT16_CONVERSIONS__",
-    "-D__CUDA_NO_HALF2_OPERATORS__",
-]
 UNFUSED = ENTRIES["unfused"]
 on_cuda = pytest.mark.parametrize("device", ["emulated", "cuda"], indirect=True)
 
@@ -133,7 +127,7 @@ def test_cuda_graph_replays_forward_and_backward(entry):
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc was not found")
 @pytest.mark.parametrize("source", sorted(path.name for path in KERNELS.glob("*.cu")))
 def test_no_kernel_spills_registers(source, tmp_path):
-    command = ["nvcc", "-std=c++17", "-O3", "-Xptxas=-v", *DEFINITIONS, "-c", KERNELS / source]
+    command = ["nvcc", "-std=c++17", "-O3", "-Xptxas=-v", *COMMON_NVCC_FLAGS, "-c", KERNELS / source]
     command += [f"-gencode=arch=compute_{number},code=sm_{number}" for number in (80, 90)]
     result = subprocess.run([*command, "-o", tmp_path / "kernels.o"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

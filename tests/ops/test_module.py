@@ -57,8 +57,7 @@ def test_equals_mmcv(sizes, reference_dims, padded):
     direction = torch.randn_like(ours)
     our_gradients = torch.autograd.grad(ours, [query, value, points, *module.parameters()], direction)
     their_gradients = torch.autograd.grad(theirs, [query, value, points, *peer.parameters()], direction)
-    for our_gradient, their_gradient in zip(our_gradients, their_gradients, strict=True):
-        torch.testing.assert_close(our_gradient, their_gradient, rtol=0, atol=1e-10)
+    torch.testing.assert_close(our_gradients, their_gradients, rtol=0, atol=1e-10)
 
 
 def test_starts_like_mmcv(sizes):

@@ -19,7 +19,7 @@ def test_only_later_blocks_of_c5_are_dilated():
 
 
 def test_c5_is_as_large_as_c4_and_begins_as_without_dilation():
-    """Where the striding first block looks, the dilated one looks too: every second cell is the same."""
+    """Where the striding first block looks, the dilated one looks too: every second pixel is the same."""
     dilated, strided = ResNetDC5(**SIZES), ResNet(**SIZES)
     dilated.eval(), strided.eval()
     strided.load_state_dict(dilated.state_dict(), strict=True)

@@ -33,7 +33,7 @@ def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool
     """
     report, paths = Report(), {}
     for source in find_sources(cfg, splits):
-        coco, findings = split_entries(read_json(source.ann_file), source.is_scored)
+        coco, findings = split_entries(read_json(source.ann_file), source.folder, source.labels)
         statistics = Statistics(coco, source.labels)
         resize = input_resize(cfg)
         input_sides = statistics.sides_at_input(resize) if resize else None
@@ -53,20 +53,18 @@ def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool
     return report
 
 
-def _raised_by(check, key: str, *args, remedy: str = "") -> list[Finding]:
+def _raised_by(check, key: str, *args) -> list[Finding]:
     """The `InputError` of ``check(*args)`` as a finding, of its name ``key``."""
     try:
         check(*args)
     except InputError as error:
-        return [Finding(key, str(error), remedy=remedy, is_error=True)]
+        return [Finding(key, str(error), is_error=True)]
     return []
 
 
 def _check_classes(cfg: Config, source: Source, categories: list[str]) -> list[Finding]:
     """Classes, categories and ``num_classes`` that disagree, and categories that are no class."""
-    remedy = f"metainfo=dict(classes={tuple(categories)})"
-    names = source.classes, categories, source.ann_file
-    findings = _raised_by(compare_names, "classes", *names, remedy=remedy)
+    findings = _raised_by(compare_names, "classes", source.classes, categories, source.ann_file)
     ignored = [name for name in categories if name not in source.classes]
     if ignored:
         message = "categories that are not among the classes; their boxes are not used"
@@ -89,9 +87,10 @@ def _check_boxes(statistics: Statistics, num_annotations: int) -> list[Finding]:
         message = "boxes that leave their image by more than a pixel"
         names = statistics.names(leave)
         findings.append(Finding("box_partly_outside", message, names, "A training clips them."))
-    if not is_good.any():
-        message = f"none of the {num_annotations} annotations can be trained on"
-        remedy = "Boxes are x, y, width, height in pixels; categories must be classes."
+    if not statistics.num_objects:
+        crowds = f", {statistics.num_crowds} of them crowds," if statistics.num_crowds else ""
+        message = f"none of the {num_annotations} annotations{crowds} can be trained on"
+        remedy = "Boxes are x, y, width, height in pixels, categories classes, objects iscrowd 0."
         findings.append(Finding("nothing_usable", message, remedy=remedy, is_error=True))
     return findings
 

@@ -1,64 +1,60 @@
 """Entries of a COCO file: complete, unique, and of images and categories that exist."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from projects.reliable_runner.data.finding import Finding
-from projects.reliable_runner.files.coco_file import (
-    FIELDS,
-    METRIC_FIELDS,
-    REMEDIES,
-    entry_faults,
-    entry_name,
-    fields_of,
-)
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.coco_completion import complete, name_categories
+from projects.reliable_runner.files.coco_file import FIELDS, entry_faults, entry_name, fields_of
 
 
-def split_entries(content: dict, scored: bool) -> tuple[dict, list[Finding]]:
-    """Separate the entries that have what COCO wants from those that do not.
+def split_entries(content: dict, folder: str, classes: Sequence[str]) -> tuple[dict, list[Finding]]:
+    """Complete the entries, and separate those that have what COCO wants from those that do not.
 
     Args:
         content: the parsed file.
-        scored: whether the COCO metric reads it too; see `CocoFile`.
+        folder: of the images.
+        classes: names of the categories where the file has none.
 
     Returns:
-        The file with complete entries alone, each id once among images and categories; where only ``area`` or
-        ``iscrowd`` are missing they are filled in, so that the other checks can go on. And the findings.
+        The file with complete entries alone, each id once among images and categories; and the findings.
     """
-    complete, findings = {}, []
+    findings = [Finding("filled_in", f"filled in: {line}") for line in complete(content, folder)]
+    result = {}
     for section in FIELDS:
-        entries, is_annotation = content.get(section), section == "annotations"
-        complete[section] = []
+        entries = content.get(section)
+        result[section] = []
         if not isinstance(entries, list):
-            if not (scored and is_annotation and entries is None):
-                message = f"the file has no list {section!r}"
-                findings.append(Finding("section_missing", message, is_error=True))
+            message = f"the file has no list {section!r}"
+            findings.append(Finding("section_missing", message, is_error=True))
             continue
         faulty, repeated, seen = defaultdict(list), [], set()
-        fields = fields_of(section, scored=True)
+        fields = fields_of(section, folder)
         for index, entry in enumerate(entries):
             faults = list(entry_faults(entry, fields))
             for fault in faults:
                 faulty[fault.key].append(f"{entry_name(section, index, entry)} {fault.text}")
-            if not all(f.key in METRIC_FIELDS or f.is_missing and f.key in REMEDIES for f in faults):
+            if faults:
                 continue
-            for fault in faults:
-                width, height = entry["bbox"][2:]
-                entry = {**entry, fault.key: float(width * height) if fault.key == "area" else 0}
             is_new = entry["id"] not in seen
             seen.add(entry["id"])
             if not is_new:
                 repeated.append(entry["id"])
-            if is_new or is_annotation:
-                complete[section].append(entry)
+            if is_new or section == "annotations":
+                result[section].append(entry)
         for key, texts in faulty.items():
             message = f"{section} with a missing or wrong {key!r}" if key else f"{section} that are no object"
-            remedy = f"Add {key!r}{REMEDIES[key]}." if key in REMEDIES else ""
-            is_error = scored or key not in METRIC_FIELDS
-            findings.append(Finding(f"{section}_{key}", message, texts, remedy, is_error))
+            findings.append(Finding(f"{section}_{key}", message, texts, is_error=True))
         if repeated:
             message = f"{section} whose id another one has"
             findings.append(Finding(f"repeated_id_{section}", message, repeated, is_error=True))
-    return complete, findings
+    if content.get("categories") == []:
+        try:
+            name_categories(result, classes)
+        except InputError as error:
+            findings.append(Finding("categories_empty", str(error), is_error=True))
+    return result, findings
 
 
 def check_references(coco: dict) -> list[Finding]:

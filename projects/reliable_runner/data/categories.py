@@ -7,35 +7,43 @@ from ..files.coco_file import shorten
 
 
 def labels_by_category(categories: Sequence[dict], classes: Sequence[str]) -> dict[int | str, int]:
-    """The label of each category that is a class, by category id; mmdet's if names are in the file's order."""
+    """The label of each category that is a class, by category id."""
     labels = {name: label for label, name in enumerate(classes)}
     return {category["id"]: labels[category["name"]] for category in categories if category["name"] in labels}
 
 
 def compare_names(classes: Sequence[str] | str, categories: Sequence[str], ann_file: str) -> None:
-    """Compare the classes of a data set with the categories of its file.
+    """Compare the classes of a data set with the categories of its file, which may be more, in any order.
 
     Args:
         classes: names by label.
-        categories: names in the file's order; the file may have more of them than there are classes.
+        categories: names in the file.
         ann_file: the file, for the message.
 
     Raises:
-        InputError: ``classes`` is a string, or the file does not have these names in this order.
+        InputError: ``classes`` is a string, or a class is no category or more than one.
     """
     if isinstance(classes, str):
         raise InputError(
             f"metainfo: classes is the string {classes!r}; for one class write "
             f"metainfo=dict(classes=({classes!r},))"
         )
-    if [name for name in categories if name in classes] != list(classes):
-        # mmdet and its metric number the labels by the file's order, so the order counts too.
-        absent = [name for name in classes if name not in categories]
-        fault = f"it has no category {shorten(absent)}" if absent else "names repeat or differ in order"
+    doubled = [name for name in dict.fromkeys(classes) if [*classes].count(name) > 1]
+    if doubled:
+        raise InputError(f"metainfo: classes has {shorten(doubled)} more than once; each label has its own name")
+    doubled = [name for name in classes if categories.count(name) > 1]
+    if doubled:
         raise InputError(
-            f"{ann_file}: classes and categories disagree, {fault}{both_lists(classes, categories)}\n"
-            "Give the data sets the names in the file's order, and the model as many num_classes:\n"
-            f"  metainfo=dict(classes={tuple(categories)})"
+            f"{ann_file}: several categories are named {shorten(doubled)}; labels follow the names, so give each "
+            "a name of its own in the file, or its annotations one category_id"
+        )
+    absent = [name for name in classes if name not in categories]
+    if absent:
+        single = tuple(name for name in categories if categories.count(name) == 1)
+        raise InputError(
+            f"{ann_file}: it has no category {shorten(absent)}{both_lists(classes, categories)}\n"
+            "Name categories of the file, and give the model as many num_classes:\n"
+            f"  metainfo=dict(classes={single})"
         )
 
 

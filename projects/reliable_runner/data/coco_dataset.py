@@ -57,8 +57,8 @@ class CocoDataset(_CocoDataset, SeededItems):
 
     def COCOAPI(self, path: str) -> CocoFile:
         """Read ``path``; mmdet's ``load_data_list`` calls what has this name."""
-        coco = CocoFile(path, scored=self.test_mode)
-        content = {"annotations": [], **coco.dataset}
+        coco = CocoFile(path, self.data_prefix.get("img", ""), self._metainfo["classes"])
+        content = coco.dataset
         self._check_classes([category["name"] for category in content["categories"]])
         statistics = Statistics(content, self._metainfo["classes"])
         self.summary, self.suspicions = statistics.summary(), statistics.suspicions()

@@ -1,14 +1,17 @@
 """A COCO annotation file, checked while it is read."""
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from mmdet.datasets.api_wrappers import COCO
+from mmengine.logging import print_log
 
 from ..errors import InputError
+from .coco_completion import complete, name_categories
 
 _FORMAT = "The format: https://cocodataset.org/#format-data (object detection)."
 _SHOWN = 5  # how many entries a message names before it says "and N more"
@@ -17,47 +20,65 @@ _NUMBER = (int, float)
 _MOST = 2**63  # integers of numpy and torch are below
 FIELDS = {
     "images": {"id": _ID, "file_name": str, "width": _NUMBER, "height": _NUMBER},
-    "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": list, "area": _NUMBER},
+    "annotations": {
+        "id": _ID,
+        "image_id": _ID,
+        "category_id": _ID,
+        "bbox": list,
+        "area": _NUMBER,
+        "iscrowd": int,
+    },
     "categories": {"id": _ID, "name": str},
 }
-METRIC_FIELDS = {"iscrowd": int}  # what the COCO metric wants in an annotation too
-REMEDIES = {
-    "area": " (width * height of its box serves)",
-    "iscrowd": " (0 unless its box holds a crowd)",
-}
+_SIZE = {"width", "height"}
+_told: set[tuple[str, str]] = set()
 
 
 class CocoFile(COCO):
-    """The COCO API over a file whose every entry was checked before it was indexed.
+    """The COCO API over a file whose every entry was completed and checked before it was indexed.
 
     Args:
         path: The annotation file (JSON).
-        scored: Whether the COCO metric reads this file too. It needs ``iscrowd`` in every annotation,
-            and does without ``annotations`` when it only writes predictions down.
+        folder: Of the images; None if their sizes are not needed.
+        classes: Names of the categories where the file has none.
 
     Raises:
         InputError: The file is missing, is not JSON or is not COCO.
     """
 
-    def __init__(self, path: str, scored: bool = False) -> None:
-        self.path = path
-        self.scored = scored
+    def __init__(self, path: str, folder: str | None = None, classes: Sequence[str] = ()) -> None:
+        self.path, self.folder, self.classes = path, folder, classes
         with _named_errors(path):
             super().__init__(path)
 
     def createIndex(self) -> None:
-        """Check every entry, then build the index (the parent's constructor calls this)."""
-        optional = {"annotations"} if self.scored else set()
-        missing = [name for name in FIELDS if name not in self.dataset and name not in optional]
+        """Complete and check every entry, then build the index (the parent's constructor calls this)."""
+        missing = [name for name in ("images", "categories") if name not in self.dataset]
         if missing:
             found = ", ".join(self.dataset) or "nothing"
             fault = f"no {', '.join(missing)} (it holds {found})"
             raise InputError(f"annotation file {self.path} is not COCO: {fault}. {_FORMAT}")
+        tell_completion(self.path, complete(self.dataset, self.folder))
         for section in FIELDS:
-            faults = self._faults(section, self.dataset.get(section, []))
+            faults = self._faults(section, self.dataset[section])
             if faults:
                 raise InputError(f"annotation file {self.path} is not COCO: {shorten(faults)}. {_FORMAT}")
+        self.name_categories(self.classes)
+
+    def name_categories(self, classes: Sequence[str]) -> None:
+        """Give names to the categories where the file has none, see `name_categories`; build the index."""
+        if classes and not self.dataset["categories"]:
+            try:
+                name_categories(self.dataset, classes)
+            except InputError as error:
+                raise InputError(f"annotation file {self.path}: {error}") from error
         super().createIndex()
+
+    def getCatIds(self, catNms: object = [], supNms: object = [], catIds: object = []) -> list:
+        """As in pycocotools, but in the order of the names: labels follow it."""
+        found = super().getCatIds(catNms, supNms, catIds)
+        names = [] if isinstance(catNms, str) else list(catNms)
+        return sorted(found, key=lambda id_: names.index(self.cats[id_]["name"])) if names else found
 
     def loadCats(self, ids: object = []) -> list[dict]:
         """As in pycocotools, which takes a string for a list of ids."""
@@ -66,7 +87,7 @@ class CocoFile(COCO):
     def _faults(self, section: str, entries: object) -> list[str]:
         if not isinstance(entries, list):
             return [f"{section!r} is no list but {type(entries).__name__}"]
-        fields, faults, seen = fields_of(section, self.scored), [], set()
+        fields, faults, seen = fields_of(section, self.folder), [], set()
         for index, entry in enumerate(entries):
             found = [fault.text for fault in entry_faults(entry, fields)]
             if not found:
@@ -122,17 +143,24 @@ def _reason(path: str, error: Exception) -> str:
     return f"cannot be read: {error}"  # a number of thousands of digits is a ValueError
 
 
+def tell_completion(path: str, filled: list[str]) -> None:
+    """Log once in this process what was filled in."""
+    for line in filled:
+        if (path, line) not in _told:
+            print_log(f"{path}: filled in: {line}", logger="current", level=logging.WARNING)
+            _told.add((path, line))
+
+
 class EntryFault(NamedTuple):
     """What is wrong with an entry of an annotation file."""
 
     key: str  # "" if the entry is no object
     text: str
-    is_missing: bool = False
 
 
-def fields_of(section: str, scored: bool) -> dict:
-    """What an entry must have: types by key; ``scored`` as in `CocoFile`."""
-    return FIELDS[section] | (METRIC_FIELDS if scored and section == "annotations" else {})
+def fields_of(section: str, folder: str | None) -> dict:
+    """What an entry must have: types by key; ``folder`` as in `CocoFile`."""
+    return {key: types for key, types in FIELDS[section].items() if folder is not None or key not in _SIZE}
 
 
 def entry_faults(entry: object, fields: dict) -> Iterator[EntryFault]:
@@ -143,7 +171,7 @@ def entry_faults(entry: object, fields: dict) -> Iterator[EntryFault]:
     for key, types in fields.items():
         value = entry.get(key)
         if key not in entry:
-            yield EntryFault(key, f"has no {key!r}{REMEDIES.get(key, '')}", is_missing=True)
+            yield EntryFault(key, f"has no {key!r}")
         elif not _is(value, types):
             yield EntryFault(key, f"has {key} {value!r:.80}")
         elif key == "bbox" and not (len(value) == 4 and all(_is(side, _NUMBER) for side in value)):

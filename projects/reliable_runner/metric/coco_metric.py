@@ -1,7 +1,6 @@
 """The COCO metric with its input checked."""
 
 from collections.abc import Sequence
-from functools import partial
 from math import isfinite
 from unittest.mock import patch
 
@@ -35,7 +34,7 @@ class CocoMetric(_CocoMetric):
 
     def __init__(self, ann_file: str | None = None, backend: str = "pycocotools", **kwargs) -> None:
         self._evaluations = evaluations(backend)
-        with patch.object(_module, "COCO", partial(CocoFile, scored=True)):
+        with patch.object(_module, "COCO", CocoFile):
             super().__init__(ann_file=ann_file, **kwargs)
         self.ann_file = ann_file
         self.iou_thrs = np.atleast_1d(np.asarray(self.iou_thrs, dtype=float))
@@ -45,7 +44,7 @@ class CocoMetric(_CocoMetric):
             if backend == "faster_coco_eval":
                 _check_ids(self._coco_api)
             # Number the annotations from 1: a match with number 0 counts as none, and a string is an error.
-            for number, annotation in enumerate(self._coco_api.dataset.get("annotations", []), 1):
+            for number, annotation in enumerate(self._coco_api.dataset["annotations"], 1):
                 annotation["id"] = number
             super(CocoFile, self._coco_api).createIndex()
 
@@ -66,6 +65,7 @@ class CocoMetric(_CocoMetric):
             InputError: The annotation file does not hold an image that was predicted.
         """
         if self._coco_api is not None:
+            self._coco_api.name_categories(self.dataset_meta["classes"])
             images = [truth["img_id"] for truth, _ in results]
             strange = [f"id {image!r}" for image in images if image not in self._coco_api.imgs]
             if strange:
@@ -107,7 +107,7 @@ def _check_truth(coco: CocoFile) -> None:
     """Refuse true boxes that are not finite: any detection would match them."""
     faulty = [
         f"annotation {ann['id']}"
-        for ann in coco.dataset.get("annotations", [])
+        for ann in coco.dataset["annotations"]
         if not all(map(isfinite, (*ann["bbox"], ann["area"])))
     ]
     if faulty:

@@ -95,7 +95,7 @@ def ids_of(ann_file: Path, paths: Sequence[Path], classes: Sequence[str]) -> tup
     Raises:
         InputError: the file can't be read, or it does not hold all of them.
     """
-    coco = CocoFile(str(ann_file), scored=True)
+    coco = CocoFile(str(ann_file))
     by_file = {image["file_name"]: image["id"] for image in coco.imgs.values()}
     by_class = {category["name"]: category["id"] for category in coco.cats.values()}
     image_ids = [next((by_file[end] for end in _ends(path) if end in by_file), None) for path in paths]

@@ -78,7 +78,7 @@ def test_good_data_load_as_mmdet_loads_them_without_a_message(coco, load, log, t
     ("classes", "named"),
     [
         (("circle", "sqare"), ("sqare", "['circle', 'sqare']", "['circle', 'square']")),
-        (("square", "circle"), ("order", "metainfo=dict(classes=('circle', 'square'))")),
+        (("circle", "circle"), ("circle more than once",)),
         ("circle", ("metainfo=dict(classes=('circle',))",)),
         (None, ("person, bicycle", "and 75 more")),  # COCO's by default
     ],
@@ -87,6 +87,25 @@ def test_classes_that_the_file_lacks(coco, load, classes, named):
     with pytest.raises(InputError) as error:
         load(coco, classes=classes)
     assert all(text in str(error.value) for text in named)
+
+
+def test_labels_follow_the_names_in_any_order(coco, load):
+    def labels(**kwargs) -> list[str]:
+        dataset = load(coco, serialize_data=False, **kwargs)
+        names = dataset.metainfo["classes"]
+        return [names[box["bbox_label"]] for info in dataset.data_list for box in info["instances"]]
+
+    expected = labels()
+    assert set(expected) == {"circle", "square"}
+    coco["categories"] = [*coco["categories"][::-1], dict(id=9, name="star")]
+    assert labels() == labels(classes=CLASSES[::-1]) == expected
+
+
+def test_a_category_name_that_two_have_is_refused(coco, load):
+    coco["categories"].append(dict(id=9, name="circle"))
+    with pytest.raises(InputError, match="several categories are named circle"):
+        load(coco)
+    assert load(coco, classes=("square",))
 
 
 def test_more_categories_than_classes_is_a_warning_with_both_lists(coco, load, log):

@@ -1,0 +1,125 @@
+"""What label tools leave out of COCO files, where it follows from the rest."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from pycocotools import mask as rle
+
+from ..errors import InputError
+
+_TURNED = 5  # from this EXIF orientation on width and height change places
+_HOW = {
+    "id": "numbered in their order",
+    "bbox": "the box of the segmentation",
+    "area": "that of the segmentation, else of the box",
+    "iscrowd": "0",
+    "width and height": "from the image files",
+}
+
+
+def complete(content: dict, folder: str | None = None) -> list[str]:
+    """Fill in what is missing; the file on the disk stays as it is.
+
+    Args:
+        content: the parsed file, whatever it holds.
+        folder: of the images, whose sizes are read if they are missing; None leaves them out.
+
+    Returns:
+        What was filled in, with the number of entries and where it is from.
+    """
+    content.setdefault("annotations", [])
+    filled: Counter[tuple[str, str]] = Counter()
+    for image in _entries(content, "images"):
+        if folder is None or {"width", "height"} <= image.keys():
+            continue
+        if size := _size_of(os.path.join(folder, str(image.get("file_name")))):
+            image["width"], image["height"] = size
+            filled["width and height", "images"] += 1
+    annotations = list(_entries(content, "annotations"))
+    if annotations and not any("id" in annotation for annotation in annotations):
+        for number, annotation in enumerate(annotations, 1):
+            annotation["id"] = number
+        filled["id", "annotations"] = len(annotations)
+    for annotation in annotations:
+        for key, value in _missing(annotation):
+            annotation[key] = value
+            filled[key, "annotations"] += 1
+    return [f"{key} of {number} {what} ({_HOW[key]})" for (key, what), number in filled.items()]
+
+
+def name_categories(content: dict, classes: Sequence[str]) -> None:
+    """Number ``classes`` as the annotations do, from 1 or from 0 on, where the file names no category.
+
+    Raises:
+        InputError: the annotations have other numbers.
+    """
+    used = {annotation["category_id"] for annotation in content["annotations"]}
+    first = 0 if 0 in used else 1
+    ids = range(first, first + len(classes))
+    if not used <= set(ids):
+        raise InputError(
+            f"it names no category, and its annotations' category_id, {sorted(used, key=str)[:10]}, do not "
+            f"number the {len(classes)} classes"
+        )
+    content["categories"] = [dict(id=i, name=name) for i, name in zip(ids, classes, strict=True)]
+
+
+def _entries(content: dict, section: str) -> Iterator[dict]:
+    entries = content.get(section)
+    return (entry for entry in (entries if isinstance(entries, list) else ()) if isinstance(entry, dict))
+
+
+def _missing(annotation: dict) -> Iterator[tuple[str, object]]:
+    segmentation = annotation.get("segmentation")
+    box, area = annotation.get("bbox"), None
+    if segmentation and not {"bbox", "area"} <= annotation.keys():
+        try:
+            outline, area = _extent(segmentation)
+        except (TypeError, ValueError, KeyError, IndexError):
+            outline = area = None  # it is none
+        if box is None and outline:
+            box = outline
+            yield "bbox", box
+    if "area" not in annotation:
+        if area is None and _is_box(box):
+            area = float(box[2] * box[3])
+        if area is not None:
+            yield "area", area
+    if "iscrowd" not in annotation:
+        yield "iscrowd", 0
+
+
+def _is_box(box: object) -> bool:
+    return isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)
+
+
+def _extent(segmentation: list | dict) -> tuple[list[float], float]:
+    """Box (x, y, width, height) and area of polygons or of a run-length encoded mask."""
+    if isinstance(segmentation, dict):
+        height, width = segmentation["size"]
+        counts = segmentation["counts"]
+        mask = rle.frPyObjects(segmentation, height, width) if isinstance(counts, list) else segmentation
+        return rle.toBbox(mask).tolist(), float(rle.area(mask))
+    polygons = [np.array(polygon, float).reshape(-1, 2) for polygon in segmentation]
+    points = np.concatenate(polygons)
+    x, y = points.min(0).tolist()
+    width, height = np.ptp(points, 0).tolist()
+    area = sum(abs(_cross(polygon, np.roll(polygon, -1, 0)).sum()) / 2 for polygon in polygons)
+    return [x, y, width, height], float(area)
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+
+
+def _size_of(path: str) -> tuple[int, int] | None:
+    """Width and height as the image is shown; None if it can't be read."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(0x0112, 1) >= _TURNED
+            return image.size[::-1] if turned else image.size
+    except (OSError, UnidentifiedImageError, ValueError):
+        return None

@@ -86,13 +86,13 @@ def test_an_error_is_what_stops_the_data_set(change, check, section, key):
 
 def test_all_faults_are_listed_at_once(change, found):
     def edit(coco):
-        for ann in coco["annotations"]:
+        for ann in coco["annotations"][3:6]:
             ann["area"] = ann["iscrowd"] = "none"
         coco["annotations"][0]["bbox"] = [5, 5, 0, 9]
         coco["annotations"][1]["id"] = coco["annotations"][2]["id"]
         coco["images"].append(dict(coco["images"][0], id=55))
 
-    coco = change(edit, "val")
+    change(edit, "val")
     findings = found(["val"])
     assert {key for _, key in findings} == {
         "annotations_area",
@@ -101,7 +101,7 @@ def test_all_faults_are_listed_at_once(change, found):
         "repeated_id_annotations",
         "image_repeated",
     }
-    assert len(findings["val", "annotations_area"].items) == len(coco["annotations"])
+    assert len(findings["val", "annotations_area"].items) == 3
 
 
 def test_more_objects_than_are_found_or_counted(found):

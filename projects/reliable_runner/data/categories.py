@@ -32,7 +32,9 @@ def compare_names(classes: Sequence[str] | str, categories: Sequence[str], ann_f
         )
     doubled = [name for name in dict.fromkeys(classes) if [*classes].count(name) > 1]
     if doubled:
-        raise InputError(f"metainfo: classes has {shorten(doubled)} more than once; each label has its own name")
+        raise InputError(
+            f"metainfo: classes has {shorten(doubled)} more than once; each label has its own name"
+        )
     doubled = [name for name in classes if categories.count(name) > 1]
     if doubled:
         raise InputError(

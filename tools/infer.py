@@ -24,7 +24,7 @@ from projects.reliable_runner.drawing import build_visualizer, draw_sample
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import shorten
 from projects.reliable_runner.files.media import MediaWriter, Video, find_media, is_video, short_names
-from projects.reliable_runner.inference import inference_detector, init_detector, read_image
+from projects.reliable_runner.inference import detect_batch, init_detector, prepare, read_image
 from projects.reliable_runner.launcher import add_cfg_options, positive_int, run_tool
 from projects.reliable_runner.metric.coco_results import CocoResults, ids_of
 from tools.model_converters.classes import COCO_IDS
@@ -35,6 +35,7 @@ class Frame(NamedTuple):
 
     name: str
     image: np.ndarray  # (h, w, 3), BGR
+    prepared: dict  # by the test pipeline
     number: int | None = None
     fps: float | None = None
 
@@ -127,9 +128,10 @@ def read_frames(detector: nn.Module, files: dict[str, Path], unread: list[str], 
                 video = Video(path)
                 bar.total += max(video.num_frames - 1, 0)
                 for number, image in enumerate(video):
-                    yield Frame(name, image, number, video.fps)
+                    yield Frame(name, image, prepare(detector, image, path), number, video.fps)
             else:
-                yield Frame(name, read_image(detector, path))
+                image = read_image(detector, path)
+                yield Frame(name, image, prepare(detector, image, path))
         except InputError as error:
             bar.write(f"warning: {error}", file=sys.stderr)
             bar.update()
@@ -141,8 +143,8 @@ def detect(
 ) -> Iterator[tuple[Frame, BaseDataElement]]:
     """Yield each frame with what is found in it; no more than a batch is held in memory."""
     while batch := list(islice(frames, args.batch_size)):
-        images = [frame.image for frame in batch]
-        for frame, sample in zip(batch, inference_detector(detector, images, args.batch_size), strict=True):
+        samples = detect_batch(detector, [frame.prepared for frame in batch])
+        for frame, sample in zip(batch, samples, strict=True):
             found = sample.pred_instances
             sample.pred_instances = found[found.scores >= args.score_thr]
             yield frame, sample

@@ -23,6 +23,8 @@ from torch import nn
 from .checks.class_names import check_num_classes, class_names
 from .checks.compiled_ops import check_compiled_ops
 from .checks.weights import check_fits
+from .data.image_arrays import as_image
+from .data.step_errors import name_steps
 from .errors import InputError
 from .launcher import parse_config
 from .metric.coco_metric import check_finite
@@ -108,7 +110,7 @@ def inference_detector(
 
     Args:
         detector: what `init_detector` returns.
-        images: one or several: a path, or an array (h, w, 3) with the channels in the order BGR.
+        images: one or several: a path, or an array (h, w, 3; BGR), see `as_image`.
         batch_size: how many images of a sequence go through the model at once.
 
     Returns:
@@ -123,9 +125,14 @@ def inference_detector(
         return inference_detector(detector, [images])[0]
     samples = []
     for start in range(0, len(images), batch_size):
-        batch = make_batch(detector, images[start : start + batch_size])
-        with torch.inference_mode():
-            samples += [sample.cpu() for sample in detector.test_step(batch)]
+        samples += detect_batch(detector, [prepare(detector, x) for x in images[start : start + batch_size]])
+    return samples
+
+
+def detect_batch(detector: nn.Module, prepared: Sequence[dict]) -> list[DetDataSample]:
+    """Detect objects in images that `prepare` has made ready; see `inference_detector`."""
+    with torch.inference_mode():
+        samples = [sample.cpu() for sample in detector.test_step(pseudo_collate(prepared))]
     for number, sample in enumerate(samples):
         check_finite(sample.pred_instances, sample.get("img_path", number))
     return samples
@@ -144,20 +151,36 @@ def make_batch(detector: nn.Module, images: Sequence[Image]) -> dict:
     """Images as the test pipeline of ``detector`` prepares them, for its data preprocessor.
 
     Raises:
-        InputError: an image can't be read, or is of another form.
+        InputError: see `prepare`.
     """
-    return pseudo_collate([_inputs(detector, image) for image in images])
+    return pseudo_collate([prepare(detector, image) for image in images])
 
 
-def _inputs(detector: nn.Module, image: Image) -> dict:
-    path = {} if isinstance(image, np.ndarray) else dict(img_path=str(image))
-    image = read_image(detector, image) if path else image
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise InputError(f"an image is an array (h, w, 3), channels BGR; this one is {image.shape}")
-    results = dict(path, img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+@name_steps
+def prepare(detector: nn.Module, image: Image, path: str | Path | None = None) -> dict:
+    """An image as the test pipeline of ``detector`` prepares it.
+
+    Args:
+        detector: what `init_detector` returns.
+        image: a path, or an array, see `as_image`.
+        path: of an array, for messages.
+
+    Raises:
+        InputError: the image can't be read, is none, or a step of the pipeline fails.
+    """
+    if not isinstance(image, np.ndarray):
+        image, path = read_image(detector, image), image
+    image = as_image(image, _num_channels(detector), f"image {path}" if path else "an image")
+    results = dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+    if path:
+        results["img_path"] = str(path)
     for transform in detector.test_pipeline[1:]:
         results = transform(results)
     return results
+
+
+def _num_channels(detector: nn.Module) -> int:
+    return next(module.in_channels for module in detector.modules() if isinstance(module, nn.Conv2d))
 
 
 def _test_pipeline(cfg: Config) -> list:

@@ -143,8 +143,6 @@ def test_bad_images_and_predictions_are_named(detector, tmp_path):
     (tmp_path / "torn.png").write_bytes(b"")
     with pytest.raises(InputError, match="torn.png is empty"):
         inference_detector(detector, tmp_path / "torn.png")
-    with pytest.raises(InputError, match=r"this one is \(5, 5\)"):
-        inference_detector(detector, np.zeros((5, 5), np.uint8))
     for parameter in detector.bbox_head.cls_branches.parameters():
         parameter.data.fill_(torch.nan)
     with pytest.raises(NonFiniteError, match="image 0"):

@@ -104,12 +104,16 @@ def test_what_cannot_be_read_is_skipped_and_named(tmp_path, shapes_root, infer, 
     folder = tmp_path / "mixed"
     shutil.copytree(shapes_root / "val", folder)
     (folder / "000.png").write_bytes(b"")
+    cv2.imwrite(str(folder / "001 # thin 100%.png"), np.zeros((5000, 1, 3), np.uint8))
+    (folder / "000001.png").rename(folder / "Übersicht #1 (100%).png")
     (folder / "zzz.mp4").write_text("no video")
     found = infer(folder, options=("--no-save-vis", "--print-result", "--score-thr", 0))
     printed = capsys.readouterr()
     assert len(found["images"]) == 4
     assert "000.png is empty" in printed.err and "zzz.mp4 can't be opened" in printed.err
-    assert "2 files can't be read, or not to the end: 000.png, zzz.mp4" in printed.out
+    assert "Resize" in next(line for line in printed.err.splitlines() if "001 # thin 100%.png" in line)
+    assert "3 files can't be read, or not to the end: 000.png, 001 # thin 100%.png, zzz.mp4" in printed.out
+    assert "Übersicht #1 (100%).png" in {image["file_name"] for image in found["images"]}
     first = found["annotations"][0]
     assert f"  {found['categories'][first['category_id'] - 1]['name']} {first['score']:.3f}  " in (
         printed.out

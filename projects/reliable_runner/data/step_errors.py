@@ -11,6 +11,11 @@ from mmcv.transforms import BaseTransform
 
 from ..errors import InputError, first_line
 
+_THIN = (
+    ". A very thin image has no pixel left after a resize: filter_cfg=dict(min_size=N) leaves out training images "
+    "with a side below N pixels"
+)
+
 
 def name_steps(load: Callable) -> Callable:
     """A method that loads an item; what a step of its pipeline raises becomes an `InputError` of one line.
@@ -28,13 +33,11 @@ def name_steps(load: Callable) -> Callable:
             steps = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if _is_step(frame)]
             if not steps:
                 raise
-            thin = (
-                ". A very thin image has no pixel left after a resize: filter_cfg=dict(min_size=N) leaves out "
-                "training images with a side below N pixels"
-            )
+            step = " ".join(repr(steps[-1].f_locals["self"]).split())
+            images = ", ".join(_images(steps[-1])) or "an image"
+            thin = _THIN if isinstance(error, cv2.error) else ""
             raise InputError(
-                f"{', '.join(_images(steps[-1])) or 'an image'}: {' '.join(repr(steps[-1].f_locals['self']).split())} "
-                f"fails: {type(error).__name__}: {first_line(error)}{thin * isinstance(error, cv2.error)}"
+                f"{images}: {step} fails: {type(error).__name__}: {first_line(error)}{thin}"
             ) from error
 
     return load_or_explain

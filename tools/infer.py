@@ -27,6 +27,7 @@ from projects.reliable_runner.files.media import MediaWriter, Video, find_media,
 from projects.reliable_runner.inference import detect_batch, init_detector, prepare, read_image
 from projects.reliable_runner.launcher import add_cfg_options, positive_int, run_tool
 from projects.reliable_runner.metric.coco_results import CocoResults, ids_of
+from projects.reliable_runner.progress import progress
 from tools.model_converters.classes import COCO_IDS
 
 
@@ -60,8 +61,10 @@ def main(argv: list[str] | None = None) -> None:
 
     unread: list[str] = []
     try:
-        bar = tqdm(total=len(paths), unit="image", smoothing=0)
-        with bar, MediaWriter(args.out_dir / "vis") as pictures:
+        with (
+            progress(len(paths), "image", smoothing=0) as bar,
+            MediaWriter(args.out_dir / "vis") as pictures,
+        ):
             frames = read_frames(detector, dict(zip(names, paths, strict=True)), unread, bar)
             for frame, sample in detect(detector, frames, args):
                 found = results.add(frame.name, sample, frame.number)

@@ -1,6 +1,6 @@
 """All checks of all data sets of a config, in their order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from mmengine.config import Config
@@ -8,7 +8,7 @@ from mmengine.config import Config
 from projects.reliable_runner.checks.class_names import check_num_classes
 from projects.reliable_runner.data.categories import compare_names
 from projects.reliable_runner.data.finding import Finding
-from projects.reliable_runner.data.statistics import Statistics, reach_out
+from projects.reliable_runner.data.statistics import Statistics, reach_out, share
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import read_json
 
@@ -17,6 +17,7 @@ from .images import check_images, check_splits
 from .report import CheckedSource, Report
 from .sources import Source, find_sources, input_resize
 
+_TINY = 4  # pixels: half a token of the finest level
 _PROPOSAL_NUMS = (100, 300, 1000)  # CocoMetric's default
 
 
@@ -45,6 +46,8 @@ def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool
         findings += _check_boxes(statistics, len(coco["annotations"]))
         findings += statistics.suspicions()
         findings += _check_limits(cfg, source, statistics)
+        if resize:
+            findings += _check_input_sizes(statistics, input_sides, resize)
         findings += check_images(coco["images"], paths[source.split], None if quick else source.loader())
         if not any(finding.is_error for finding in findings):
             findings += _raised_by(source.load, "load")
@@ -92,6 +95,36 @@ def _check_boxes(statistics: Statistics, num_annotations: int) -> list[Finding]:
         message = f"none of the {num_annotations} annotations{crowds} can be trained on"
         remedy = "Boxes are x, y, width, height in pixels, categories classes, objects iscrowd 0."
         findings.append(Finding("nothing_usable", message, remedy=remedy, is_error=True))
+    return findings
+
+
+def _check_input_sizes(
+    statistics: Statistics, input_sides: np.ndarray, resize: Callable[[float, float], tuple[float, float]]
+) -> list[Finding]:
+    """Images that the test pipeline makes smaller, and objects that are hardly there after it."""
+    findings, sizes = [], statistics.image_sizes
+    factors = np.array([min(resize(*size)) for size in sizes])
+    if len(sizes) and (shrunk := share(factors < 1)) >= 0.5:
+        w, h = np.median(sizes, axis=0)
+        findings.append(
+            Finding(
+                "images_shrunk",
+                f"{shrunk:.0%} of the images are larger than the test pipeline's scale and made smaller, the "
+                f"median one to {np.median(factors):.0%} of its sides",
+                remedy=f"scale=({max(w, h):.0f}, {min(w, h):.0f}) keeps the median image as it is.",
+            )
+        )
+    if (tiny := share(input_sides < _TINY)) >= 0.01:
+        needed = _TINY / np.quantile(input_sides, 0.01)  # so that all but 1% are above
+        w, h = np.median(sizes, axis=0) * np.median(factors) * needed
+        findings.append(
+            Finding(
+                "objects_tiny",
+                f"{tiny:.0%} of the objects are below {_TINY} px (square root of width * height) after the "
+                "test pipeline's resize",
+                remedy=f"A scale {needed:.1f} times as large, ({max(w, h):.0f}, {min(w, h):.0f}), keeps 99%.",
+            )
+        )
     return findings
 
 

@@ -8,10 +8,10 @@ from hashlib import blake2b
 from pathlib import Path
 
 from PIL import Image
-from tqdm import tqdm
 
 from projects.reliable_runner.data.finding import Finding
 from projects.reliable_runner.data.image_loading import missing_files
+from projects.reliable_runner.progress import progress
 
 _ORIENTATION = 0x0112  # EXIF's tag; 1 is upright, from 5 on width and height change places
 
@@ -63,10 +63,13 @@ def check_images(
     if load:
         absent = set(items["image_missing"])
         there = [(image, path) for image, path in zip(images, paths, strict=True) if path not in absent]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            faults = pool.map(lambda entry: _open_fault(*entry, load), there)
-            for key, item in tqdm(faults, total=len(there), unit="image", desc="opening images"):
+        with (
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+            progress(len(there), "image", desc="opening images") as bar,
+        ):
+            for key, item in pool.map(lambda entry: _open_fault(*entry, load), there):
                 items[key].append(item)  # "" of the faultless ones
+                bar.update()
     return [Finding(key, fault[0], items[key], *fault[1:]) for key, fault in _FAULTS.items() if items[key]]
 
 

@@ -130,3 +130,15 @@ def test_classes_that_disagree(change, found):
 def test_what_only_the_data_set_knows(found):
     findings = found(["train"], train_dataloader__dataset__filter_cfg=dict(min_size=100))
     assert "none of its 8 images" in findings["train", "load"].message
+
+
+def test_sizes_at_the_network(found):
+    """Drawings of 64 px: a scale of 16 shrinks all, and leaves most shapes below 4 px."""
+    pipeline = [dict(type="LoadImageFromFile"), dict(type="Resize", scale=(16, 16), keep_ratio=True)]
+    findings = found(["val"], test_dataloader__dataset__pipeline=pipeline)
+    shrunk, tiny = findings["val", "images_shrunk"], findings["val", "objects_tiny"]
+    assert shrunk.message.startswith("100% of the images") and "25% of its sides" in shrunk.message
+    assert "scale=(64, 64)" in shrunk.remedy and not shrunk.is_error
+    scale = int(tiny.remedy.partition(")")[0].rpartition(" ")[2])
+    pipeline[1]["scale"] = (scale + 1, scale + 1)
+    assert ("val", "objects_tiny") not in found(["val"], test_dataloader__dataset__pipeline=pipeline)

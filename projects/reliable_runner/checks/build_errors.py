@@ -1,45 +1,93 @@
-"""What a registry can't build from a config, said in one line with the nearest names that it knows."""
+"""What a registry can't build from a config, said in one line with the key and the nearest names."""
 
+import importlib
 import inspect
+import pkgutil
 import re
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from functools import wraps
 
 from mmengine.registry import Registry
+
+import projects
 
 from ..errors import InputError, did_you_mean
 
 _UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
 _MISSING = re.compile(r"missing \d+ required .*argument")
+_OF_VALUES = (ValueError, KeyError, IndexError, AttributeError, AssertionError, NotImplementedError)
+
+
+class BuildError(InputError):
+    """What can't be built, with the key in the config of the outermost build."""
+
+    def __init__(self, text: str, registry: Registry, cfg: dict) -> None:
+        super().__init__(text)
+        self.text, self.cfg, self.kind = text, cfg, _type_name(cfg)
+        self.keys, self.registry = [], registry.name
+
+    def __str__(self) -> str:
+        return f"{'.'.join([self.registry, *self.keys])} ({self.kind}): {self.text}"
+
+    def found_in(self, registry: Registry, cfg: dict) -> None:
+        """Note the way to what failed from ``cfg``, whose build has led to it."""
+        self.keys = [*next(_ways(cfg, self.cfg), []), *self.keys]
+        self.cfg, self.registry = cfg, registry.name
 
 
 def explain_errors(build: Callable) -> Callable:
-    """``Registry.build``, whose errors name the type and the key of the config that is wrong.
+    """``Registry.build``, whose errors name the key and the type of the config that is wrong.
 
     A type that is registered nowhere, a keyword that its class does not take or wants, and a value that a
-    model refuses become an `InputError`.
+    model refuses become a `BuildError`.
     """
 
     @wraps(build)
     def build_or_explain(self: Registry, cfg: dict, *args, **kwargs) -> object:
+        complete = {**(kwargs.get("default_args") or {}), **cfg} if isinstance(cfg, dict) else {}
         try:
             return build(self, cfg, *args, **kwargs)
+        except BuildError as error:
+            error.found_in(self, complete)
+            raise
         except InputError:
             raise
-        except KeyError as error:
-            if " is not in the " not in str(error):
-                raise
-            raise InputError(_unknown_type(self, cfg)) from error
-        except TypeError as error:
-            if message := _wrong_keyword(self, cfg, str(error)):
-                raise InputError(message) from error
+        except Exception as error:
+            if text := _explanation(self, complete, error):
+                raise BuildError(text, self, complete) from error
             raise
-        except ValueError as error:
-            if self.name != "model":
-                raise
-            raise InputError(f"{_type_name(cfg)}: {error}") from error
 
     return build_or_explain
+
+
+def _explanation(registry: Registry, cfg: dict, error: Exception) -> str | None:
+    if "type" not in cfg:
+        return None
+    if isinstance(error, KeyError) and " is not in the " in str(error):
+        return _unknown_type(registry, cfg)
+    if isinstance(error, TypeError):
+        return _wrong_keyword(registry, cfg, str(error))
+    if registry.name not in ("model", "task util") or not isinstance(error, _OF_VALUES):
+        return None
+    if isinstance(error, ValueError):
+        return str(error)
+    *_, frame = traceback.extract_tb(error.__traceback__)  # the message alone may say nothing
+    where = f"{frame.filename.rpartition('/')[2]}, line {frame.lineno}: {frame.line}"
+    return f"{type(error).__name__}{f': {error}' if str(error) else ''} ({where})"
+
+
+def _ways(cfg: object, wanted: dict) -> Iterator[list[str]]:
+    """The keys that lead from ``cfg`` to the dict of which ``wanted`` was made, perhaps with more keys."""
+    if isinstance(cfg, dict):
+        if cfg and cfg.keys() <= wanted.keys() and all(wanted[key] == value for key, value in cfg.items()):
+            yield []
+        children = cfg.items()
+    else:
+        children = enumerate(cfg) if isinstance(cfg, (list, tuple)) else ()
+    for key, child in children:
+        for way in _ways(child, wanted):
+            yield [str(key), *way]
 
 
 def _type_name(cfg: dict) -> str:
@@ -50,12 +98,30 @@ def _type_name(cfg: dict) -> str:
 def _unknown_type(registry: Registry, cfg: dict) -> str:
     name = _type_name(cfg)
     with registry.switch_scope_and_registry(cfg.get("_scope_")) as here:
-        scope, names = here.scope, set()
+        scope, names, root = here.scope, set(), here
         while here is not None:
             names |= set(here.module_dict)
-            here = here.parent
-    nearest = did_you_mean(name.rpartition(".")[-1], names)
-    return f"no {registry.name} is registered as {name!r} in the scope {scope!r}{nearest}"
+            root, here = here, here.parent
+    text = f"no {registry.name} is registered as {name!r} in the scope {scope!r}"
+    if others := sorted(set(_scopes_with(root, name)) - {scope}):
+        return (
+            f"{text}, but in {others[0]!r}: add default_scope = {others[0]!r} below _base_, or say "
+            f"type={f'{others[0]}.{name}'!r}"
+        )
+    return text + did_you_mean(name.rpartition(".")[-1], names)
+
+
+def _scopes_with(registry: Registry, name: str) -> Iterator[str]:
+    """The scopes below a registry in which ``name`` is registered."""
+    # A namespace, whose packages bring scopes of their own.
+    for package in pkgutil.iter_modules(projects.__path__, "projects."):
+        if importlib.util.find_spec(f"{package.name}.registry"):
+            importlib.import_module(f"{package.name}.registry")
+    for child in registry._children.values():
+        child.import_from_location()
+        if name in child.module_dict:
+            yield child.scope
+        yield from _scopes_with(child, name)
 
 
 def _wrong_keyword(registry: Registry, cfg: dict, error: str) -> str | None:
@@ -69,4 +135,4 @@ def _wrong_keyword(registry: Registry, cfg: dict, error: str) -> str | None:
     # Keywords that a class hands on are parameters of its bases.
     inits = [vars(cls)["__init__"] for cls in inspect.getmro(kind)[:-1] if "__init__" in vars(cls)]
     known = {name for init in inits for name in inspect.signature(init).parameters} - {"self"}
-    return f"{_type_name(cfg)} has no parameter {unexpected[1]!r}{did_you_mean(unexpected[1], known)}"
+    return f"it has no parameter {unexpected[1]!r}{did_you_mean(unexpected[1], known)}"

@@ -1,6 +1,9 @@
 """A mistake in a config is named, with the nearest known name, in every scope."""
 
+from pathlib import Path
+
 import pytest
+from mmengine.config import Config
 from mmengine.registry import HOOKS, LOOPS, MODELS, OPTIMIZERS, DefaultScope
 
 from projects.reliable_runner.errors import InputError
@@ -34,10 +37,48 @@ def test_a_missing_key_is_named():
         MODELS.build(dict(type="ResNet"))
 
 
-def test_a_value_that_a_model_refuses_is_the_users_mistake():
-    cfg = dict(type="MultiheadAttention", embed_dims=8, batch_first=False)
-    with (
-        DefaultScope.overwrite_default_scope(OURS),
-        pytest.raises(InputError, match="MultiheadAttention: batch_first"),
-    ):
-        MODELS.build(cfg)
+SMALL = Path(__file__).parents[3] / "configs" / "_base_" / "models" / "ddetr_r18_small.py"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("encoder.layer_cfg.self_attn_cfg.num_heads", 7, "(MultiScaleDeformableAttention): "),
+        (
+            "encoder.layer_cfg.self_attn_cfg.num_head",
+            8,
+            "(MultiScaleDeformableAttention): it has",
+        ),
+        ("decoder.layer_cfg.self_attn_cfg.batch_first", False, "(MultiheadAttention): batch_first"),
+        ("backbone.frozen_stages", 5, "(ResNet): AttributeError: 'ResNet' object has no attribute 'layer5'"),
+        ("backbone.out_indices", (1, 4), "(ResNet): AssertionError (resnet.py, line "),
+        (
+            "backbone.dcn",
+            dict(type="DCN", deform_groups=1),
+            "(ResNet): AssertionError: Not implemented yet.",
+        ),
+        ("backbone.depth", 19, "(ResNet): KeyError: 'invalid depth 19 for resnet'"),
+        (
+            "neck.norm_cfg.num_groups",
+            7,
+            "(ChannelMapper): num_channels (128) must be divisible",
+        ),
+        ("bbox_head.loss_iou.epss", 1, "(GIoULoss): it has no parameter 'epss'; did you mean 'eps'"),
+        ("train_cfg.assigner.match_costs.1.box_format", "x", "(BBoxL1Cost): "),
+    ],
+)
+def test_the_key_in_the_config(key, value, named):
+    cfg = Config.fromfile(SMALL)
+    if key == "backbone.dcn":
+        cfg.model.backbone.stage_with_dcn = (False, True, True, True)
+    cfg.merge_from_dict({f"model.{key}": value}, allow_list_keys=True)
+    with DefaultScope.overwrite_default_scope(OURS), pytest.raises(InputError) as error:
+        MODELS.build(cfg.model)
+    parent = key.rpartition(".")[0].removesuffix(".norm_cfg")
+    assert f"{parent} {named}" in str(error.value)
+
+
+def test_the_scope_that_has_a_name():
+    with DefaultScope.overwrite_default_scope("mmdet"), pytest.raises(InputError) as error:
+        MODELS.build(dict(type="MSDeformAttn"))
+    assert f"default_scope = {OURS!r}" in str(error.value) and "PixelDecoder" not in str(error.value)

@@ -9,9 +9,7 @@ from ..files.coco_file import shorten
 def labels_by_category(categories: Sequence[dict], classes: Sequence[str]) -> dict[int | str, int]:
     """The label of each category that is a class, by category id."""
     labels = {name: label for label, name in enumerate(classes)}
-    return {
-        category["id"]: labels[category["name"]] for category in categories if category["name"] in labels
-    }
+    return {category["id"]: labels[category["name"]] for category in categories if category["name"] in labels}
 
 
 def compare_names(classes: Sequence[str] | str, categories: Sequence[str], ann_file: str) -> None:

@@ -63,7 +63,9 @@ class CocoDataset(_CocoDataset, SeededItems):
         statistics = Statistics(content, self._metainfo["classes"])
         self.summary, self.suspicions = statistics.summary(), statistics.suspicions()
         self._skipped = statistics.faulty()
-        self._faulty_ids = {id_ for id_, fault in zip(statistics.ids, statistics.faults, strict=True) if fault >= 0}
+        self._faulty_ids = {
+            id_ for id_, fault in zip(statistics.ids, statistics.faults, strict=True) if fault >= 0
+        }
         for key, known in ("image_id", coco.imgs), ("category_id", coco.cats):
             unknown = [ann for ann in content["annotations"] if ann[key] not in known]
             if unknown:
@@ -114,9 +116,7 @@ class CocoDataset(_CocoDataset, SeededItems):
 
     def _skipped_report(self) -> str:
         total = sum(map(len, self._skipped.values()))
-        lines = [
-            f"\n  {len(names)} {fault}: {shorten(names)}" for fault, names in self._skipped.items()
-        ]
+        lines = [f"\n  {len(names)} {fault}: {shorten(names)}" for fault, names in self._skipped.items()]
         scored = "\n  (the COCO metric reads the file itself and still counts them)"
         return f"{total} annotations are skipped" + "".join(lines) + scored * self.test_mode
 

@@ -6,7 +6,6 @@ from mmengine.dataset import DefaultSampler as _DefaultSampler
 from mmengine.dataset import InfiniteSampler as _InfiniteSampler
 
 
-
 class EpochIndex(int):
     """The index of an image, with the pass over the data and the seed of the run.
 

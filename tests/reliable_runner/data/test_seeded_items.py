@@ -51,9 +51,7 @@ def test_an_image_draws_the_same_in_any_batch_and_worker():
 def test_workers_that_outlive_an_epoch_draw_anew():
     dataset = SeededDraws()
     sampler = DefaultSampler(dataset, seed=5)
-    loader = DataLoader(
-        dataset, sampler=sampler, collate_fn=list, num_workers=1, persistent_workers=True
-    )
+    loader = DataLoader(dataset, sampler=sampler, collate_fn=list, num_workers=1, persistent_workers=True)
     for epoch in range(3):
         sampler.set_epoch(epoch)
         got = [item for batch in loader for item in batch]
@@ -104,9 +102,7 @@ def test_wrappers_are_ours_and_seed(name, options, monkeypatch):
 def test_an_endless_sampler_counts_its_passes(world_size, monkeypatch):
     passes = [[] for _ in range(6)]
     for rank in range(world_size):
-        monkeypatch.setattr(
-            "mmengine.dataset.sampler.get_dist_info", lambda rank=rank: (rank, world_size)
-        )
+        monkeypatch.setattr("mmengine.dataset.sampler.get_dist_info", lambda rank=rank: (rank, world_size))
         indices = iter(InfiniteSampler(Draws(), seed=5))
         for index in (next(indices) for _ in range(4 * 6 // world_size)):
             passes[index.epoch].append(int(index))

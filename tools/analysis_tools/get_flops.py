@@ -85,7 +85,7 @@ def read_shapes(ann_file: Path, num_images: int) -> Counter[Shape]:
         InputError: the file is missing, has no images or is not in COCO format.
     """
     with quiet():
-        images = CocoFile(str(ann_file, folder="")).imgs
+        images = CocoFile(str(ann_file), folder="").imgs
     if not images:
         raise InputError(f"--ann-file {ann_file}: has no images")
     sizes = [(images[i]["width"], images[i]["height"]) for i in sorted(images)[:num_images]]

@@ -36,7 +36,7 @@ def compare_names(classes: Sequence[str] | str, categories: Sequence[str], ann_f
     doubled = [name for name in classes if categories.count(name) > 1]
     if doubled:
         raise InputError(
-            f"{ann_file}: several categories are named {shorten(doubled)}; labels follow the names: give each a "
+            f"{ann_file}: several categories are named {shorten(doubled)}, which labels follow: give each a "
             "name of its own in the file, or their annotations one category_id"
         )
     absent = [name for name in classes if name not in categories]

@@ -12,8 +12,8 @@ from mmcv.transforms import BaseTransform
 from ..errors import InputError, first_line
 
 _THIN = (
-    ". A very thin image has no pixel left after a resize: filter_cfg=dict(min_size=N) leaves out training images "
-    "with a side below N pixels"
+    ". A very thin image has no pixel left after a resize: filter_cfg=dict(min_size=N) leaves out training "
+    "images with a side below N pixels"
 )
 
 

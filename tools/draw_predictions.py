@@ -14,9 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -58,32 +56,20 @@ def read_results(path: Path) -> list[dict]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; tools/test.py --out {path} writes it")
     results = SafePickleHandler().load_from_path(path)
-    if not isinstance(results, list) or not results or not all(map(_is_result, results)):
+    keys = {"img_id", "img_path", "pred_instances"}
+    if not results or not all(isinstance(entry, dict) and keys <= entry.keys() for entry in results):
         raise InputError(f"{path}: it holds no predictions; tools/test.py --out {path} writes some")
     return results
-
-
-def _is_result(entry: object) -> bool:
-    try:
-        columns = [entry["pred_instances"][key] for key in ("scores", "labels", "bboxes")]
-        numbers = torch.column_stack(columns)
-        Path(entry["img_path"]), hash(entry["img_id"])
-    except (KeyError, IndexError, RuntimeError, TypeError):
-        return False
-    return numbers.shape[1] == 6 and not numbers.is_complex()
 
 
 def draw_sheet(
     dataset: BaseDataset, results: list[dict], out: Path, num_images: int, score_thr: float
 ) -> None:
-    """Draw evenly spread images of a test set.
+    """Draw ``num_images`` evenly spread images with the detections of at least ``score_thr``.
 
     Args:
         dataset: the test set, for the true boxes and the class names.
         results: predictions for all images, as mmdet's ``DumpDetResults`` writes them.
-        out: the picture to write.
-        num_images: how many images.
-        score_thr: detections of a lower score are left out.
 
     Raises:
         InputError: an image is not in the test set, or can't be read.
@@ -115,7 +101,13 @@ def draw_sheet(
         for box in truth[result["img_id"]]:
             draw_box(ax, box, edgecolor="black", linewidth=2.2, linestyle=(0, (3, 2)))
             draw_box(ax, box, edgecolor="white", linewidth=1.2, linestyle=(0, (3, 2)))
-        draw_detections(ax, result["pred_instances"], score_thr, colours)
+        found = result["pred_instances"]
+        kept = found["scores"] >= score_thr
+        columns_of = (found[key][kept].tolist() for key in ("bboxes", "labels", "scores"))
+        for box, label, score in zip(*columns_of, strict=True):
+            corner = draw_box(ax, box, edgecolor=colours(label), linewidth=1.2)
+            frame = dict(facecolor=colours(label), edgecolor="none", pad=0.6)
+            ax.text(*corner, f"{score:.2f}", fontsize=5, color="white", va="bottom", bbox=frame)
     handles = [Line2D([], [], color=colours(c), lw=2, label=name) for c, name in enumerate(classes) if few]
     handles.append(Line2D([], [], color="0.6", lw=1, ls="--", label="true box (white)"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8)
@@ -129,17 +121,6 @@ def draw_box(ax: Axes, box: list[float], **style) -> tuple[float, float]:
     corner = x1 - 0.5, y1 - 0.5
     ax.add_patch(Rectangle(corner, x2 - x1, y2 - y1, fill=False, **style))
     return corner
-
-
-def draw_detections(ax: Axes, instances: dict, score_thr: float, colours: Colormap) -> None:
-    """Outline the detections and write their scores."""
-    kept = instances["scores"] >= score_thr
-    boxes, labels, scores = (instances[k][kept].tolist() for k in ("bboxes", "labels", "scores"))
-    for box, label, score in zip(boxes, labels, scores, strict=True):
-        corner = draw_box(ax, box, edgecolor=colours(label), linewidth=1.2)
-        background = dict(facecolor=colours(label), edgecolor="none", pad=0.6)
-        style = dict(fontsize=5, color="white", verticalalignment="bottom", bbox=background)
-        ax.text(*corner, f"{score:.2f}", **style)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config
+from mmengine.registry import METRICS
 
 import projects.dataset_report  # noqa: F401, whose hook configs name
-from projects.deformable_detr.registry import METRICS
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import add_common_arguments, build_runner, read_config, run_tool
 
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         enable_drawing(cfg, args)
     runner = build_runner(cfg, args.local_rank)
     if args.out:
-        dump = METRICS.build(dict(type="DumpDetResults", out_file_path=args.out))
+        dump = METRICS.build(dict(type="mmdet.DumpDetResults", out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)
     runner.test()
 

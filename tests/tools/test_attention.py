@@ -98,23 +98,14 @@ def test_the_encoder_is_shown_where_there_is_nothing_else(name, options, checkpo
 @pytest.mark.parametrize(
     ("name", "options", "named"),
     [
-        ("ddetr", ["--query=10"], "the queries 0 to 9"),
-        ("ddetr", ["--point", "65", "3"], "64 x 64"),
-        ("ddetr", ["--score-thr=0.99"], "--score-thr"),
-        ("ddetr", ["--layer=2"], "--layer 2"),
         ("ddetr", ["--out=out.pdf"], "--out out.pdf"),
-        ("ddetr", ["--stage=backbone"], "--stage backbone"),
         ("ddetr", ["--initial", "--show=total"], "--initial"),
         ("ddetr", ["--initial", "--stage=decoder"], "--initial"),
         ("detr", ["--initial"], "no sampling points"),
-        ("detr", ["--show=points", "--query=0"], "no sampling points"),
-        ("encoder_only", ["--stage=decoder"], "the model has no decoder"),
         ("dat", ["--stage=backbone", "--show=map"], "of the backbone there is points, offsets"),
         ("dat", ["--show=offsets"], "of the decoder there is points, map, total"),
         ("dat", ["--stage=backbone", "--query=3"], "--point X Y"),
         ("dat", ["--stage=backbone", "--point", "65", "3"], "64 x 64"),
-        ("dat", ["--stage=backbone", "--layer=2"], "the backbone has the layers 0 to 1"),
-        ("dat", ["--stage=backbone", "--point", "9", "3", "--head=4"], "has the heads 0 to 3"),
     ],
 )
 def test_options_that_cannot_be_are_named(name, options, named, checkpoint, image, one_line_error):

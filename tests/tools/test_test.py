@@ -1,8 +1,11 @@
+import math
 import pickle
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "tests" / "tiny_ddetr.py"
@@ -40,6 +43,22 @@ def test_refuses_a_torn_checkpoint(tmp_path, checkpoint, one_line_error):
     error = one_line_error(main, CONFIG, torn, "--work-dir", tmp_path)
     assert f"{torn}: the checkpoint is cut short" in error
     assert "epoch_1.pth" in error
+
+
+@pytest.mark.parametrize("spoil", ["image", "weights"])
+def test_names_the_image_of_a_mistake(spoil, tmp_path, checkpoint, shapes_root, one_line_error, monkeypatch):
+    data = Path(shutil.copytree(shapes_root, tmp_path / "data"))
+    monkeypatch.setenv("SHAPES_ROOT", str(data))
+    image, contents = data / "val" / "000001.png", torch.load(checkpoint)
+    if spoil == "image":
+        image.write_bytes(image.read_bytes()[:-500])
+    else:
+        contents["state_dict"]["decoder.layers.0.norms.2.bias"].fill_(math.nan)
+        torch.save(contents, checkpoint)
+    names = [f"experiment_name={tmp_path.name}", f"visualizer.name={tmp_path.name}"]
+    error = one_line_error(main, CONFIG, checkpoint, "--work-dir", tmp_path, "--cfg-options", *names)
+    assert f"image {image}" in error
+    assert {"image": "is cut short", "weights": "non-finite predictions"}[spoil] in error
 
 
 def test_refuses_another_file_type_for_predictions(tmp_path, checkpoint, one_line_error):

@@ -1,25 +1,43 @@
 import json
+import math
+import os
 import runpy
+import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 
+from projects.reliable_runner.launcher import run_tool
+
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "tests" / "tiny_ddetr.py"
 main = runpy.run_path(str(REPO / "tools" / "train.py"))["main"]
+run_test = runpy.run_path(str(REPO / "tools" / "test.py"))["main"]
 
 
 pytestmark = pytest.mark.usefixtures("small_run")
 
 
-def train(work_dir: Path, *args: str, epochs: int = 1) -> list[dict]:
+@pytest.fixture
+def data(tmp_path, shapes_root, monkeypatch) -> Path:
+    """The drawings, to spoil."""
+    monkeypatch.setenv("SHAPES_ROOT", str(tmp_path / "data"))
+    return Path(shutil.copytree(shapes_root, tmp_path / "data"))
+
+
+def names_of(work_dir: Path, epochs: int = 1) -> list[str]:
+    """Options that keep a run apart from others of this process."""
+    return [f"{key}={work_dir}_{epochs}".replace("/", "_") for key in ("experiment_name", "visualizer.name")]
+
+
+def train(work_dir: Path, *args: str, epochs: int = 1, options: tuple = ()) -> list[dict]:
     """Train, and return what was logged of each iteration."""
-    names = [f"{key}={work_dir}_{epochs}".replace("/", "_") for key in ("experiment_name", "visualizer.name")]
-    options = [*names, f"train_cfg.max_epochs={epochs}"]
+    options = [*names_of(work_dir, epochs), f"train_cfg.max_epochs={epochs}", *options]
     logs_before = set(work_dir.glob("*/vis_data/scalars.json"))
     main([str(CONFIG), "--work-dir", str(work_dir), *args, "--cfg-options", *options])
     (log,) = set(work_dir.glob("*/vis_data/scalars.json")) - logs_before
@@ -67,12 +85,13 @@ def test_refuses_what_is_no_setting(capsys):
 @pytest.mark.parametrize(
     ("args", "named"),
     [
-        (["--cfg-options", "train_pipeline.9.prob=1"], "--cfg-options"),
         (["--work-dir", "{}/file/run"], "{}/file/run"),
         (["--resume", "{}/epoch_9.pth"], "{}/epoch_9.pth"),
         (["--resume", "{}/weights.pth"], "{}/weights.pth"),
         (["--launcher", "pytorch"], "tools/dist_train.sh"),
         (["--auto-scale-lr", "--cfg-options", "auto_scale_lr.base_batch_size=None"], "base_batch_size=N"),
+        (["--cfg-options", "model.num_querys=5"], "'num_queries'"),
+        (["--cfg-options", "train_dataloader.batch_sise=1"], "'batch_sise'"),
     ],
     ids=str,
 )
@@ -82,6 +101,70 @@ def test_refuses_and_names(args, named, tmp_path, one_line_error, monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     args = [arg.format(tmp_path) for arg in args]
     assert named.format(tmp_path) in one_line_error(main, CONFIG, "--work-dir", tmp_path, *args)
+
+
+def test_a_torn_image_is_named_also_by_a_worker(data, tmp_path, one_line_error):
+    image = data / "train" / "000003.png"
+    image.write_bytes(image.read_bytes()[:-500])
+    options = [*names_of(tmp_path), "train_dataloader.num_workers=2"]
+    error = one_line_error(main, CONFIG, "--work-dir", tmp_path, "--cfg-options", *options)
+    assert error.startswith(f"error: image {image} cannot be decoded, it is cut short")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_missing_annotation_file_is_named_before_training(split, data, tmp_path, one_line_error):
+    path = data / "annotations" / f"{split}.json"
+    path.unlink()
+    error = one_line_error(main, CONFIG, "--work-dir", tmp_path, "--cfg-options", *names_of(tmp_path))
+    assert f"annotation file {path} does not exist" in error
+    assert not list(tmp_path.glob("*.pth"))
+
+
+@pytest.mark.parametrize("two_stage", [False, True])
+def test_images_without_objects_train(two_stage, data, tmp_path):
+    """A batch, or a few, without any object."""
+    path = data / "annotations" / "train.json"
+    coco = json.loads(path.read_text())
+    last = coco["images"][-1]["id"]
+    coco["annotations"] = [ann for ann in coco["annotations"] if ann["image_id"] == last]
+    path.write_text(json.dumps(coco))
+    empty = "train_dataloader.dataset.filter_cfg.filter_empty_gt=False"
+    lines = train(tmp_path, options=(empty, f"model.as_two_stage={two_stage}"))
+    assert len(lines) == 4
+    assert all(math.isfinite(value) for line in lines for value in line.values())
+
+
+def test_a_nan_is_reported_with_its_images_and_layer(checkpoint, tmp_path, shapes_root, capsys):
+    contents = torch.load(checkpoint)
+    contents["state_dict"]["decoder.layers.0.norms.2.bias"].fill_(math.nan)
+    torch.save(contents, checkpoint)
+    options = ["--cfg-options", f"load_from={checkpoint}", *names_of(tmp_path)]
+    assert run_tool(partial(main, [str(CONFIG), "--work-dir", str(tmp_path), *options])) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: non-finite loss at iteration 1.")
+    assert f"images: {shapes_root}/train/0000" in error and "decoder.layers.0.norms.2" in error
+
+
+class Touch:
+    """Pickles as a command that would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("use", ["resume", "load_from", "test"])
+def test_nothing_of_a_foreign_checkpoint_is_run(use, tmp_path, one_line_error):
+    path = tmp_path / "foreign.pth"
+    torch.save(dict(state_dict={"weight": torch.ones(2)}, run=Touch(tmp_path / "trace")), path)
+    args = {"resume": ["--resume", path], "load_from": [], "test": [path]}[use]
+    options = names_of(tmp_path) + ([f"load_from={path}"] if use == "load_from" else [])
+    tool = run_test if use == "test" else main
+    error = one_line_error(tool, CONFIG, *args, "--work-dir", tmp_path, "--cfg-options", *options)
+    assert error.startswith(f"error: {path}: ") and "posix.system" in error
+    assert not (tmp_path / "trace").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

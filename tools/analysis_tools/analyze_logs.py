@@ -9,7 +9,6 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -19,8 +18,6 @@ from matplotlib.figure import Figure
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import run_tool
-
-Curve = list[tuple[float, float]]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -62,7 +59,7 @@ def plot_logs(args: Namespace) -> None:
     ax = figure.add_subplot(xlabel="epoch", title=args.title or "")
     for name, curve in zip(names, curves.values(), strict=True):
         values = by_epoch(curve)
-        ax.plot(list(values), list(map(fmean, values.values())), marker="o", markersize=3, label=name)
+        ax.plot(values.keys(), [fmean(v) for v in values.values()], marker="o", markersize=3, label=name)
     ax.grid(alpha=0.3)
     ax.legend()
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -82,15 +79,13 @@ def print_train_times(args: Namespace) -> None:
     for path in args.json_logs:
         log = read_log(path)
         # A training that counts iterations alone is one epoch.
-        times = by_epoch((epoch if "epoch" in log else 1, time) for epoch, time in log["time"])
-        if not times:
-            raise InputError(f"{path}: it has no times of training iterations; is it the log of a test?")
-        kept = {epoch: values if args.include_outliers else values[1:] for epoch, values in times.items()}
-        means = {epoch: fmean(values) for epoch, values in kept.items() if values}
+        times = by_epoch([(epoch if "epoch" in log else 1, time) for epoch, time in log["time"]])
+        first = 0 if args.include_outliers else 1
+        means = {epoch: fmean(values[first:]) for epoch, values in times.items() if values[first:]}
         if not means:
             raise InputError(
-                f"{path}: it has one time an epoch, the first, which is left out; add --include-outliers, or "
-                "train with a smaller default_hooks.logger.interval"
+                f"{path}: it has no times of training iterations beyond the first of each epoch; add "
+                "--include-outliers, or train with a smaller default_hooks.logger.interval"
             )
         slowest, fastest = max(means, key=means.get), min(means, key=means.get)
         print(f"-----Analyze train time of {path}-----")
@@ -100,7 +95,7 @@ def print_train_times(args: Namespace) -> None:
         print(f"average iter time: {fmean(means.values()):.4f} s/iter\n")
 
 
-def by_epoch(curve: Iterable[tuple[float, float]]) -> dict[float, list[float]]:
+def by_epoch(curve: list[tuple[float, float]]) -> dict[float, list[float]]:
     """The values of each epoch."""
     values = defaultdict(list)
     for epoch, value in curve:
@@ -108,7 +103,7 @@ def by_epoch(curve: Iterable[tuple[float, float]]) -> dict[float, list[float]]:
     return values
 
 
-def read_log(path: Path) -> dict[str, Curve]:
+def read_log(path: Path) -> dict[str, list[tuple[float, float]]]:
     """Read a log that mmengine's visualizer has written.
 
     Args:

@@ -29,15 +29,6 @@ from projects.reliable_runner.files.coco_file import CocoFile
 from projects.reliable_runner.launcher import add_cfg_options, parse_config, positive_int, run_tool
 from projects.reliable_runner.quiet import quiet
 
-# Parameters in millions and FLOPs in 10^9: the official code's README.
-PUBLISHED = {
-    "ddetr_r50_50e_single_scale": (34, 78),
-    "ddetr_r50_50e_single_scale_dc5": (34, 128),
-    "ddetr_r50_50e": (40, 173),
-    "ddetr_r50_50e_refine": (41, 173),
-    "ddetr_r50_50e_two_stage": (41, 173),
-}
-
 Shape = tuple[int, int]
 
 
@@ -71,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
             "convolution of the backbone, --cfg-options model.backbone.dcn=None counts a plain one instead"
         )
     print(f"{args.config}, {images}")
-    print(table(count_parameters(model), count_mean(model, shapes), Path(args.config).stem))
+    print(table(count_parameters(model), count_mean(model, shapes)))
 
 
 def read_shapes(ann_file: Path, num_images: int) -> Counter[Shape]:
@@ -126,14 +117,10 @@ def count_flops(model: nn.Module, shape: Shape) -> Counter[str]:
     with FakeTensorMode(allow_non_fake_inputs=True), plain, counter:
         model(torch.zeros(1, 3, *shape), [sample], mode="tensor")
     by_module = counter.get_flop_counts()
-    # PyTorch counts a multiply-add as two.
-    counts = Counter(
-        {
-            name: sum(by_module[key].values()) / 2
-            for name, _ in model.named_children()
-            if (key := f"{type(model).__name__}.{name}") in by_module
-        }
-    )
+    counts = Counter()
+    for name, _ in model.named_children():
+        if flops := by_module.get(f"{type(model).__name__}.{name}"):
+            counts[name] = sum(flops.values()) / 2  # PyTorch counts a multiply-add as two
     counts[""] = counter.get_total_flops() / 2 - counts.total()
     return counts
 
@@ -159,19 +146,12 @@ def op_formulas() -> dict:
     return formulas
 
 
-def table(parameters: Counter[str], flops: Counter[str], name: str) -> str:
-    """Stages, total, and the published figures if ``name`` is that of a config of the paper."""
+def table(parameters: Counter[str], flops: Counter[str]) -> str:
+    """Stages and their total."""
     rows = {stage or "rest": (parameters[stage], flops[stage]) for stage in parameters | flops}
     rows["total"] = parameters.total(), flops.total()
     lines = [f"{'':20}{'params (M)':>12}{'FLOPs (G)':>12}"]
     lines += [f"{stage:20}{left / 1e6:12.2f}{right / 1e9:12.2f}" for stage, (left, right) in rows.items()]
-    if name in PUBLISHED:
-        left, right = PUBLISHED[name]
-        lines.append(f"{'published':20}{left:12}{right:12}")
-        lines.append(
-            "note: published FLOPs are a mean over images of val2017, to compare with that of --ann-file; "
-            "what differs is explained in docs/model_zoo.md"
-        )
     return "\n".join(lines)
 
 

@@ -27,27 +27,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
     parser.add_argument("--seed", type=int, default=0, help="decides all that is random")
     args = parser.parse_args()
-    for split, num_images, seed in (
-        ("train", args.num_train, 2 * args.seed),
-        ("val", args.num_val, 2 * args.seed + 1),
-    ):
-        num_boxes = draw_split(args.out_dir, split, num_images, args.size, seed)
+    for number, (split, num_images) in enumerate((("train", args.num_train), ("val", args.num_val))):
+        num_boxes = draw_split(args.out_dir, split, num_images, args.size, 2 * args.seed + number)
         print(f"{args.out_dir / split}: {num_images} images, {num_boxes} shapes")
 
 
 def draw_split(out_dir: Path, split: str, num_images: int, size: int, seed: int) -> int:
-    """Draw the images and the annotation file of one split.
-
-    Args:
-        out_dir: root of the data set.
-        split: name of the image folder and of the annotation file.
-        num_images: how many images to draw.
-        size: side of the images in pixels, at least 32.
-        seed: decides all that is random.
-
-    Returns:
-        The number of shapes drawn.
-    """
+    """Draw images of ``size`` pixels (at least 32) a side and their annotations; return how many shapes."""
     rng = np.random.default_rng(seed)
     for folder in (out_dir / split, out_dir / "annotations"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,16 +44,8 @@ def draw_split(out_dir: Path, split: str, num_images: int, size: int, seed: int)
         picture.save(out_dir / split / name)
         images.append(dict(id=image_id, file_name=name, width=size, height=size))
         for category_id, (x, y, side) in shapes:
-            annotations.append(
-                dict(
-                    id=len(annotations) + 1,
-                    image_id=image_id,
-                    category_id=category_id,
-                    bbox=[x, y, side, side],
-                    area=side * side,
-                    iscrowd=0,
-                )
-            )
+            annotation = dict(id=len(annotations) + 1, image_id=image_id, category_id=category_id)
+            annotations.append(dict(annotation, bbox=[x, y, side, side], area=side * side, iscrowd=0))
     categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES, 1)]
     coco = dict(images=images, annotations=annotations, categories=categories)
     (out_dir / "annotations" / f"{split}.json").write_text(json.dumps(coco))

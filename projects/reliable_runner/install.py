@@ -36,10 +36,11 @@ from .training.rehearsal import RehearsalHook
 from .training.resumed_settings import ResumedSettingsHook
 from .training.seeding import EpochSeedHook
 from .training.train_loop import EpochBasedTrainLoop, IterBasedTrainLoop
+from .training.val_loop import ValLoop
 from .training.val_loss import ValLossHook
 
 _REPLACED = {
-    registry.LOOPS: (EpochBasedTrainLoop, IterBasedTrainLoop),
+    registry.LOOPS: (EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop),
     registry.HOOKS: (CheckpointHook, EarlyStoppingHook),
     registry.OPTIM_WRAPPERS: (OptimWrapper, AmpOptimWrapper),
     registry.LOG_PROCESSORS: (LogProcessor,),
@@ -86,7 +87,7 @@ def install() -> None:
     By name in their registries, each by a class here that inherits from it:
 
     - loops ``EpochBasedTrainLoop`` and ``IterBasedTrainLoop``: complete steps, exact gradient accumulation,
-      NaN steps reported with image and module;
+      NaN steps reported with image and module; ``ValLoop``: if it fails, the weights are saved first;
     - ``OptimWrapper`` and ``AmpOptimWrapper``: no step with NaN gradients; bfloat16 on a CPU;
     - hooks ``CheckpointHook`` and ``EarlyStoppingHook``: a kill at any instant loses nothing;
     - ``LogProcessor``: memory on a CPU too; ``FSDPStrategy``: torch's ``fully_shard()``;

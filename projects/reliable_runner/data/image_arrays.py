@@ -9,8 +9,8 @@ def as_image(array: np.ndarray, num_channels: int, name: str) -> np.ndarray:
     """An array in the form that a pipeline wants.
 
     Args:
-        array: (h, w) or (h, w, channels). Where the model takes three, grey becomes three and a fourth (alpha)
-            is dropped; bytes in the order of other machines are turned.
+        array: (h, w) or (h, w, channels). Where the model takes three, grey becomes three and a fourth
+            (alpha) is dropped; bytes in the order of other machines are turned.
         num_channels: what the model takes.
         name: for the message.
 

@@ -95,6 +95,13 @@ class CheckpointHook(_CheckpointHook):
             meta = dict(epoch=runner.epoch, iter=runner.iter)
             self._save_checkpoint_with_step(runner, step, meta)
 
+    def save_unsaved(self, runner: Runner) -> None:
+        """Save what was trained since the last checkpoint."""
+        step = runner.epoch if self.by_epoch else runner.iter
+        if self.last_ckpt != self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step)):
+            self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=runner.iter))
+            runner.logger.error(f"a validation has failed; {self.last_ckpt} holds what was trained before")
+
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         super()._save_best_checkpoint(runner, metrics)
         self.file_backend.remove_outdated()

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from ..data.seeded_items import generators_kept
 from ..errors import InputError, NonFiniteError
 from ..quiet import quiet
+from ..run_state import leaf_datasets
 from .val_loss import ValLossHook
 
 
@@ -29,11 +30,12 @@ class RehearsalHook(Hook):
         """Rehearse.
 
         Raises:
-            InputError: a hook looks for a metric that the validation does not give.
+            InputError: the training set has no object, or a hook looks for a metric that there is not.
             Exception: what the validation raises.
         """
         for backend in runner.visualizer._vis_backends.values():
             backend.experiment  # noqa: B018 - it is made when it is first asked for
+        _check_objects(runner)
         if runner.val_loop is None:
             return
         try:
@@ -46,6 +48,22 @@ class RehearsalHook(Hook):
         for key, wanted in _wanted(runner):
             if metrics and wanted not in metrics:  # without any detection there may be none
                 raise InputError(f"{key}={wanted!r} is no metric of the validation: {', '.join(metrics)}")
+
+
+def _check_objects(runner: Runner) -> None:
+    """Refuse to train without an object, and tell that a validation has none."""
+    for loop in filter(None, (runner.train_loop, runner.val_loop)):
+        datasets = list(leaf_datasets(loop.dataloader.dataset))
+        if any(getattr(dataset, "max_instances", (1,))[0] for dataset in datasets):
+            continue
+        files = ", ".join(dataset.ann_file for dataset in datasets)
+        if loop is runner.train_loop:
+            raise InputError(f"{files}: no image has an object to train on")
+        print_log(
+            f"{files}: no image has an object: AP will be -1, and no checkpoint the best",
+            logger="current",
+            level=logging.WARNING,
+        )
 
 
 def _validate_a_batch(runner: Runner) -> dict:

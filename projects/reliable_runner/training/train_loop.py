@@ -1,11 +1,13 @@
 """mmengine's training loops: complete steps, and what becomes of a NaN step."""
 
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import islice, repeat
 
 from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
 
+from ..data.sampler import batches_after
+from ..data.seeded_items import SeededItems
 from ..errors import NonFiniteError
 from ..run_state import bare_model
 from .complete_steps import complete_steps
@@ -74,8 +76,14 @@ class IterBasedTrainLoop(_GuardedLoop, _IterBasedTrainLoop):
     """mmengine's loop over iterations, in `complete_steps`; the last of all may be of fewer batches."""
 
     def run(self):
-        """Train, after passing over the batches that a resumed run has seen."""
-        seen = islice(self.dataloader_iterator, self._iter)
-        left = islice(self.dataloader_iterator, self._max_iters - self._iter)
-        self.dataloader_iterator = chain(seen, self._batches(left))
+        """Train on the batches that a resumed run has not seen."""
+        self.dataloader_iterator = self._batches_left(self._iter, self.dataloader_iterator)
         return super().run()
+
+    def _batches_left(self, num_seen: int, batches: Iterator[dict]) -> Iterator[dict | None]:
+        if num_seen and isinstance(self.dataloader.dataset, SeededItems):
+            yield from repeat(None, num_seen)  # mmengine passes over them
+            batches = batches_after(self.dataloader, num_seen)
+        else:
+            yield from islice(batches, num_seen)
+        yield from self._batches(islice(batches, self._max_iters - num_seen))

@@ -1,5 +1,6 @@
 """What would fail at the first validation fails before the first iteration; a rehearsal changes nothing."""
 
+import json
 import runpy
 from pathlib import Path
 
@@ -20,15 +21,16 @@ main = runpy.run_path(str(REPO / "tools" / "train.py"))["main"]
 class OtherMetric(BaseMetric):
     """A metric with a name of its own; or one that fails."""
 
-    def __init__(self, fails: bool = False) -> None:
+    def __init__(self, fails: bool = False, fails_at: int = 0) -> None:
         super().__init__(prefix="other")
-        self.fails = fails
+        self.fails, self.fails_at, self.calls = fails, fails_at, 0
 
     def process(self, data_batch, data_samples) -> None:
         self.results += data_samples
 
     def compute_metrics(self, results) -> dict:
-        if self.fails:
+        self.calls += 1
+        if self.fails or self.calls == self.fails_at:
             raise OSError("annotations of the evaluator are not there")
         return dict(score=len(results))
 
@@ -74,3 +76,25 @@ def test_the_training_is_the_same_to_the_bit(train):
     folders = train("with"), train("without", **{"default_hooks.rehearsal": None})
     weights, expected = (read_checkpoint(folder / "epoch_1.pth")["state_dict"] for folder in folders)
     assert all(torch.equal(weights[key], expected[key]) for key in expected)
+
+
+def test_a_validation_that_fails_later_loses_nothing(train, tmp_path):
+    hooks = "default_hooks = dict(checkpoint=dict(interval=5))\n"
+    with pytest.raises(OSError, match="evaluator"):
+        train("run", OTHER + hooks, **{"val_evaluator.fails_at": 2})
+    assert read_checkpoint(tmp_path / "run" / "epoch_1.pth")["meta"]["epoch"] == 1
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_data_without_an_object(train, shapes_root, tmp_path, split):
+    coco = json.loads((shapes_root / "annotations" / f"{split}.json").read_text())
+    path = tmp_path / "none.json"
+    path.write_text(json.dumps(dict(coco, annotations=[])))
+    options = {f"{split}_dataloader.dataset.ann_file": str(path)}
+    if split == "train":
+        with pytest.raises(InputError, match="none.json: no image has an object to train on"):
+            train("run", **options)
+    else:
+        folder = train("run", **options, **{"val_evaluator.ann_file": str(path)})
+        (log,) = folder.glob("*/*.log")
+        assert "none.json: no image has an object: AP will be -1" in log.read_text()

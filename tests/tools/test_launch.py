@@ -1,6 +1,7 @@
-"""The Slurm scripts ask srun for what MMDetection's ask it for."""
+"""The launch scripts: which Python they take, and what the Slurm ones ask srun for, as MMDetection's do."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -36,11 +37,17 @@ def srun(tmp_path):
 )
 def test_asks_for_one_process_a_gpu(srun, script, tool):
     args = ["night", "ddetr", "config.py", "dir or file", "--cfg-options", "a='[1, 2]'"]
-    env = dict(GPUS="16", GPUS_PER_NODE="4", CPUS_PER_TASK="3", SRUN_ARGS="--quotatype=spot -x n1")
+    env = dict(
+        GPUS="16",
+        GPUS_PER_NODE="4",
+        CPUS_PER_TASK="3",
+        PYTHON="my python",
+        SRUN_ARGS="--quotatype=spot -x n1",
+    )
     assert srun(script, *args, **env).stdout.splitlines() == [
         *("--partition=night", "--job-name=ddetr", "--gres=gpu:4", "--ntasks=16"),
         *("--ntasks-per-node=4", "--cpus-per-task=3", "--kill-on-bad-exit=1"),
-        *("--quotatype=spot", "-x", "n1", "python", "-u", f"{TOOLS}/{tool[0]}", *tool[1:]),
+        *("--quotatype=spot", "-x", "n1", "my python", "-u", f"{TOOLS}/{tool[0]}", *tool[1:]),
         *("--launcher", "slurm", "--cfg-options", "a='[1, 2]'"),
     ]
 
@@ -58,3 +65,28 @@ def test_says_how_it_is_used(srun, script):
     done = srun(script, "partition", "job", "config.py")
     assert done.returncode == 2
     assert "PARTITION JOB_NAME CONFIG" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({}, ".venv"),
+        (dict(VIRTUAL_ENV="/elsewhere"), "python on PATH"),
+        (dict(CONDA_PREFIX="/elsewhere"), "python on PATH"),
+        (dict(PYTHON="{venv}", VIRTUAL_ENV="/elsewhere"), ".venv"),
+    ],
+)
+@pytest.mark.parametrize("script", ["dist_train.sh", "dist_test.sh"])
+def test_takes_the_active_environment_or_venv(tmp_path, script, env, expected):
+    folder = tmp_path / "a b"
+    shutil.copytree(TOOLS, folder / "tools")
+    for path, name in (folder / ".venv/bin/python", ".venv"), (tmp_path / "bin/python", "python on PATH"):
+        path.parent.mkdir(parents=True)
+        path.write_text(f"#!/usr/bin/env bash\necho '{name}' \"$@\"\n")
+        path.chmod(0o755)
+    clean = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "CONDA_PREFIX")}
+    env = {key: value.format(venv=folder / ".venv/bin/python") for key, value in env.items()}
+    clean["PATH"] = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    command = ["bash", folder / "tools" / script, "config.py", "2", "3"]
+    done = subprocess.run(command, env=clean | env, capture_output=True, text=True)
+    assert done.stdout.startswith(f"{expected} -m torch.distributed.run"), done.stderr

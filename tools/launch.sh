@@ -1,0 +1,45 @@
+# What the launch scripts share; they source it.
+# PYTHON chooses the Python; else it is that of the active environment, or of .venv beside tools/.
+set -e
+TOOLS=$(dirname "${BASH_SOURCE[0]}")
+if [ -z "$PYTHON" ]; then
+    PYTHON=python
+    if [ -z "$VIRTUAL_ENV$CONDA_PREFIX" ] && [ -x "$TOOLS/../.venv/bin/python" ]; then
+        PYTHON=$TOOLS/../.venv/bin/python
+    fi
+fi
+
+# usage NUM_ARGS NUM_WANTED TEXT
+usage() {
+    if [ "$1" -lt "$2" ]; then
+        echo "usage: $0 $3" >&2
+        exit 2
+    fi
+}
+
+# in_processes NUM_PROCS TOOL ARGS...: on this machine, one of NNODES
+in_processes() {
+    exec "$PYTHON" -m torch.distributed.run \
+        --nnodes="${NNODES:-1}" \
+        --node_rank="${NODE_RANK:-0}" \
+        --master_addr="${MASTER_ADDR:-127.0.0.1}" \
+        --master_port="${PORT:-29500}" \
+        --nproc_per_node="$1" \
+        "$TOOLS/$2" "${@:3}"
+}
+
+# with_slurm PARTITION JOB_NAME TOOL ARGS...: one process a GPU
+with_slurm() {
+    GPUS=${GPUS:-8}
+    GPUS_PER_NODE=${GPUS_PER_NODE:-$((GPUS < 8 ? GPUS : 8))}
+    # shellcheck disable=SC2086  # SRUN_ARGS holds several
+    exec srun --partition="$1" \
+        --job-name="$2" \
+        --gres="gpu:$GPUS_PER_NODE" \
+        --ntasks="$GPUS" \
+        --ntasks-per-node="$GPUS_PER_NODE" \
+        --cpus-per-task="${CPUS_PER_TASK:-5}" \
+        --kill-on-bad-exit=1 \
+        $SRUN_ARGS \
+        "$PYTHON" -u "$TOOLS/$3" "${@:4}"
+}

@@ -19,6 +19,7 @@ RUNNER_KEYS = {
     *inspect.signature(FlexibleRunner).parameters,
     *("model_wrapper_cfg", "find_unused_parameters", "runner_type", "tta_model", "tta_pipeline"),
 } - {"cfg"}
+_MOST_PASSES = 9  # two names that are made of each other's inherited value never settle
 _SUBSTITUTE = "_substitute_predefined_vars"  # mmengine calls it with each file and where to write its text
 
 
@@ -61,7 +62,7 @@ class _Files:
                 if not owned:
                     self.overridden.add(name)
                 # What the owner makes of the inherited value is kept, or it would be made again.
-                if name in values and not (owned and "_base_" not in ast.unparse(statement)):
+                if name in values and not (owned and f"_base_.{name}" not in ast.unparse(statement)):
                     _set_after(lines, statement, name, values[name])
         for node in ast.walk(tree):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
@@ -106,9 +107,8 @@ def read_files(path: Path, options: dict) -> Config:
             would do it.
     """
     tops = {key.partition(".")[0] for key in options} - RUNNER_KEYS
-    values = None
     known: dict = {}
-    while known != values:
+    for _ in range(_MOST_PASSES):
         values = known
         files = _Files(path, tops, values)
         try:
@@ -117,6 +117,8 @@ def read_files(path: Path, options: dict) -> Config:
             raise InputError(f"--cfg-options do not fit {path}: {error.args[0]}") from error
         plain = files.cfg.to_dict()
         known = {name: plain[name] for name in files.overridden if name in plain}
+        if known == values:
+            break
     _check_names(files, path, tops)
     return files.cfg
 

@@ -65,6 +65,11 @@ def test_what_is_made_of_the_inherited_value_is_made_once(read):
     assert read("max_epochs = {{_base_.max_epochs}}").train_cfg.max_epochs == 60
 
 
+def test_what_is_made_of_another_inherited_value_follows_that(read):
+    cfg = read("max_epochs = 5\nclasses = ('x',) * len(_base_.param_scheduler) * _base_.max_epochs")
+    assert cfg.model.num_classes == 5
+
+
 def test_an_option_reaches_into_an_inherited_list(read):
     cfg = read("", {"pipeline.1.prob": 1.0})
     assert cfg.train_dataloader.dataset.pipeline[1].prob == 1.0

@@ -12,6 +12,8 @@ from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.quiet import quiet
 
+_RESIZES = ("Resize", "DETRResize")
+
 
 @dataclass
 class Source:
@@ -115,13 +117,13 @@ def input_resize(cfg: Config) -> Callable[[float, float], tuple[float, float]] |
     """
     loader = cfg.get("test_dataloader") or cfg.get("val_dataloader") or {}
     steps = next(_leaves(loader.dataset), {}).get("pipeline", []) if loader else []
-    step = next((step for step in steps if step.get("type") == "Resize" and "scale" in step), None)
+    step = next((step for step in steps if step.get("type") in _RESIZES and "scale" in step), None)
     if step is None:
         return None
     scale = step.scale if isinstance(step.scale, int | float) else tuple(step.scale)
 
     def factors(width: float, height: float) -> tuple[float, float]:
-        if step.get("keep_ratio") or not isinstance(scale, tuple):
+        if step.type == "DETRResize" or step.get("keep_ratio") or not isinstance(scale, tuple):
             return (rescale_size((width, height), scale, return_scale=True)[1],) * 2
         return scale[0] / width, scale[1] / height
 

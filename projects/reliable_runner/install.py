@@ -15,6 +15,7 @@ from .checks.class_names import ClassCheckHook
 from .checks.training_state import ResumeCheckHook
 from .checks.weights import CheckpointCheckHook
 from .data.coco_dataset import CocoDataset
+from .data.detr_resize import DETRResize
 from .data.image_loading import LoadImageFromFile
 from .data.sampler import DefaultSampler, InfiniteSampler
 from .data.seeded_items import ClassBalancedDataset, ConcatDataset, MultiImageMixDataset, RepeatDataset
@@ -62,6 +63,7 @@ _ADDED = {
         ResumedSettingsHook,
         ValLossHook,
     ),
+    registry.TRANSFORMS: (DETRResize,),
     registry.OPTIM_WRAPPER_CONSTRUCTORS: (GroupedOptimWrapperConstructor,),
 }
 _DEFAULT_HOOKS = dict(
@@ -98,7 +100,8 @@ def install() -> None:
     - ``HungarianAssigner`` of mmdet: NaN predictions end in a NaN loss instead of an error of SciPy.
 
     New names: hooks ``EpochSeedHook``, ``ClassCheckHook``, ``CheckpointCheckHook``, ``ResumeCheckHook``,
-    ``RehearsalHook``, ``ResumedSettingsHook`` and ``ValLossHook``, and ``GroupedOptimWrapperConstructor``.
+    ``RehearsalHook``, ``ResumedSettingsHook`` and ``ValLossHook``, ``DETRResize`` and
+    ``GroupedOptimWrapperConstructor``.
     The first six are default hooks of every run: ``Runner.register_default_hooks`` and
     ``FlexibleRunner.register_default_hooks`` are wrapped. None for its key (epoch_seed, class_check,
     checkpoint_check, resume_check, rehearsal, resumed_settings) in default_hooks leaves one out.

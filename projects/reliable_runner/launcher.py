@@ -205,8 +205,9 @@ def run_tool(main: Callable[[], None]) -> int:
         )
         return 130
     finally:
+        # Data workers of a run that has failed would be reported at any later moment, and a wrapped model that
+        # outlives the process group can, with gloo, wait for it for ever.
+        gc.collect()
         if torch.distributed.is_initialized():
-            # A wrapped model that outlives the group can, with gloo, wait for it for ever.
-            gc.collect()
             torch.distributed.destroy_process_group()
     return 0

@@ -146,6 +146,8 @@ def test_a_disk_that_fills_leaves_the_checkpoint_before(tmp_path, one_line_error
         {"optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult": 0.1},
         {"optim_wrapper.optimizer.type": "SGD"},
     ):
-        error = one_line_error(train_main, *command(CONFIG, tmp_path, "--resume", **option))
-        assert f"{note}: a run can't be resumed from this checkpoint: its optimizer has " in error
-        assert "paramwise_cfg" in error
+        for schedule in ("checkpoint", "config"):
+            args = ["--resume", "--resume-schedule", schedule]
+            error = one_line_error(train_main, *command(CONFIG, tmp_path, *args, **option))
+            assert f"{note}: a run can't be resumed from this checkpoint: its optimizer has " in error
+            assert "paramwise_cfg" in error

@@ -71,9 +71,11 @@ def _take_schedule(runner: Runner, checkpoint: dict) -> None:
                 _step(schedulers, by_epoch=False)
             _step(schedulers, by_epoch=True)
     checkpoint["param_schedulers"] = [scheduler.state_dict() for scheduler in schedulers]
-    groups = checkpoint["optimizer"]["param_groups"]
-    for group, own in zip(groups, runner.optim_wrapper.optimizer.param_groups, strict=True):
-        group.update({key: value for key, value in own.items() if key != "params"})
+    groups, optimizer = checkpoint["optimizer"]["param_groups"], runner.optim_wrapper.optimizer
+    # Other groups, or those of another optimizer, are left for `ResumeCheckHook` to refuse.
+    for group, own in zip(groups, optimizer.param_groups, strict=False):
+        taken = own.keys() - (optimizer.defaults.keys() - group.keys()) - {"params"}
+        group.update({key: own[key] for key in taken})
 
 
 def _step(schedulers: list, by_epoch: bool) -> None:

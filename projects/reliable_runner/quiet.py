@@ -1,4 +1,4 @@
-"""Silence around what is built only to be looked at."""
+"""Suppress stdout and log records below ERROR."""
 
 import io
 import logging

@@ -63,24 +63,15 @@ def weights(work_dir: Path, num_workers: int) -> dict[str, torch.Tensor]:
     return torch.load(work_dir / "epoch_1.pth", weights_only=False)["state_dict"]
 
 
-def assert_repeats(tmp_path: Path, *num_workers: int) -> None:
+def test_repeats(tmp_path):
+    num_workers = (2, 2) if torch.cuda.is_available() else (0, 2)
+    torch.set_num_threads(2)
     first, second = (weights(tmp_path / f"run{i}", workers) for i, workers in enumerate(num_workers))
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.deterministic
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     for key, weight in first.items():
         assert torch.equal(weight, second[key]), key
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU would be used")
-def test_repeats_on_a_cpu(tmp_path):
-    torch.set_num_threads(2)
-    assert_repeats(tmp_path, 0, 2)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_repeats_on_a_gpu(tmp_path):
-    assert_repeats(tmp_path, 2, 2)
 
 
 @pytest.mark.parametrize("deterministic", [True, False])

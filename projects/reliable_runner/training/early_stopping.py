@@ -1,4 +1,4 @@
-"""Early stopping that a resumed run goes on counting."""
+"""Early stopping that a resumed run continues."""
 
 from mmengine.hooks import EarlyStoppingHook as _EarlyStoppingHook
 from mmengine.runner import Runner
@@ -21,7 +21,7 @@ class EarlyStoppingHook(_EarlyStoppingHook):
         super().__init__(*args, min_delta=min_delta, **kwargs)
 
     def before_train(self, runner: Runner) -> None:
-        """Go on where a resumed run has stopped; if it has stopped early, stop again."""
+        """Continue where a resumed run has stopped; if it has stopped early, stop again."""
         monitor, *state = runner.message_hub.runtime_info.get(_KEY, [None])
         if monitor != self.monitor:
             return
@@ -30,7 +30,7 @@ class EarlyStoppingHook(_EarlyStoppingHook):
             runner.train_loop.stop_training = True
             runner.logger.warning(
                 f"this run has stopped early: {self.monitor} had not improved in {self.wait_count} "
-                f"validations. A patience above {self.patience} lets it go on"
+                f"validations. A patience above {self.patience} lets it continue"
             )
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:

@@ -58,25 +58,23 @@ def latest_checkpoint(work_dir: str | Path, folder: Path) -> tuple[str | None, s
     noted = note.read_text(errors="replace").strip() if note.is_file() else ""
     here = Path(folder, Path(noted).name)
     first = [here if here.is_file() else Path(noted)] if noted else []
-    problems = []
-    for path in [*first, *(path for path in _newest_first(folder) if path not in first)]:
-        problem = _problem(path)
-        if not problem:
-            return str(path), _why_not(note, noted, problems, path) if [path] != first else ""
-        problems.append(problem)
-    if problems:
+    candidates = [*first, *(path for path in _newest_first(folder) if path not in first)]
+    problems = [] if noted else [f"{note} is {'empty' if note.is_file() else 'not there'}"]
+    for path in candidates:
+        if problem := _problem(path):
+            problems.append(problem)
+        elif problems:
+            newest = f"The run resumes from the newest other checkpoint, {path}"
+            return str(path), f"{'; '.join(problems)}. {newest}"
+        else:
+            return str(path), ""
+    if candidates:
         raise InputError(
             f"{folder}: no checkpoint that is there can be resumed:"
             + "".join(f"\n  {problem}" for problem in problems)
             + "\nTo start anew, leave --resume out or choose another --work-dir"
         )
     return None, f"{folder} has no checkpoint to resume: the run starts from the beginning"
-
-
-def _why_not(note: Path, noted: str, problems: list[str], path: Path) -> str:
-    if not noted:
-        problems = [f"{note} is {'empty' if note.is_file() else 'not there'}", *problems]
-    return f"{'; '.join(problems)}. The run resumes from the newest other checkpoint, {path}"
 
 
 def _checkpoint_folder(cfg: Config) -> Path:

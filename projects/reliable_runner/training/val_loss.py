@@ -23,18 +23,12 @@ class ValLossHook(Hook):
 
     priority = "HIGHEST"  # the metrics are complete before other hooks log and compare them
 
-    def before_train(self, runner: Runner) -> None:
-        """See that the validation reads boxes.
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Start counting; learn in which pixels the boxes are.
 
         Raises:
-            InputError: It does not.
+            InputError: The validation reads no boxes.
         """
-        if runner.val_loop is not None:
-            for dataset in leaf_datasets(runner.val_loop.dataloader.dataset):
-                _boxes_are_resized(dataset)
-
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Start counting; learn in which pixels the boxes are."""
         self._sums: Counter[str] = Counter()
         self._batches = 0
         datasets = leaf_datasets(runner.val_loop.dataloader.dataset)

@@ -10,12 +10,55 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from torch import Tensor
+
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import run_tool
-from tools.model_converters.classes import COCO_IDS, NUMBERED_BY_ID, parse_ids, select, spread
-from tools.model_converters.files import check_out_path, read_tensors, write_tensors
+from tools.model_converters.classes import COCO_IDS, NUMBERED_BY_ID, num_rows, parse_ids, select, spread
+from tools.model_converters.files import read_tensors, write_tensors
 from tools.model_converters.names import FAMILIES
-from tools.model_converters.weights import VARIANTS, Weights, decode, encode, guess_family
+from tools.model_converters.weights import VARIANTS, decode, encode, guess_family, guess_variant
+
+
+def convert(
+    state_dict: dict[str, Tensor],
+    to: str = "mmdet",
+    classes: str | None = None,
+    variant: str | None = None,
+    meta: dict | None = None,
+) -> tuple[dict[str, Tensor], dict]:
+    """Convert the weights of a Deformable DETR from one code base to another.
+
+    Args:
+        state_dict: by the names of any of `FAMILIES`; left as it is.
+        to: another of `FAMILIES`.
+        classes: which rows of the other's class branches are our classes, in their order: "coco", "all", or
+            ids with commas between. None is "coco" where the numbers of rows fit (91, or 80 on the way out).
+        variant: one of `VARIANTS`; None takes that of ``meta``, or guesses it.
+        meta: what an earlier conversion to mmdet has returned beside ``state_dict``.
+
+    Returns:
+        The weights by their new names, and for the way back: ``converted_from``, ``variant`` and, where rows
+        of the class branches were selected, ``class_rows`` and ``unused_classes``.
+
+    Raises:
+        InputError: the weights are not all of a Deformable DETR, or ``classes`` does not fit them.
+    """
+    family = guess_family(state_dict)
+    if family == to:
+        raise InputError(f"it is of {family} already: name another family with --to")
+    meta = meta or {}
+    tensors = decode(state_dict, family)
+    variant = variant or meta.get("variant") or guess_variant(state_dict, tensors)
+    result = dict(converted_from=family, variant=variant)
+    result |= {key: meta[key] for key in ("class_rows", "unused_classes") if key in meta}
+    two_stage, ids = variant == "two-stage", parse_ids(classes or "coco") if classes != "all" else []
+    if ids and family in NUMBERED_BY_ID and (classes or num_rows(tensors) == 91):
+        result.update(class_rows=ids, unused_classes=select(tensors, ids, two_stage))
+    if ids and to in NUMBERED_BY_ID and (classes or num_rows(tensors) == len(COCO_IDS)):
+        unused = result["unused_classes"] if result.get("class_rows") == ids else {}
+        spread(tensors, ids, two_stage, unused)
+    return encode(tensors, to, variant), result
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -23,7 +66,6 @@ def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(description="Convert a checkpoint from one code base to another.")
     parser.add_argument("source", type=Path, help="checkpoint to read (.pth, .bin, .safetensors)")
     parser.add_argument("target", type=Path, help="checkpoint to write")
-    parser.add_argument("--from", dest="family", choices=FAMILIES, help="by default guessed")
     parser.add_argument("--to", choices=FAMILIES, default="mmdet", help="by default mmdet")
     parser.add_argument(
         "--classes",
@@ -33,55 +75,25 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--variant", choices=VARIANTS, help="by default guessed from the weights")
     args = parser.parse_args(argv)
 
-    check_out_path(args.target, args.to)
     tensors, others = read_tensors(args.source.expanduser())
     meta = others.pop("meta", None)
     meta = meta if isinstance(meta, dict) else {}
     try:
-        family = args.family or guess_family(tensors)
-        if family == args.to:
-            raise InputError(f"it is of {family} already: name another family with --to")
-        weights = decode(tensors, family, args.variant or meta.get("variant"))
-        if "unused_classes" in meta:
-            weights.ids, weights.unused = tuple(meta["class_rows"]), meta["unused_classes"]
-        before = weights.num_classes
-        convert_classes(weights, family, args.to, args.classes)
-        after = weights.num_classes
-        write_tensors(args.target, args.to, encode(weights, args.to), meta_of(weights, family))
+        result, meta = convert(tensors, args.to, args.classes, args.variant, meta)
     except InputError as error:
         raise InputError(f"{args.source}: {error}") from error
+    write_tensors(args.target, args.to, result, meta)
 
-    print(f"{args.source}: {family} ({FAMILIES[family]}), {weights.variant}, {before} classes")
+    family, variant = meta["converted_from"], meta["variant"]
+    print(f"{args.source}: {family} ({FAMILIES[family]}), {variant}")
     if others:
         print(f"left out: {', '.join(map(str, others))}")
-    print(f"{args.target}: {args.to} ({FAMILIES[args.to]}), {weights.variant}, {after} classes")
-    if args.to == "mmdet" and "neck.convs.0.conv.bias" in weights.tensors:
+    rows = next(
+        len(t) for key, t in result.items() if key.endswith(("cls_branches.0.bias", "class_embed.0.bias"))
+    )
+    print(f"{args.target}: {args.to} ({FAMILIES[args.to]}), {rows} rows of classes")
+    if args.to == "mmdet" and "neck.convs.0.conv.bias" in result:
         print("it needs model.neck.bias=True in the config: its neck has biases")
-
-
-def meta_of(weights: Weights, family: str) -> dict:
-    """What a file of ours keeps beside the weights, for the way back."""
-    meta = dict(converted_from=family, variant=weights.variant)
-    if weights.ids is not None:
-        meta.update(class_rows=list(weights.ids), unused_classes=weights.unused)
-    return meta
-
-
-def convert_classes(weights: Weights, source: str, target: str, classes: str | None) -> None:
-    """Select or spread the rows of the class branches on the way from ``source`` to ``target``.
-
-    Args:
-        weights: changed in place.
-        source: family of the file that was read.
-        target: family of the file to write.
-        classes: "coco", "all", ids with commas between; None is "coco" where the numbers of rows fit.
-    """
-    if classes == "all":
-        return
-    if source in NUMBERED_BY_ID and (classes or weights.num_classes == 91):
-        select(weights, parse_ids(classes or "coco"))
-    if target in NUMBERED_BY_ID and (classes or weights.num_classes == len(COCO_IDS)):
-        spread(weights, parse_ids(classes or "coco"))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Checkpoint files of every code base."""
 
+import io
 from pathlib import Path
 
 import safetensors.torch
@@ -7,10 +8,8 @@ import torch
 from torch import Tensor
 
 from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.atomic_file import write_atomically
 from projects.reliable_runner.files.checkpoint_file import read_torch_file
-
-_TORCH = (".pth", ".pt", ".bin")
-_AVERAGES = ("ema_state_dict", "model_ema", "ema_model", "ema")
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -28,13 +27,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         InputError: it can't be read, or holds no weights.
     """
     if path.suffix == ".safetensors":
-        if not path.is_file():
-            raise InputError(f"{path}: there is no such file")
         try:
             return safetensors.torch.load_file(path), {}
         except (safetensors.SafetensorError, OSError) as error:
             raise InputError(
-                f"{path}: the safetensors file is damaged or cut short ({error}); copy or download it again"
+                f"{path}: the safetensors file can't be read ({error}); copy or download it again"
             ) from error
     contents = read_torch_file(path)
     contents = contents if isinstance(contents, dict) else {}
@@ -43,15 +40,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
             return contents.pop(key), contents
     if _is_tensors(contents):
         return contents, {}
-    keys = ", ".join(map(repr, contents)) or "none"
-    if averages := [key for key in _AVERAGES if key in contents]:
-        raise InputError(
-            f"{path}: it holds no weights but their running average. To convert that, save it alone: "
-            f'torch.save({{"state_dict": average}}, path) with average = the tensors under {averages[0]!r}'
-        )
     raise InputError(
-        f"{path}: it holds no weights under 'state_dict' or 'model', nor weights alone; its keys are {keys}. "
-        'If they stand elsewhere, save them alone: torch.save({"state_dict": weights}, path)'
+        f"{path}: it holds no weights under 'state_dict' or 'model', nor weights alone; its keys are "
+        f"{', '.join(map(repr, contents)) or 'none'}. If they stand elsewhere, or to convert their running "
+        'average, save them alone: torch.save({"state_dict": weights}, path)'
     )
 
 
@@ -67,29 +59,19 @@ def write_tensors(path: Path, family: str, tensors: dict[str, Tensor], meta: dic
     """Write a file as the code of ``family`` reads it; ``meta`` goes into mmdet's alone.
 
     Raises:
-        InputError: the path can't be written.
+        InputError: the path can't be written, or is of safetensors, which transformers alone reads.
     """
-    try:
-        if path.suffix == ".safetensors":
-            safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
-        elif family == "mmdet":
-            torch.save({"state_dict": tensors, "meta": meta}, path)
-        elif family.startswith("huggingface"):
-            torch.save(tensors, path)
-        else:
-            torch.save({"model": tensors}, path)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{path}: the file can't be written ({error})") from error
-
-
-def check_out_path(path: Path, family: str) -> None:
-    """Refuse what `write_tensors` would fail at after a long reading.
-
-    Raises:
-        InputError: the folder is missing, or the suffix is not one that the code of ``family`` reads.
-    """
-    allowed = (".safetensors", *_TORCH) if family.startswith("huggingface") else _TORCH[:2]
-    if path.suffix not in allowed:
-        raise InputError(f"{path}: a file of {family} must end with {' or '.join(allowed)}")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}")
+    is_huggingface = family.startswith("huggingface")
+    if path.suffix == ".safetensors":
+        if not is_huggingface:
+            raise InputError(f"{path}: {family} reads .pth")
+        write_atomically(path, safetensors.torch.save(tensors, {"format": "pt"}))
+        return
+    contents = {"model": tensors}
+    if family == "mmdet":
+        contents = {"state_dict": tensors, "meta": meta}
+    elif is_huggingface:
+        contents = tensors
+    buffer = io.BytesIO()
+    torch.save(contents, buffer)
+    write_atomically(path, buffer.getvalue())

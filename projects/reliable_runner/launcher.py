@@ -205,7 +205,7 @@ def run_tool(main: Callable[[], None]) -> int:
         )
         return 130
     finally:
-        # Data workers of a run that has failed would be reported at any later moment, and a wrapped model that
+        # Data workers of a failed run would be reported at any later moment, and a wrapped model that
         # outlives the process group can, with gloo, wait for it for ever.
         gc.collect()
         if torch.distributed.is_initialized():

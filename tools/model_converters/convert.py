@@ -19,6 +19,11 @@ from tools.model_converters.files import read_tensors, write_tensors
 from tools.model_converters.names import FAMILIES
 from tools.model_converters.weights import VARIANTS, decode, encode, guess_family, guess_variant
 
+# In what other codes differ from our configs.
+SETTINGS = dict(
+    detrex={"model.bbox_head.inverse_sigmoid_eps": 1e-3, "model.test_cfg.max_per_img": 300},
+)
+
 
 def convert(
     state_dict: dict[str, Tensor],
@@ -39,7 +44,8 @@ def convert(
 
     Returns:
         The weights by their new names, and for the way back: ``converted_from``, ``variant`` and, where rows
-        of the class branches were selected, ``class_rows`` and ``unused_classes``.
+        of the class branches were selected, ``class_rows`` and ``unused_classes``; and, on the way to mmdet,
+        ``cfg_options``: the settings that a config of ours needs for the same numbers.
 
     Raises:
         InputError: the weights are not all of a Deformable DETR, or ``classes`` does not fit them.
@@ -58,7 +64,11 @@ def convert(
     if ids and to in NUMBERED_BY_ID and (classes or num_rows(tensors) == len(COCO_IDS)):
         unused = result["unused_classes"] if result.get("class_rows") == ids else {}
         spread(tensors, ids, two_stage, unused)
-    return encode(tensors, to, variant), result
+    converted = encode(tensors, to, variant)
+    if to == "mmdet":
+        settings = {"model.neck.bias": True} if "neck.convs.0.conv.bias" in converted else {}
+        result["cfg_options"] = settings | SETTINGS.get(family, {})
+    return converted, result
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -92,8 +102,8 @@ def main(argv: list[str] | None = None) -> None:
         len(t) for key, t in result.items() if key.endswith(("cls_branches.0.bias", "class_embed.0.bias"))
     )
     print(f"{args.target}: {args.to} ({FAMILIES[args.to]}), {rows} rows of classes")
-    if args.to == "mmdet" and "neck.convs.0.conv.bias" in result:
-        print("it needs model.neck.bias=True in the config: its neck has biases")
+    if settings := meta.get("cfg_options"):
+        print(f"it needs --cfg-options {' '.join(f'{key}={value}' for key, value in settings.items())}")
 
 
 if __name__ == "__main__":

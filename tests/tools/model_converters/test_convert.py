@@ -188,6 +188,15 @@ def test_timm_backbone_names(convert, our_model):
     assert names == expected
 
 
+def test_what_detrex_needs_is_written(convert, our_model):
+    _, theirs = convert({"state_dict": our_model("refine").state_dict()}, "detrex.pth", "--to", "detrex")
+    assert convert_weights(theirs)[1]["cfg_options"] == {
+        "model.neck.bias": True,
+        "model.bbox_head.inverse_sigmoid_eps": 1e-3,
+        "model.test_cfg.max_per_img": 300,
+    }
+
+
 def test_detrex_names(convert, our_model):
     source = {"state_dict": our_model("two-stage", depth=50).state_dict()}
     _, theirs = convert(source, "detrex.pth", "--to", "detrex")

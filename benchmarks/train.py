@@ -31,6 +31,7 @@ from torch import nn
 from benchmarks.op import milliseconds, peak_megabytes
 from benchmarks.random_batch import random_batch
 from ms_deform_attn import _library
+from ms_deform_attn.compat.mmcv_ops import use_in_mmcv
 from projects.deformable_detr.registry import MODELS
 from projects.reliable_runner.launcher import add_common_arguments, read_config, run_tool
 
@@ -78,6 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     cfg = read_config(args)
+    use_in_mmcv(False)  # mmdet's model samples as mmcv does
     MMLogger.get_current_instance().setLevel("WARNING")  # initialisation reports every parameter
     init_default_scope(cfg.default_scope)
     torch.set_num_threads(args.threads or torch.get_num_threads())

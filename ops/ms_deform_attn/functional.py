@@ -1,6 +1,6 @@
 """The functional entries."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -113,13 +113,17 @@ def _run(
         others = (tensor.to(dtype) for tensor in sampling.values())
         output = reference(value.to(dtype), *geometry, *others)
         return output.to(value.dtype)
-    # The kernels take one dtype for all that is not the value.
-    dtype = value.dtype
-    if any(tensor.dtype != dtype for tensor in sampling.values()):
-        dtype = torch.promote_types(dtype, torch.float32)
+    dtype = common_dtype(value, sampling.values())
     op = getattr(torch.ops.ms_deform_attn, op_name)
     others = (tensor.to(dtype) for tensor in sampling.values())
     return op(value, spatial_shapes, level_start_index, *others)
+
+
+def common_dtype(value: Tensor, sampling: Iterable[Tensor]) -> torch.dtype:
+    """The one dtype that the kernels take for all that is not the value."""
+    if all(tensor.dtype == value.dtype for tensor in sampling):
+        return value.dtype
+    return torch.promote_types(value.dtype, torch.float32)
 
 
 def _check_shapes(

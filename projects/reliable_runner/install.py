@@ -10,6 +10,8 @@ from mmengine.fileio import register_backend, register_handler
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
 
+from ms_deform_attn.compat.mmcv_ops import use_in_mmcv
+
 from .checks.build_errors import explain_errors
 from .checks.class_names import ClassCheckHook
 from .checks.training_state import ResumeCheckHook
@@ -112,6 +114,8 @@ def install() -> None:
 
     ``Text.set_text`` of Matplotlib is wrapped: class names in scripts that its font lacks are transliterated.
 
+    mmcv's ``MultiScaleDeformableAttention`` runs on our op.
+
     Of mmengine's files: the backend ``local`` for writing (a rename at the end); the handlers of ``pkl``,
     ``pickle``, ``yaml`` and ``yml`` (plain values alone); the checkpoint loaders of local files and of
     ``http://``, ``https://``, ``modelzoo://``, ``torchvision://``, ``open-mmlab://`` and ``openmmlab://``
@@ -121,6 +125,7 @@ def install() -> None:
         for kind, classes in parts.items():
             for cls in classes:
                 kind.register_module(module=cls, force=True)
+    use_in_mmcv()
     if not hasattr(registry.Registry.build, "__wrapped__"):
         registry.Registry.build = explain_errors(registry.Registry.build)
     if not hasattr(BaseDataset.prepare_data, "__wrapped__"):

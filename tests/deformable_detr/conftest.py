@@ -1,5 +1,6 @@
 """Small models and batches of noise."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import nn
 
+from ms_deform_attn.compat.mmcv_ops import use_in_mmcv
 from projects.deformable_detr.registry import MODELS, SCOPE
 
 BASE = Path(__file__).parents[2] / "configs" / "_base_" / "models" / "ddetr_r18_small.py"
@@ -19,6 +21,14 @@ VARIANTS = {
     "two_stage": dict(with_box_refine=True, as_two_stage=True),
     "encoder_only": dict(decoder=None),
 }
+
+
+@pytest.fixture(autouse=True, scope="package")
+def stock_mmcv() -> Iterator[None]:
+    """mmdet's models, with which ours are compared, sample as mmcv does."""
+    use_in_mmcv(False)
+    yield
+    use_in_mmcv()
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,8 @@ def test_distribution_holds_the_op_alone(tmp_path):
     build(["setup.py", "build_py", "--build-lib", "lib", "sdist"], tmp_path)
     built = {path.relative_to(tmp_path / "lib") for path in (tmp_path / "lib").rglob("*") if path.is_file()}
     package = ROOT / "ops" / "ms_deform_attn"
-    assert built == {path.relative_to(package.parent) for path in package.rglob("*.py")}
+    shim = Path("MultiScaleDeformableAttention.py")
+    assert built == {path.relative_to(package.parent) for path in package.rglob("*.py")} | {shim}
     with tarfile.open(next((tmp_path / "dist").glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "ops" / "csrc").rglob("*") if path.is_file()}
@@ -46,6 +47,7 @@ for name in ("numpy", "scipy", "mmcv", "mmengine", "mmdet", "projects"):
     sys.modules[name] = None  # to import it is an error
 import torch
 warnings.simplefilter("error")
+import MultiScaleDeformableAttention  # before any other
 import ms_deform_attn
 query, value, points = torch.rand(1, 3, 8), torch.rand(1, 4, 8), torch.rand(1, 3, 1, 2)
 output = ms_deform_attn.MSDeformAttn(8, 2, 1, 1)(query, value, points, [(2, 2)], [0])

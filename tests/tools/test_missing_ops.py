@@ -18,8 +18,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize(
     ("name", "reasons"),
     [
-        ("retinanet_dat_t_1x", ["model.bbox_head needs nms"]),
-        ("mask_rcnn_dat_t_1x", ["roi_layers.0 (and 7 more parts) needs RoIAlign", "needs nms"]),
+        ("mask_rcnn_dat_t_1x", ["roi_layers.0 (and 7 more parts) needs RoIAlign"]),
     ],
 )
 @pytest.mark.parametrize("tool", ["train", "test", "infer"])

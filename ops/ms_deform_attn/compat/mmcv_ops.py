@@ -1,15 +1,18 @@
-"""A stand-in for mmcv's compiled ops where mmcv is installed without them.
+"""mmcv's attention on our op, and a stand-in for its compiled ops where it is installed without them.
 
 ``mmdet.models`` imports every op of ``mmcv.ops`` when it is imported, also those that are never called.
-mmcv-lite has none of them, so the import fails. The stand-in lets the import pass; an op raises when it is
-called. Where a full mmcv is installed nothing happens.
+mmcv-lite has none of them, so the import fails. The stand-in lets the import pass; ``nms`` works, any other
+op raises when it is called. Where a full mmcv is installed there is no stand-in.
 """
 
 import importlib.util
 import sys
 from types import ModuleType
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from ..functional import ms_deform_attn
 
 _EXTENSION = "mmcv._ext"
 
@@ -25,6 +28,8 @@ class _MissingOps(ModuleType):
     def __getattr__(self, name: str):
         if name.startswith("__"):
             raise AttributeError(name)
+        if name == "nms":
+            return _nms
 
         def missing_op(*args, **kwargs):
             raise NotImplementedError(
@@ -43,12 +48,64 @@ def provide_missing_ops() -> None:
         sys.modules[_EXTENSION] = module
 
 
+def use_in_mmcv(ours: bool = True) -> None:
+    """Let ``mmcv.ops.MultiScaleDeformableAttention`` run on our op, on a CPU and on a GPU.
+
+    Its module, and every model that has it, stays as it is but for the two functions that it calls.
+
+    Args:
+        ours: False gives mmcv its own functions back.
+    """
+    import mmcv.ops.multi_scale_deform_attn as theirs
+
+    names = ("MultiScaleDeformableAttnFunction", "multi_scale_deformable_attn_pytorch")
+    for name, function in zip(names, (_AttentionFunction, _attention_on_cpu), strict=True):
+        stock = _stock.setdefault(name, getattr(theirs, name))
+        setattr(theirs, name, function if ours else stock)
+
+
+_stock: dict[str, object] = {}
+
+
+class _AttentionFunction:
+    """mmcv's autograd function of this name."""
+
+    apply = staticmethod(ms_deform_attn)
+
+
+def _attention_on_cpu(
+    value: Tensor, value_spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    sizes = value_spatial_shapes.prod(1)
+    return ms_deform_attn(
+        value, value_spatial_shapes, sizes.cumsum(0) - sizes, sampling_locations, attention_weights
+    )
+
+
+def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Which boxes (n, 4; x1, y1, x2, y2) no better one overlaps by more than a threshold; the best first."""
+    order = scores.argsort(descending=True, stable=True)
+    boxes = boxes[order]
+    areas = (boxes[:, 2:] - boxes[:, :2] + offset).prod(1)
+    suppressed = torch.zeros_like(order, dtype=torch.bool)
+    for i in range(len(boxes)):
+        if not suppressed[i]:
+            rest = boxes[i + 1 :]
+            sides = (
+                torch.minimum(boxes[i, 2:], rest[:, 2:]) - torch.maximum(boxes[i, :2], rest[:, :2]) + offset
+            )
+            shared = sides.clamp(min=0).prod(1)
+            suppressed[i + 1 :] |= shared / (areas[i] + areas[i + 1 :] - shared) > iou_threshold
+    return order[~suppressed]
+
+
 def callers_of_ops(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Name and module of each part of ``model`` that calls a compiled op of mmcv."""
+    """Name and module of each part of ``model`` that calls a compiled op of mmcv which is not served."""
     return [
         (name, module)
         for name, module in model.named_modules()
         if type(module).__module__.startswith("mmcv.ops.")
+        and type(module).__name__ != "MultiScaleDeformableAttention"
     ]
 
 

@@ -10,8 +10,8 @@ from ..errors import InputError
 def check_compiled_ops(model: nn.Module, config: str) -> None:
     """Refuse a model that needs compiled ops of mmcv which are not installed.
 
-    Beside the modules of ``mmcv.ops`` these are the NMS ops that an mmdet head's ``test_cfg``
-    asks for; where they do, a loss on a GPU may need one too.
+    Beside modules of ``mmcv.ops`` these are the kinds of NMS that an mmdet head's ``test_cfg`` asks for,
+    other than the plain one; a loss on a GPU may need one too.
 
     Raises:
         InputError: it needs one; the message names the file ``config``, the parts of the model and the ops.
@@ -22,8 +22,9 @@ def check_compiled_ops(model: nn.Module, config: str) -> None:
     for name, module in callers_of_ops(model):
         needs.setdefault(type(module).__name__, []).append(name)
     for name, module in model.named_modules():
-        if name and (nms := (getattr(module, "test_cfg", None) or {}).get("nms")):
-            needs.setdefault(nms.get("type", "nms"), []).append(name)
+        nms = (getattr(module, "test_cfg", None) or {}).get("nms") or {}
+        if name and (kind := nms.get("type", "nms")) != "nms":
+            needs.setdefault(kind, []).append(name)
     parts = [
         f"model.{names[0]} {f'(and {len(names) - 1} more parts) ' if names[1:] else ''}needs {op}"
         for op, names in needs.items()

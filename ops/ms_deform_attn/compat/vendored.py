@@ -1,0 +1,97 @@
+"""The compiled module of the official repository, which research code bases carry inside themselves.
+
+Its functions have the names and arguments of the official ``MultiScaleDeformableAttention``
+(fundamentalvision/Deformable-DETR, models/ops), and run on our op.
+"""
+
+import importlib.machinery
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from .. import _library
+from ..functional import common_dtype, ms_deform_attn
+
+
+def ms_deform_attn_forward(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    im2col_step: int = 64,
+) -> Tensor:
+    """`ms_deform_attn` without a graph; ``im2col_step`` is ignored, whether it divides the batch or not."""
+    with torch.no_grad():
+        return ms_deform_attn(value, spatial_shapes, level_start_index, sampling_locations, attention_weights)
+
+
+def ms_deform_attn_backward(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    grad_output: Tensor,
+    im2col_step: int = 64,
+) -> list[Tensor]:
+    """The gradients of ``value``, ``sampling_locations`` and ``attention_weights``, each of its dtype."""
+    inputs = [x.detach() for x in (value, sampling_locations, attention_weights)]
+    grad_output = grad_output.to(value.dtype)
+    if not _library.serves(value.device):
+        inputs = [x.requires_grad_() for x in inputs]
+        with torch.enable_grad():
+            output = ms_deform_attn(inputs[0], spatial_shapes, level_start_index, *inputs[1:])
+        return list(torch.autograd.grad(output, inputs, grad_output))
+    value, *sampling = inputs
+    geometry = [
+        torch.as_tensor(x, dtype=torch.int64, device="cpu") for x in (spatial_shapes, level_start_index)
+    ]
+    dtype = common_dtype(value, sampling)
+    grads = torch.ops.ms_deform_attn.backward(grad_output, value, *geometry, *(x.to(dtype) for x in sampling))
+    return [grad.to(x.dtype) for grad, x in zip(grads, inputs, strict=True)]
+
+
+def provide(name: str) -> ModuleType:
+    """Give a code base the compiled module that it was not built with.
+
+    Call it before the code base is imported: ``provide("groundingdino._C")``, ``provide("detrex._C")``.
+
+    Args:
+        name: of the module, as the code base imports it.
+
+    Returns:
+        The module, also in ``sys.modules``.
+
+    Raises:
+        ImportError: a module of this name is there already.
+    """
+    if name in sys.modules or _is_installed(name):
+        raise ImportError(
+            f"{name} is there already: it was built, or a module that imports it came before provide()"
+        )
+    module = ModuleType(name, __doc__)
+    module.__spec__ = importlib.machinery.ModuleSpec(name, loader=None)
+    module.ms_deform_attn_forward = ms_deform_attn_forward
+    module.ms_deform_attn_backward = ms_deform_attn_backward
+    sys.modules[name] = module
+    parent, _, child = name.rpartition(".")
+    if parent in sys.modules:
+        setattr(sys.modules[parent], child, module)
+    return module
+
+
+def _is_installed(name: str) -> bool:
+    """Whether a file would be imported as ``name``; its packages are not run to find out."""
+    first, *others = name.split(".")
+    spec = importlib.util.find_spec(first)
+    for part in others:
+        if spec is None:
+            return False
+        folders = [str(Path(folder)) for folder in spec.submodule_search_locations or ()]
+        spec = importlib.machinery.PathFinder.find_spec(part, folders)
+    return spec is not None

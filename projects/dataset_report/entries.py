@@ -33,8 +33,8 @@ def split_entries(content: dict, folder: str, classes: Sequence[str]) -> tuple[d
         fields = fields_of(section, folder)
         for index, entry in enumerate(entries):
             faults = list(entry_faults(entry, fields))
-            for fault in faults:
-                faulty[fault.key].append(f"{entry_name(section, index, entry)} {fault.text}")
+            for key, text in faults:
+                faulty[key].append(f"{entry_name(section, index, entry)} {text}")
             if faults:
                 continue
             is_new = entry["id"] not in seen

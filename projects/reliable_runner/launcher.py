@@ -40,7 +40,6 @@ def add_cfg_options(parser: ArgumentParser) -> None:
         "--cfg-options",
         nargs="+",
         action=_Options,
-        type=_key_value,
         default={},
         metavar="KEY=VALUE",
         help="override settings of the config, e.g. model.num_queries=100 or key='[a,b]'",
@@ -50,17 +49,12 @@ def add_cfg_options(parser: ArgumentParser) -> None:
 class _Options(DictAction):
     """mmengine's action, with its complaints as argparse gives them."""
 
-    def __call__(self, parser: ArgumentParser, *args, **kwargs) -> None:
-        try:
-            super().__call__(parser, *args, **kwargs)
-        except AssertionError as error:
-            parser.error(str(error))
-
-
-def _key_value(option: str) -> str:
-    if "=" not in option:
-        raise ArgumentTypeError(f"{option!r} is not of the form KEY=VALUE")
-    return option
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], *args) -> None:
+        for option in values:
+            try:
+                super().__call__(parser, namespace, [option], *args)
+            except (AssertionError, ValueError):
+                parser.error(f"{option!r} is not of the form KEY=VALUE, with its brackets in pairs")
 
 
 def positive_int(text: str) -> int:
@@ -103,7 +97,8 @@ def parse_config(args: Namespace) -> Config:
     except InputError:
         raise
     except Exception as error:  # a config is a program: it may raise anything
-        raise InputError(f"{_place(error, str(path))}: {_summary(error)}") from error
+        message = error.msg if isinstance(error, SyntaxError) else error
+        raise InputError(f"{_place(error, str(path))}: {type(error).__name__}: {message}") from error
     if data_root is not None:
         _move_data(cfg, data_root)
     return cfg
@@ -118,11 +113,6 @@ def _place(error: Exception, file: str) -> str:
         elif frame.f_code.co_filename == file:
             line = lineno
     return f"{file}, line {line}" if line else file
-
-
-def _summary(error: Exception) -> str:
-    message = error.msg if isinstance(error, SyntaxError) else error
-    return f"{type(error).__name__}: {message}"
 
 
 def _move_data(cfg: Config, new_root: str) -> None:
@@ -182,27 +172,13 @@ def run_tool(main: Callable[[], None]) -> int:
     """Call ``main`` and return the exit status: 1 for a mistake or a dead data worker, 130 for Ctrl-C."""
     try:
         main()
-    except InputError as error:
-        # A data worker's error arrives with the worker's traceback before the message.
-        message = str(error).rsplit("InputError: ", 1)[-1].strip()
+    except Exception as error:
+        if not (message := _explanation(error)):
+            raise
         print(f"error: {message}", file=sys.stderr)
         return 1
-    except TypeError as error:
-        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-        if not frame.f_globals["__name__"].startswith("mmengine.runner."):
-            raise
-        print(f"error: the config does not fit what the Runner builds: {error}", file=sys.stderr)
-        return 1
-    except RuntimeError as error:
-        if not (explanation := explain_death(error)):
-            raise
-        print(f"error: {explanation}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        print(
-            "interrupted; a training resumes from its last checkpoint with --resume",
-            file=sys.stderr,
-        )
+        print("interrupted; a training resumes from its last checkpoint with --resume", file=sys.stderr)
         return 130
     finally:
         # Data workers of a failed run would be reported at any later moment, and a wrapped model that
@@ -211,3 +187,18 @@ def run_tool(main: Callable[[], None]) -> int:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     return 0
+
+
+def _explanation(error: Exception) -> str | None:
+    """What a user can mend; None of a fault in the code, which keeps its traceback."""
+    match error:
+        case InputError():
+            # A data worker's error arrives with the worker's traceback before the message.
+            return str(error).rsplit("InputError: ", 1)[-1].strip()
+        case TypeError():
+            *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+            if frame.f_globals["__name__"].startswith("mmengine.runner."):
+                return f"the config does not fit what the Runner builds: {error}"
+        case RuntimeError():
+            return explain_death(error)
+    return None

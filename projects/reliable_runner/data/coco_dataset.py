@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 
+import numpy as np
 from mmdet.datasets import CocoDataset as _CocoDataset
 from mmengine.logging import print_log
 
@@ -20,7 +21,7 @@ from .workers import note_image
 class CocoDataset(_CocoDataset, SeededItems):
     """mmdet's ``CocoDataset`` with its input checked.
 
-    Boxes that cannot be trained on (not finite, of no area, thinner than a pixel, outside the image) and
+    Boxes that cannot be trained on (NaN or infinite, of no area, thinner than a pixel, outside the image) and
     annotations whose image or category the file does not hold are skipped, counted and named in one
     warning. Boxes partly outside the image stay as they are: the transforms clip them. Crowd boxes keep
     ``ignore_flag`` 1. What is random about a training image is seeded (`SeededItems`). Arguments are those of
@@ -59,13 +60,16 @@ class CocoDataset(_CocoDataset, SeededItems):
         """Read ``path``; mmdet's ``load_data_list`` calls what has this name."""
         coco = CocoFile(path, self.data_prefix.get("img", ""), self._metainfo["classes"])
         content = coco.dataset
-        self._check_classes([category["name"] for category in content["categories"]])
-        statistics = Statistics(content, self._metainfo["classes"])
+        classes = self._metainfo["classes"]
+        categories = [category["name"] for category in content["categories"]]
+        compare_names(classes, categories, self.ann_file)
+        if len(categories) > len(classes):
+            lists = both_lists(classes, categories)
+            self._warn(f"boxes of categories that are not among the classes are ignored{lists}")
+        statistics = Statistics(content, classes)
         self.summary, self.suspicions = statistics.summary(), statistics.suspicions()
         self._skipped = statistics.faulty()
-        self._faulty_ids = {
-            id_ for id_, fault in zip(statistics.ids, statistics.faults, strict=True) if fault >= 0
-        }
+        self._faulty_ids = {statistics.ids[i] for i in np.flatnonzero(statistics.faults >= 0)}
         for key, known in ("image_id", coco.imgs), ("category_id", coco.cats):
             unknown = [ann for ann in content["annotations"] if ann[key] not in known]
             if unknown:
@@ -104,15 +108,6 @@ class CocoDataset(_CocoDataset, SeededItems):
         info = self.get_data_info(idx)
         note_image(info["img_path"])
         return self.pipeline(info.copy())
-
-    def _check_classes(self, categories: list[str]) -> None:
-        classes = self._metainfo["classes"]
-        compare_names(classes, categories, self.ann_file)
-        if len(categories) > len(classes):
-            self._warn(
-                "boxes of categories that are not among the classes are ignored"
-                + both_lists(classes, categories)
-            )
 
     def _skipped_report(self) -> str:
         total = sum(map(len, self._skipped.values()))

@@ -9,7 +9,7 @@ from .finding import Finding
 
 SMALL, LARGE = 32, 96  # sides in pixels that part COCO's small, medium and large objects
 BOX_FAULTS = (
-    "not finite",
+    "NaN or infinite",
     "of zero or negative width or height",
     "whose 'area' is zero or negative",
     "thinner than a pixel",
@@ -22,26 +22,20 @@ _FEW_BOXES = 10
 class Statistics:
     """The annotations that a data set looks at: of its images and classes, and not marked ``ignore``.
 
-    Counts and sizes are of objects, the annotations that a model is trained on: crowds and annotations with a
-    fault do not count.
+    Counts and sizes are of objects, the annotations that a model is trained on: neither crowds nor faulty.
 
     Args:
         coco: the parsed file; its entries have all that COCO wants.
         classes: names by label.
 
     Attributes:
-        classes: names by label.
-        file_names: of the images.
-        image_sizes: (num_images, 2), width and height in pixels.
-        ids: of the annotations.
-        boxes: (n, 4), x, y, width, height in pixels, as in the file.
+        file_names, image_sizes: of the images; (num_images, 2), width and height in pixels.
+        ids, boxes: of the annotations; (n, 4), x, y, width, height in pixels, as in the file.
         box_image_sizes: (n, 2), those of the image of each box.
-        faults: (n,), the index of the first of `BOX_FAULTS` that a box has, -1 if it has none.
-        num_objects: how many annotations a model is trained on.
-        num_crowds: how many boxes hold a crowd.
+        faults: (n,), see `box_faults`.
+        num_objects, num_crowds: how many annotations a model is trained on, and how many hold a crowd.
         objects_per_image: (num_images,).
-        objects_per_class: (num_classes,).
-        images_per_class: (num_classes,), the number of images that hold a class.
+        objects_per_class, images_per_class: (num_classes,).
         sides: (num_objects,), the square root of width * height of each box, in pixels.
         coco_shares: those of COCO's small, medium and large objects, by ``area``, the mask's if there is one.
     """
@@ -77,15 +71,13 @@ class Statistics:
         self.images_per_class = np.bincount(pairs[1], minlength=len(classes))
         self.sides = np.sqrt(self.boxes[self._is_object, 2:].prod(1))
         is_small, is_large = areas < SMALL**2, areas >= LARGE**2
-        self.coco_shares = dict(
-            small=share(is_small), medium=share(~is_small & ~is_large), large=share(is_large)
-        )
+        chosen = dict(small=is_small, medium=~is_small & ~is_large, large=is_large)
+        self.coco_shares = {name: share(which) for name, which in chosen.items()}
 
     def names(self, chosen: np.ndarray) -> list[str]:
         """Annotations where ``chosen``, (n,), is True, each with its image."""
-        return [
-            f"annotation {self.ids[i]} in {self.file_names[self._images[i]]}" for i in np.flatnonzero(chosen)
-        ]
+        images, indices = self.file_names, np.flatnonzero(chosen)
+        return [f"annotation {self.ids[i]} in {images[self._images[i]]}" for i in indices]
 
     def faulty(self) -> dict[str, list[str]]:
         """The `names` of annotations that can't be trained on, by what is wrong with their boxes."""

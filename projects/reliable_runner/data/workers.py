@@ -35,26 +35,19 @@ def noted_image(pid: int) -> str:
 
 def explain_death(error: BaseException | None) -> str | None:
     """Say which image a data worker died at and what to do, if ``error`` is of such a death."""
+    texts = []
     while error is not None:
-        text = str(error)
-        if died := re.search(r"DataLoader worker \(pid (\d+)\) (.*)", text):
-            return _explanation(int(died[1]), died[2])
-        if full := _SHARED_MEMORY.search(text):
-            return f"data workers have no room for a batch ({full[0]}). {_REMEDIES['Bus error']}"
-        last, error = error, error.__cause__ or error.__context__
-        if error is None and (died := re.search(r"worker \(pid\(s\) (\d+)", str(last))):
-            return _explanation(int(died[1]), "exited unexpectedly")
-    return None
-
-
-def _explanation(pid: int, how: str) -> str:
-    killed_by = re.search(r"killed by signal: (.*?)\. ", f"{how} ")
-    remedy = _OTHERWISE
-    if killed_by:
+        texts.append(str(error))
+        error = error.__cause__ or error.__context__
+    text = "\n".join(reversed(texts))  # the cause says how a process ended, what is raised from it only which
+    if full := _SHARED_MEMORY.search(text):
+        return f"data workers have no room for a batch ({full[0]}). {_REMEDIES['Bus error']}"
+    if not (died := re.search(r"DataLoader worker \(pid(?:\(s\))? (\d+)[^)]*\) (.*)", text)):
+        return None
+    pid, how, remedy = int(died[1]), died[2].partition(".")[0], _OTHERWISE
+    if killed_by := re.search(r"killed by signal: ([^.]*)", how):
         how = f"was killed by signal {killed_by[1]}"
         remedy = _REMEDIES.get(killed_by[1], _OTHERWISE)
-    else:
-        how = how.partition(".")[0]
     image = noted_image(pid)
     at = f" at image {image}" if image else ""
     return f"data worker {pid} {how}{at}. {remedy}"

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import print_log
@@ -89,7 +88,7 @@ class CocoFile(COCO):
             return [f"{section!r} is no list but {type(entries).__name__}"]
         fields, faults, seen = fields_of(section, self.folder), [], set()
         for index, entry in enumerate(entries):
-            found = [fault.text for fault in entry_faults(entry, fields)]
+            found = [text for _, text in entry_faults(entry, fields)]
             if not found:
                 found = ["repeats an id"] * (entry["id"] in seen)
                 seen.add(entry["id"])
@@ -151,31 +150,24 @@ def tell_completion(path: str, filled: list[str]) -> None:
             _told.add((path, line))
 
 
-class EntryFault(NamedTuple):
-    """What is wrong with an entry of an annotation file."""
-
-    key: str  # "" if the entry is no object
-    text: str
-
-
 def fields_of(section: str, folder: str | None) -> dict:
     """What an entry must have: types by key; ``folder`` as in `CocoFile`."""
     return {key: types for key, types in FIELDS[section].items() if folder is not None or key not in _SIZE}
 
 
-def entry_faults(entry: object, fields: dict) -> Iterator[EntryFault]:
-    """Compare an entry with `fields_of` its section."""
+def entry_faults(entry: object, fields: dict) -> Iterator[tuple[str, str]]:
+    """Compare an entry with `fields_of` its section: each wrong key, "" if it is no object, and a message."""
     if not isinstance(entry, dict):
-        yield EntryFault("", f"is no object but {entry!r:.80}")
+        yield "", f"is no object but {entry!r:.80}"
         return
     for key, types in fields.items():
         value = entry.get(key)
         if key not in entry:
-            yield EntryFault(key, f"has no {key!r}")
+            yield key, f"has no {key!r}"
         elif not _is(value, types):
-            yield EntryFault(key, f"has {key} {value!r:.80}")
+            yield key, f"has {key} {value!r:.80}"
         elif key == "bbox" and not (len(value) == 4 and all(_is(side, _NUMBER) for side in value)):
-            yield EntryFault(key, f"has bbox {value!r:.80} instead of [x, y, width, height]")
+            yield key, f"has bbox {value!r:.80} instead of [x, y, width, height]"
 
 
 def _is(value: object, types: type | tuple[type, ...]) -> bool:

@@ -13,8 +13,6 @@ from ..errors import InputError, NonFiniteError
 from ..files.coco_file import CocoFile, shorten
 from .coco_eval import evaluations
 
-_NUM_LIMITS = 3  # the summary's AR@100, AR@300 and AR@1000
-
 
 class CocoMetric(_CocoMetric):
     """mmdet's ``CocoMetric`` with its input checked; pycocotools takes a NaN box for a perfect match.
@@ -28,7 +26,7 @@ class CocoMetric(_CocoMetric):
         **kwargs: As in mmdet's class.
 
     Raises:
-        InputError: A local ``ann_file`` does not exist, is not COCO or has boxes that are not finite; the
+        InputError: A local ``ann_file`` does not exist, is not COCO or has NaN or infinite boxes; the
             backend is not there; ``proposal_nums`` or ``iou_thrs`` are not what the summary wants.
     """
 
@@ -78,7 +76,7 @@ class CocoMetric(_CocoMetric):
 
     def _check_options(self) -> None:
         limits = self.proposal_nums
-        if len(limits) != _NUM_LIMITS or limits != sorted(limits) or limits[0] < 1:
+        if len(limits) != 3 or limits != sorted(limits):  # AR@100, AR@300 and AR@1000 by default
             raise InputError(
                 f"val_evaluator.proposal_nums is {tuple(limits)}; the summary wants three rising numbers of "
                 "detections, e.g. (100, 300, 1000)"
@@ -104,25 +102,23 @@ def check_finite(predictions: InstanceData | dict, image: object) -> None:
 
 
 def _check_truth(coco: CocoFile) -> None:
-    """Refuse true boxes that are not finite: any detection would match them."""
+    """Refuse NaN or infinite true boxes: any detection would match them."""
+    anns = coco.dataset["annotations"]
     faulty = [
-        f"annotation {ann['id']}"
-        for ann in coco.dataset["annotations"]
-        if not all(map(isfinite, (*ann["bbox"], ann["area"])))
+        f"annotation {ann['id']}" for ann in anns if not all(map(isfinite, (*ann["bbox"], ann["area"])))
     ]
     if faulty:
         raise InputError(
-            f"annotation file {coco.path}: bbox or area is not finite, so it can't be scored: "
+            f"annotation file {coco.path}: bbox or area is NaN or infinite, so it can't be scored: "
             f"{shorten(faulty)}; correct or remove them"
         )
 
 
 def _check_ids(coco: CocoFile) -> None:
     """Refuse ids that faster-coco-eval's doubles do not hold."""
-    for section in ("images", "categories"):
-        for index, entry in enumerate(coco.dataset[section]):
-            if not isinstance(entry["id"], int) or abs(entry["id"]) >= 2**53:
-                raise InputError(
-                    f'val_evaluator.backend="faster_coco_eval" takes integers below 2**53 as ids; in '
-                    f'{coco.path} {section}[{index}] has {entry["id"]!r}. Use backend="pycocotools"'
-                )
+    for id_ in (*coco.imgs, *coco.cats):
+        if not isinstance(id_, int) or abs(id_) >= 2**53:
+            raise InputError(
+                f"annotation file {coco.path} has the id {id_!r}, but backend='faster_coco_eval' takes "
+                "integers below 2**53; use backend='pycocotools'"
+            )

@@ -132,19 +132,12 @@ def test_boxes_that_cannot_be_trained_on_are_skipped_counted_and_named_once(coco
         "2 of zero or negative width or height: annotation 104 in 1.png, annotation 105 in 1.png",
         "2 outside the image: annotation 106 in 1.png, annotation 107 in 1.png",
         "1 thinner than a pixel: annotation 108 in 1.png",
-        "2 not finite: annotation 109 in 2.png, annotation 110 in 2.png",
+        "2 NaN or infinite: annotation 109 in 2.png, annotation 110 in 2.png",
         "1 whose 'area' is zero or negative: annotation 111 in 1.png",
         "1 whose image_id the file does not hold: annotation 112 (image_id 77)",
         "1 whose category_id the file does not hold: annotation 113 (category_id 88)",
     ):
         assert line in warning
-
-
-def test_long_lists_are_cut(coco, load, log):
-    for _ in range(20):
-        add_box(coco, bbox=[3, 3, 0, 9])
-    load(coco)
-    assert "annotation 108 in 1.png and 15 more" in warnings(log)[0]
 
 
 def test_left_out_images_are_counted(coco, load, log):

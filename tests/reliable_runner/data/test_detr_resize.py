@@ -7,7 +7,7 @@ from PIL import Image
 
 from projects.reliable_runner.data.detr_resize import DETRResize
 
-SIZES = np.random.default_rng(0).integers(200, 1000, (300, 2)).tolist()
+SIZES = np.random.default_rng(0).integers(200, 1000, (100, 2)).tolist()
 
 
 def official_size(w: int, h: int, size: int = 800, max_size: int = 1333) -> tuple[int, int]:

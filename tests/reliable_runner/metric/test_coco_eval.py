@@ -208,7 +208,7 @@ def test_ids_that_the_faster_backend_does_not_take(score, key, new):
     coco = dict(draw(), annotations=[])
     for number, entry in enumerate(coco[key]):
         entry["id"] = new * (number + 1)
-    with pytest.raises(InputError, match=rf"{key}\[0\] has {new!r}"):
+    with pytest.raises(InputError, match=f"val.json has the id {new!r}, .*pycocotools"):
         score(coco, [], backend=FASTER)
 
 
@@ -258,5 +258,5 @@ def test_files_that_cannot_be_scored(score):
     with pytest.raises(InputError, match="val.json .* predicted: id 30"):
         score(dict(coco, images=coco["images"][:-1]), predict(coco))
     coco["annotations"][4]["bbox"][2] = float("nan")
-    with pytest.raises(InputError, match="val.json: .* not finite.* annotation 4;"):
+    with pytest.raises(InputError, match="val.json: .* annotation 4;"):
         score(coco, predict(coco))

@@ -15,7 +15,7 @@ def test_replaces_mmdets():
 
 @pytest.mark.parametrize("key", ["bboxes", "scores"])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_prediction_that_is_not_finite_has_no_score(shapes_root, key, value):
+def test_a_nan_or_infinite_prediction_has_no_score(shapes_root, key, value):
     metric = CocoMetric(str(shapes_root / "annotations" / "val.json"))
     pred = dict(bboxes=torch.rand(5, 4), scores=torch.rand(5), labels=torch.zeros(5, dtype=int))
     sample = dict(img_id=1, img_path="val/1.png", ori_shape=(64, 64), pred_instances=pred)

@@ -21,11 +21,14 @@ from matplotlib.patches import Rectangle
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 
-from projects.deformable_detr.registry import DATASETS, TRANSFORMS
+from projects.deformable_detr.registry import DATASETS
+from projects.reliable_runner.data.image_arrays import as_shown
+from projects.reliable_runner.data.image_loading import image_loader
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import shorten
 from projects.reliable_runner.files.data_file import SafePickleHandler
 from projects.reliable_runner.launcher import add_common_arguments, read_config, run_tool
+from projects.reliable_runner.run_state import leaf_datasets
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -84,7 +87,7 @@ def draw_sheet(
             f"the test set does not hold images of the predictions: {shorten(strange)}; give the config that "
             "they were made with"
         )
-    read_image = TRANSFORMS.build(dict(type="LoadImageFromFile"))
+    read_image = image_loader(next(leaf_datasets(dataset)))
     classes = dataset.metainfo["classes"]
     few = len(classes) <= 10
     colours = matplotlib.colormaps["tab10" if few else "hsv"].resampled(max(len(classes), 10))
@@ -95,7 +98,7 @@ def draw_sheet(
     for number, result in enumerate(shown, 1):
         ax = figure.add_subplot(rows, columns, number)
         ax.axis("off")
-        image = read_image(dict(img_path=result["img_path"]))["img"]
+        image = as_shown(read_image(dict(img_path=result["img_path"]))["img"])
         ax.imshow(image[..., ::-1], interpolation="nearest")
         ax.set_title(Path(result["img_path"]).name, fontsize=8)
         for box in truth[result["img_id"]]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from projects.reliable_runner.data.image_arrays import as_shown
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.inference import make_batch, read_image
 
@@ -54,7 +55,7 @@ class View:
         frame = ImageFrame.of(sample)
         use_sigmoid = detector.bbox_head.loss_cls.use_sigmoid
         return cls(
-            image=read_image(detector, path)[..., ::-1].astype(np.uint8),
+            image=as_shown(read_image(detector, path))[..., ::-1],
             frame=frame,
             input_frame=ImageFrame.of_input(sample),
             record=record,

@@ -48,7 +48,8 @@ def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool
         findings += _check_limits(cfg, source, statistics)
         if resize:
             findings += _check_input_sizes(statistics, input_sides, resize)
-        findings += check_images(coco["images"], paths[source.split], None if quick else source.loader())
+        load = None if quick else source.loader()
+        findings += check_images(coco["images"], paths[source.split], load, _input_channels(cfg))
         if not any(finding.is_error for finding in findings):
             findings += _raised_by(source.load, "load")
         report.add(findings, source.split)
@@ -63,6 +64,10 @@ def _raised_by(check, key: str, *args) -> list[Finding]:
     except InputError as error:
         return [Finding(key, str(error), is_error=True)]
     return []
+
+
+def _input_channels(cfg: Config) -> int:
+    return ((cfg.get("model") or {}).get("backbone") or {}).get("in_channels", 3)
 
 
 def _check_classes(cfg: Config, source: Source, categories: list[str]) -> list[Finding]:

@@ -4,12 +4,14 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
 from PIL import Image
 
 from projects.reliable_runner.data.finding import Finding
+from projects.reliable_runner.data.image_arrays import channels_of
 from projects.reliable_runner.data.image_loading import missing_files
 from projects.reliable_runner.progress import progress
 
@@ -28,6 +30,12 @@ _FAULTS = {
         False,
     ),
     "image_unreadable": ("unreadable images", "", True),
+    "image_channels": (
+        "images with another number of channels than the model takes",
+        "Set LoadImageFromFile's color_type, model.data_preprocessor and model.backbone.in_channels, see "
+        "docs/custom_data.md.",
+        True,
+    ),
     "image_size": (
         "images of another size (width x height) than the file states",
         "Their boxes would be wrong: correct the annotation file or the images.",
@@ -48,14 +56,15 @@ _FAULTS = {
 
 
 def check_images(
-    images: Sequence[dict], paths: Sequence[str], load: Callable[[dict], dict] | None
+    images: Sequence[dict], paths: Sequence[str], load: Callable[[dict], dict] | None, num_channels: int = 3
 ) -> list[Finding]:
-    """Files that are missing, listed twice, unreadable, or not of the stated size.
+    """Files that are missing, listed twice, unreadable, or not of the stated size or the model's channels.
 
     Args:
         images: entries of the annotation file.
         paths: of each.
         load: the pipeline's ``LoadImageFromFile``; None leaves the files unopened.
+        num_channels: what the model takes.
     """
     counts = Counter(os.path.normpath(image["file_name"]) for image in images)
     items = defaultdict(list, image_missing=missing_files(paths))
@@ -67,13 +76,13 @@ def check_images(
             ThreadPoolExecutor(os.cpu_count()) as pool,
             progress(len(there), "image", desc="opening images") as bar,
         ):
-            for key, item in pool.map(lambda entry: _open_fault(*entry, load), there):
+            for key, item in pool.map(lambda entry: _open_fault(*entry, load, num_channels), there):
                 items[key].append(item)  # "" of the faultless ones
                 bar.update()
     return [Finding(key, fault[0], items[key], *fault[1:]) for key, fault in _FAULTS.items() if items[key]]
 
 
-def _open_fault(image: dict, path: str, load: Callable[[dict], dict]) -> tuple[str, str]:
+def _open_fault(image: dict, path: str, load: Callable[[dict], dict], num_channels: int) -> tuple[str, str]:
     """Open an image as the training does; the key and the item of what is wrong with it ("" if nothing is).
 
     The loader turns an image as its EXIF orientation says, unless its ``color_type`` ends with
@@ -81,12 +90,16 @@ def _open_fault(image: dict, path: str, load: Callable[[dict], dict]) -> tuple[s
     here can tell for which its boxes are.
     """
     try:
-        height, width = load(dict(img_path=path))["img"].shape[:2]
-        with Image.open(path) as opened:
-            orientation = opened.getexif().get(_ORIENTATION, 1)
+        loaded = load(dict(img_path=path))["img"]
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, cv2.error, ...
         return "image_unreadable", str(error)
     name, stated = image["file_name"], (image["width"], image["height"])
+    if channels_of(loaded) != num_channels:
+        return "image_channels", f"{name} has {channels_of(loaded)} channels, the model takes {num_channels}"
+    height, width = loaded.shape[:2]
+    orientation = 1
+    with suppress(OSError), Image.open(path) as opened:  # Pillow does not know what has many channels
+        orientation = opened.getexif().get(_ORIENTATION, 1)
     if (width, height) != stated:
         is_turned = (height, width) == stated and orientation >= 5
         found = f"{name} is {width}x{height}, stated {stated[0]}x{stated[1]}"

@@ -36,7 +36,7 @@ def _check_channels(detector: nn.Module, num_feature_levels: int) -> None:
     backbone, neck = detector.backbone, detector.neck
     in_channels = next(m.in_channels for m in backbone.modules() if isinstance(m, nn.Conv2d))
     mean = getattr(detector.data_preprocessor, "mean", None)
-    if mean is not None and len(mean) != in_channels:
+    if mean is not None and len(mean) not in (1, in_channels):  # one is for all channels
         raise ValueError(
             f"model.data_preprocessor.mean has {len(mean)} values, but model.backbone takes "
             f"{in_channels} channels"

@@ -1,13 +1,22 @@
 """Boxes with class and score drawn into an image, by mmdet's registered visualizer."""
 
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from mmdet.engine.hooks import DetVisualizationHook as _DetVisualizationHook
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import Visualizer
+
+from .data.image_arrays import as_shown
+from .data.image_loading import image_loader
+from .files.media import picture_name
+from .run_state import leaf_datasets
 
 
 def build_visualizer(cfg: Config, classes: list[str] | None) -> Visualizer:
@@ -35,7 +44,7 @@ def draw_sample(
 
     Args:
         visualizer: of `build_visualizer`.
-        image: (h, w, 3), BGR, in the size that the boxes are for; it stays as it is.
+        image: (h, w, 3), BGR, or what `as_shown` takes, in the size that the boxes are for; it stays as is.
         sample: with ``pred_instances``, or ``gt_instances``.
         draw_gt: whether the true boxes are drawn instead of the predictions.
 
@@ -47,7 +56,7 @@ def draw_sample(
         warnings.filterwarnings("ignore", message=".*out of bounds")
         visualizer.add_datasample(
             "image",
-            image[..., ::-1],
+            as_shown(image)[..., ::-1],
             sample,
             draw_gt=draw_gt,
             draw_pred=not draw_gt,
@@ -55,3 +64,45 @@ def draw_sample(
         )
     # Not get_image(), which renders what was rendered again, and that moves pixels a second time.
     return visualizer._image[..., ::-1]
+
+
+class DetVisualizationHook(_DetVisualizationHook):
+    """mmdet's hook, which reads images as the data set does, and draws those of any depth and channels.
+
+    Pictures of what is neither JPEG nor PNG get ``.png`` after their name.
+    """
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DetDataSample]
+    ) -> None:
+        """Draw the first image of every ``interval``-th batch."""
+        step = runner.iter + batch_idx
+        if self.draw and step % self.interval == 0:
+            self._draw(runner.val_loop, outputs[0], "val_img", step)
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DetDataSample]
+    ) -> None:
+        """Draw all images."""
+        for sample in outputs if self.draw else ():
+            self._test_index += 1
+            file = None
+            if self.test_out_dir is not None:
+                name = picture_name(Path(sample.img_path).name)
+                file = str(Path(runner.work_dir, runner.timestamp, self.test_out_dir, name))
+            self._draw(runner.test_loop, sample, "test_img", self._test_index, file)
+
+    def _draw(
+        self, loop: BaseLoop, sample: DetDataSample, name: str, step: int, file: str | None = None
+    ) -> None:
+        read = image_loader(next(leaf_datasets(loop.dataloader.dataset)))
+        self._visualizer.add_datasample(
+            Path(sample.img_path).name if self.show else name,
+            as_shown(read(dict(img_path=sample.img_path))["img"])[..., ::-1],
+            data_sample=sample,
+            show=self.show,
+            wait_time=self.wait_time,
+            pred_score_thr=self.score_thr,
+            out_file=file,
+            step=step,
+        )

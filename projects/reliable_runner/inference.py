@@ -29,6 +29,7 @@ from .errors import InputError
 from .launcher import parse_config
 from .metric.coco_metric import check_finite
 from .quiet import quiet
+from .run_state import input_channels
 
 Image = str | Path | np.ndarray
 
@@ -110,7 +111,8 @@ def inference_detector(
 
     Args:
         detector: what `init_detector` returns.
-        images: one or several: a path, or an array (h, w, 3; BGR), see `as_image`.
+        images: one or several: a path, or an array (h, w, 3; BGR), or of the channels of the model, see
+            `as_image`.
         batch_size: how many images of a sequence go through the model at once.
 
     Returns:
@@ -139,7 +141,7 @@ def detect_batch(detector: nn.Module, prepared: Sequence[dict]) -> list[DetDataS
 
 
 def read_image(detector: nn.Module, path: str | Path) -> np.ndarray:
-    """Read an image (h, w, 3; BGR) as the test pipeline of ``detector`` does.
+    """Read an image as the test pipeline of ``detector`` does, see `LoadImageFromFile`.
 
     Raises:
         InputError: it is missing, damaged or no image.
@@ -170,17 +172,14 @@ def prepare(detector: nn.Module, image: Image, path: str | Path | None = None) -
     """
     if not isinstance(image, np.ndarray):
         image, path = read_image(detector, image), image
-    image = as_image(image, _num_channels(detector), f"image {path}" if path else "an image")
+    any_range = detector.test_pipeline[0].color_type == "unchanged"
+    image = as_image(image, input_channels(detector), f"image {path}" if path else "an image", any_range)
     results = dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
     if path:
         results["img_path"] = str(path)
     for transform in detector.test_pipeline[1:]:
         results = transform(results)
     return results
-
-
-def _num_channels(detector: nn.Module) -> int:
-    return next(module.in_channels for module in detector.modules() if isinstance(module, nn.Conv2d))
 
 
 def _test_pipeline(cfg: Config) -> list:

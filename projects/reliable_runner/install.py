@@ -19,9 +19,11 @@ from .checks.weights import CheckpointCheckHook
 from .data.coco_dataset import CocoDataset
 from .data.detr_resize import DETRResize
 from .data.image_loading import LoadImageFromFile
+from .data.preprocessor import DetDataPreprocessor
 from .data.sampler import DefaultSampler, InfiniteSampler
 from .data.seeded_items import ClassBalancedDataset, ConcatDataset, MultiImageMixDataset, RepeatDataset
 from .data.step_errors import name_steps
+from .drawing import DetVisualizationHook
 from .files.atomic_file import AtomicLocalBackend
 from .files.checkpoint_file import load_from_local
 from .files.data_file import SafePickleHandler, SafeYamlHandler
@@ -52,7 +54,9 @@ _REPLACED = {
     registry.TRANSFORMS: (LoadImageFromFile,),
     registry.DATASETS: (RepeatDataset, ClassBalancedDataset),
     mmdet_registry.DATASETS: (CocoDataset, ConcatDataset, MultiImageMixDataset),
+    mmdet_registry.HOOKS: (DetVisualizationHook,),
     mmdet_registry.METRICS: (CocoMetric,),
+    mmdet_registry.MODELS: (DetDataPreprocessor,),
     mmdet_registry.TASK_UTILS: (HungarianAssigner,),
 }
 _ADDED = {
@@ -98,7 +102,9 @@ def install() -> None:
     - ``DefaultSampler`` and ``InfiniteSampler``, ``CocoDataset``, ``ConcatDataset``, ``RepeatDataset``,
       ``ClassBalancedDataset`` and ``MultiImageMixDataset``: random numbers of an image depend on seed, epoch
       and image alone; annotations are checked;
-    - ``LoadImageFromFile``: a damaged image is an error; ``CocoMetric``: NaN is no match;
+    - ``LoadImageFromFile``: a damaged image is an error, any depth and number of channels can be read;
+      ``DetDataPreprocessor``: any number of channels; ``DetVisualizationHook``: draws them;
+    - ``CocoMetric``: NaN is no match;
     - ``HungarianAssigner`` of mmdet: NaN predictions end in a NaN loss instead of an error of SciPy.
 
     New names: hooks ``EpochSeedHook``, ``ClassCheckHook``, ``CheckpointCheckHook``, ``ResumeCheckHook``,

@@ -12,6 +12,12 @@ def bare_model(runner: Runner) -> nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
+def input_channels(model: nn.Module) -> int | None:
+    """How many channels the backbone of a model takes; None if the model has none, or it no convolution."""
+    modules = getattr(model, "backbone", nn.Module()).modules()
+    return next((module.in_channels for module in modules if isinstance(module, nn.Conv2d)), None)
+
+
 def must_fit_exactly(runner: Runner) -> bool:
     """Whether the run resumes or tests its checkpoint; a training that starts from it may take a part."""
     return runner._resume or not isinstance(runner._train_loop, BaseLoop)

@@ -39,6 +39,6 @@ def test_scope_of_a_config_leads_from_the_root_to_us():
 
 
 def test_mmdets_and_mmengines_names_are_found():
-    assert registry.HOOKS.get("DetVisualizationHook").__module__.startswith("mmdet")
+    assert registry.HOOKS.get("TrackVisualizationHook").__module__.startswith("mmdet")
     assert registry.HOOKS.get("IterTimerHook") is IterTimerHook
     assert registry.MODELS.get("mmdet.DeformableDETR").__module__.startswith("mmdet")

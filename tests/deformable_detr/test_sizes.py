@@ -21,3 +21,8 @@ from .conftest import small_model
 def test_sizes_that_disagree_are_named(option, message):
     with pytest.raises(ValueError, match=message):
         small_model(**option)
+
+
+def test_one_mean_is_for_all_channels():
+    options = {"data_preprocessor.mean": [1.0], "data_preprocessor.std": [1.0], "backbone.in_channels": 6}
+    assert small_model(**options).backbone.conv1.in_channels == 6

@@ -18,10 +18,12 @@ from tqdm import tqdm
 
 from projects.deformable_detr.registry import DATASETS, SCOPE
 from projects.reliable_runner.checks.class_names import class_names
+from projects.reliable_runner.data.image_loading import image_loader
 from projects.reliable_runner.drawing import build_visualizer, draw_sample
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.media import MediaWriter
 from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
+from projects.reliable_runner.run_state import leaf_datasets
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,11 +42,14 @@ def main(argv: list[str] | None = None) -> None:
 
     cfg = parse_config(args)
     dataset = training_set(cfg)
+    is_deep = image_loader(next(leaf_datasets(dataset))).color_type == "unchanged"
     visualizer = build_visualizer(cfg, class_names(dataset.metainfo))
     num = len(dataset) if args.num is None else min(args.num, len(dataset))
     with MediaWriter(args.output_dir) as pictures:
         for index in tqdm(range(num), unit="image"):
             image, sample = fed(dataset[index])
+            if not is_deep:  # a distortion leaves floats
+                image = image.clip(0, 255).astype(np.uint8)
             picture = draw_sample(visualizer, image, sample, draw_gt=True)
             name = f"{index:06d}_{Path(sample.get('img_path', 'image.png')).name}"
             pictures.write(name, picture)
@@ -66,7 +71,7 @@ def training_set(cfg: Config) -> BaseDataset:
 
 
 def fed(item: dict) -> tuple[np.ndarray, BaseDataElement]:
-    """An item of the data set as image (h, w, 3; BGR) and sample with boxes x1, y1, x2, y2 in its pixels."""
+    """An item of the data set as image (h, w, channels) and sample with boxes x1, y1, x2, y2 in pixels."""
     sample = item["data_samples"]
     boxes = sample.gt_instances.bboxes
     sample.gt_instances.bboxes = getattr(boxes, "tensor", boxes)

@@ -28,6 +28,7 @@ from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import CocoFile
 from projects.reliable_runner.launcher import add_cfg_options, parse_config, positive_int, run_tool
 from projects.reliable_runner.quiet import quiet
+from projects.reliable_runner.run_state import input_channels
 
 Shape = tuple[int, int]
 
@@ -115,7 +116,7 @@ def count_flops(model: nn.Module, shape: Shape) -> Counter[str]:
     # PyTorch's counter knows the plain products of an attention, not its fused CPU kernel.
     plain = sdpa_kernel(SDPBackend.MATH)
     with FakeTensorMode(allow_non_fake_inputs=True), plain, counter:
-        model(torch.zeros(1, 3, *shape), [sample], mode="tensor")
+        model(torch.zeros(1, input_channels(model) or 3, *shape), [sample], mode="tensor")
     by_module = counter.get_flop_counts()
     counts = Counter()
     for name, _ in model.named_children():

@@ -9,12 +9,15 @@ import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile as _LoadImageFromFile
 from mmengine import fileio
+from mmengine.dataset import BaseDataset
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import InputError
+from .image_arrays import as_values, channels_of
+from .stored_values import read_if_deep, read_stored
 
-# Pillow clips 16 bits to 8 and mmcv lays LA on a coloured canvas; OpenCV scales, and drops the alpha.
-_MODES_FOR_CV2 = {"LA", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
+# mmcv lays it on a coloured canvas; OpenCV drops the alpha.
+_MODE_FOR_CV2 = "LA"
 
 
 class LoadImageFromFile(_LoadImageFromFile):
@@ -25,6 +28,9 @@ class LoadImageFromFile(_LoadImageFromFile):
 
     Args:
         imdecode_backend: The backend of ``mmcv.imfrombytes``.
+        color_type: "color", "grayscale", "color_ignore_orientation" or "grayscale_ignore_orientation" for
+            pictures of 8 bits; "unchanged" for files of any depth and number of channels, see `read_stored`
+            and `as_values`.
         **kwargs: As in mmcv's class; with ``ignore_empty`` an image that cannot be read is passed over
             (another one is drawn for training) instead of raising.
     """
@@ -33,42 +39,55 @@ class LoadImageFromFile(_LoadImageFromFile):
         super().__init__(imdecode_backend=imdecode_backend, **kwargs)
 
     def transform(self, results: dict) -> dict | None:
-        """Read ``results["img_path"]``; set ``img`` (h, w, 3; BGR), ``img_shape`` and ``ori_shape`` (h, w).
+        """Read ``results["img_path"]``; set ``img``, ``img_shape`` and ``ori_shape`` (h, w).
+
+        ``img`` is (h, w, 3; BGR) in colour, (h, w) in grey; with "unchanged" (h, w) or (h, w, channels),
+        uint8 of files of 8 bits, else float32.
 
         Raises:
-            InputError: The file is missing, empty, cut short or no image, or its size is not the
-                ``height`` and ``width`` that the annotation file states.
+            InputError: The file is missing, empty, cut short or no image, has more than 8 bits or other
+                channels than a picture (unless "unchanged"), or its size is not the ``height`` and ``width``
+                that the annotation file states.
         """
         path = results["img_path"]
         try:
             if "://" not in path and not os.path.isfile(path):
                 raise FileNotFoundError  # a folder, or a device, which could be read for ever
-            img = self._decode(fileio.get(path, backend_args=self.backend_args))
+            img = self._decode(fileio.get(path, backend_args=self.backend_args), path)
+        except InputError:
+            raise
         except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, cv2.error, ...
             if self.ignore_empty:
                 return None
             raise InputError(f"image {path} {_reason(path, error)}") from error
-        self._check_size(results, img.shape[:2])
+        self._check_size(results, img.shape)
         results["img"] = img.astype(np.float32) if self.to_float32 else img
         results["img_shape"] = results["ori_shape"] = img.shape[:2]
         return results
 
-    def _decode(self, content: bytes) -> np.ndarray:
+    def _decode(self, content: bytes, path: str) -> np.ndarray:
+        if self.color_type == "unchanged":
+            return as_values(read_stored(content), f"image {path}")
+        if (deep := read_if_deep(content)) is not None:
+            raise InputError(
+                f"image {path} holds {deep.dtype} from {deep.min()} to {deep.max()}, channels: "
+                f"{channels_of(deep)}, but color_type={self.color_type!r} reads pictures of 8 bits: "
+                "LoadImageFromFile(color_type='unchanged') reads it, see docs/custom_data.md"
+            )
         backend = self.imdecode_backend
         if backend == "pillow":
             with Image.open(io.BytesIO(content)) as image:
-                if image.mode in _MODES_FOR_CV2:
+                if image.mode == _MODE_FOR_CV2:
                     image.load()  # raises if the file is cut short
                     backend = "cv2"
         img = mmcv.imfrombytes(content, flag=self.color_type, backend=backend)
         if img is None:
             raise UnidentifiedImageError(f"{backend} cannot decode it")
-        # Grey pictures of floats come from OpenCV without channels, whatever is asked for.
-        return img if img.ndim == 3 or "grayscale" in self.color_type else np.stack([img] * 3, 2)
+        return img
 
     @staticmethod
-    def _check_size(results: dict, decoded: tuple[int, int]) -> None:
-        stated = results.get("height"), results.get("width")
+    def _check_size(results: dict, shape: tuple[int, ...]) -> None:
+        stated, decoded = (results.get("height"), results.get("width")), shape[:2]
         if None in stated or stated == decoded:
             return
         hint = "its boxes would be wrong; correct the annotation file or the image"
@@ -77,10 +96,18 @@ class LoadImageFromFile(_LoadImageFromFile):
                 "it may carry an EXIF orientation; if the boxes belong to the stored orientation, set "
                 "color_type='color_ignore_orientation' in LoadImageFromFile"
             )
+        elif stated == shape[1:]:
+            hint = "its channels come first; save array.transpose(1, 2, 0)"
         raise InputError(
             f"image {results['img_path']} is {decoded[1]}x{decoded[0]} (width x height), the annotation "
             f"file says {stated[1]}x{stated[0]}: {hint}"
         )
+
+
+def image_loader(dataset: BaseDataset) -> _LoadImageFromFile:
+    """What loads the images in the pipeline of a data set; `LoadImageFromFile` where it has none."""
+    steps = dataset.pipeline.transforms
+    return next((step for step in steps if isinstance(step, _LoadImageFromFile)), LoadImageFromFile())
 
 
 def missing_files(paths: Iterable[str]) -> list[str]:
@@ -105,6 +132,8 @@ def missing_files(paths: Iterable[str]) -> list[str]:
 def _reason(path: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "does not exist; check data_root, data_prefix and file_name in the annotation file"
+    if isinstance(error, ImportError) or "imagecodecs" in str(error):
+        return f"cannot be decoded: {error}; install that package"
     if os.path.isfile(path) and not os.path.getsize(path):
         return "is empty (0 bytes); fetch it again or take it out of the annotation file"
     if isinstance(error, UnidentifiedImageError):

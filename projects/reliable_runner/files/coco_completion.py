@@ -3,11 +3,13 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as rle
 
+from ..data.stored_values import read_stored
 from ..errors import InputError
 
 _TURNED = 5  # from this EXIF orientation on width and height change places
@@ -122,4 +124,9 @@ def _size_of(path: str) -> tuple[int, int] | None:
             turned = image.getexif().get(0x0112, 1) >= _TURNED
             return image.size[::-1] if turned else image.size
     except (OSError, UnidentifiedImageError, ValueError):
+        pass
+    try:
+        height, width = read_stored(Path(path).read_bytes()).shape[:2]
+        return width, height
+    except Exception:  # decoders raise all kinds
         return None

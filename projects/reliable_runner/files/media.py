@@ -35,7 +35,7 @@ def find_media(inputs: Sequence[str | Path]) -> list[Path]:
             found[path] = None
             continue
         entries = path.iterdir() if path.is_dir() else map(Path, glob.glob(str(path), recursive=True))
-        extensions = (*IMG_EXTENSIONS, *VIDEO_EXTENSIONS)
+        extensions = (*IMG_EXTENSIONS, ".npy", *VIDEO_EXTENSIONS)
         media = sorted(file for file in entries if file.is_file() and file.suffix.lower() in extensions)
         if not media:
             hint = f"; for those in its subfolders say '{path}/**/*.jpg'" if path.is_dir() else ""
@@ -56,6 +56,15 @@ def short_names(paths: Sequence[Path]) -> list[str]:
 def is_video(path: Path) -> bool:
     """Whether the name is that of a video."""
     return path.suffix.lower() in VIDEO_EXTENSIONS
+
+
+def picture_name(name: str) -> str:
+    """``name``, with ``.png`` after it unless it is that of a JPEG or PNG."""
+    return _with_ending(name, *_WRITABLE)
+
+
+def _with_ending(name: str, *endings: str) -> str:
+    return name if name.lower().endswith(endings) else name + endings[-1]
 
 
 class Video:
@@ -122,8 +131,7 @@ class MediaWriter:
         Raises:
             InputError: the file can't be written.
         """
-        endings = _WRITABLE if fps is None else (".mp4",)
-        path = self.folder / (name if name.lower().endswith(endings) else name + endings[-1])
+        path = self.folder / (picture_name(name) if fps is None else _with_ending(name, ".mp4"))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if fps is None:

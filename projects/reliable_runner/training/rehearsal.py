@@ -8,12 +8,13 @@ from unittest.mock import patch
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..data.seeded_items import generators_kept
 from ..errors import InputError, NonFiniteError
 from ..quiet import quiet
-from ..run_state import leaf_datasets
+from ..run_state import bare_model, input_channels, leaf_datasets
 from .val_loss import ValLossHook
 
 
@@ -30,12 +31,14 @@ class RehearsalHook(Hook):
         """Rehearse.
 
         Raises:
-            InputError: the training set has no object, or a hook looks for a metric that there is not.
+            InputError: the training set has no object, its first image can't be fed to the model, or a hook
+                looks for a metric that there is not.
             Exception: what the validation raises.
         """
         for backend in runner.visualizer._vis_backends.values():
             backend.experiment  # noqa: B018 - it is made when it is first asked for
         _check_objects(runner)
+        _check_channels(runner)
         if runner.val_loop is None:
             return
         try:
@@ -64,6 +67,24 @@ def _check_objects(runner: Runner) -> None:
             logger="current",
             level=logging.WARNING,
         )
+
+
+def _check_channels(runner: Runner) -> None:
+    """Load the first image of each data set, and compare its channels with those that the model takes."""
+    wanted = input_channels(bare_model(runner))
+    loops = filter(None, (runner.train_loop, runner.val_loop)) if wanted else ()
+    for loop in loops:
+        for dataset in leaf_datasets(loop.dataloader.dataset):
+            with generators_kept():
+                item = dataset.prepare_data(0) or {}
+            image = item.get("inputs")
+            if isinstance(image, Tensor) and len(image) != wanted:
+                path = dataset.get_data_info(0).get("img_path")
+                raise InputError(
+                    f"image {path} has {len(image)} channels, but the model takes {wanted}; "
+                    "LoadImageFromFile's color_type and model.backbone.in_channels must agree, see "
+                    "docs/custom_data.md"
+                )
 
 
 def _validate_a_batch(runner: Runner) -> dict:

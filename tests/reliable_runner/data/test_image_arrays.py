@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from projects.reliable_runner.data.image_arrays import as_image
+from projects.reliable_runner.data.image_arrays import as_image, as_shown
 from projects.reliable_runner.errors import InputError
 
 IMAGE = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
@@ -45,7 +45,21 @@ def test_it_is_none(array, reason):
         as_image(array, 3, "x.png")
 
 
-def test_other_numbers_of_channels_are_taken_as_they_are():
-    assert as_image(IMAGE[..., 0], 1, "x").shape == (2, 4)
-    deep = np.full((2, 2, 6), 4095, np.uint16)
-    assert as_image(deep, 6, "x") is deep
+def test_values_of_a_deep_model_are_taken_as_they_are():
+    assert as_image(IMAGE[..., 0], 1, "x").shape == as_image(IMAGE[..., :1], 1, "x").shape == (2, 4)
+    for channels in 3, 6:
+        deep = np.full((2, 2, channels), 4095, ">u2")
+        found = as_image(deep, channels, "x", any_range=True)
+        assert found.dtype == np.float32 and (found == deep).all()
+    with pytest.raises(InputError, match="1 channels.*takes 3"):
+        as_image(IMAGE[..., 0], 3, "x", any_range=True)
+
+
+def test_what_is_shown_has_three_channels_of_8_bits():
+    assert as_shown(IMAGE) is IMAGE or (as_shown(IMAGE) == IMAGE).all()
+    assert (as_shown(IMAGE[..., 0]) == IMAGE[..., :1]).all()
+    ramp = np.linspace(-1000, 4095, 400, dtype=np.float32).reshape(20, 20)
+    shown = as_shown(np.dstack([ramp, -ramp, 0 * ramp, ramp]))
+    assert shown.dtype == np.uint8 and shown.shape == (20, 20, 3)
+    assert shown[0, 0].tolist() == [0, 255, 0] and shown[-1, -1].tolist() == [255, 0, 0]
+    assert abs(int(shown[10, 0, 0]) - 128) <= 2

@@ -22,8 +22,6 @@ def save(image: Image.Image, path, **kwargs) -> str:
 
 
 def converted(image: Image.Image, mode: str) -> Image.Image:
-    if mode == "I;16":
-        return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
     result = image.convert(mode)
     if mode in ("LA", "RGBA"):
         result.putalpha(image.convert("L"))
@@ -48,7 +46,6 @@ def rotated() -> bytes:
         ("a.png", "RGBA", {}),
         ("a.png", "LA", {}),
         ("a.png", "P", {}),
-        ("a.png", "I;16", {}),
         ("a.bmp", "RGB", {}),
     ],
 )
@@ -69,7 +66,6 @@ def test_pixels_and_shapes_are_those_of_opencv(image, tmp_path, name, mode, kwar
         ("a.jpg", "RGB", {}),
         ("a.jpg", "RGB", {"progressive": True}),
         ("a.png", "RGB", {}),
-        ("a.png", "I;16", {}),
     ],
 )
 def test_no_cut_passes_unnoticed(image, tmp_path, name, mode, kwargs):
@@ -119,12 +115,3 @@ def test_size_stated_before_exif_rotation(image, tmp_path):
         LoadImageFromFile()(dict(stored))
     loaded = LoadImageFromFile(color_type="color_ignore_orientation")(dict(stored))
     assert loaded["img_shape"] == (120, 160)
-
-
-def test_grey_floats_get_three_channels_like_any_picture(tmp_path):
-    """A portable float map, which Pillow leaves to OpenCV."""
-    values = np.arange(6, dtype="<f4").reshape(2, 3)
-    path = tmp_path / "a.pfm"
-    path.write_bytes(b"Pf\n3 2\n-1.0\n" + values[::-1].tobytes())
-    img = LoadImageFromFile()(dict(img_path=str(path)))["img"]
-    assert img.shape == (2, 3, 3) and (img == values[..., None]).all()

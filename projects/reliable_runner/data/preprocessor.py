@@ -1,0 +1,48 @@
+"""Normalising and padding of images of any number of channels."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+import torch
+from mmdet.models.data_preprocessors import DetDataPreprocessor as _DetDataPreprocessor
+
+from ..errors import InputError
+
+
+class DetDataPreprocessor(_DetDataPreprocessor):
+    """mmdet's ``DetDataPreprocessor`` for images of any number of channels.
+
+    Args:
+        mean: of each channel, or one for all; in the order of RGB where ``bgr_to_rgb`` turns three channels.
+            Others than three are never turned.
+        std: as many.
+        *args, **kwargs: of mmdet's class.
+    """
+
+    def __init__(
+        self, mean: Sequence[float] | None = None, std: Sequence[float] | None = None, *args, **kwargs
+    ) -> None:
+        super().__init__(mean and mean[:1], std and std[:1], *args, **kwargs)
+        self._turns = self._channel_conversion
+        if mean:
+            if len(mean) != len(std):
+                raise ValueError(f"mean has {len(mean)} values, but std has {len(std)}")
+            self.mean, self.std = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Normalise, pad and stack images (channels, h, w); see mmdet's method.
+
+        Raises:
+            InputError: an image has other channels than there are means, or than the first of the batch.
+        """
+        images, samples = data["inputs"], data.get("data_samples") or ()
+        wanted = len(self.mean) if self._enable_normalize and len(self.mean) > 1 else len(images[0])
+        for image, sample in zip_longest(images, samples):
+            if len(image) != wanted:
+                path = sample.get("img_path") if sample else None
+                raise InputError(
+                    f"image {path} has {len(image)} channels instead of {wanted}: all images and "
+                    "model.data_preprocessor.mean must agree, see docs/custom_data.md"
+                )
+        self._channel_conversion = self._turns and wanted == 3
+        return super().forward(data, training)

@@ -1,0 +1,72 @@
+"""Image files of any depth and any number of channels, read as they are."""
+
+import io
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+_NPY, _TIFF = b"\x93NUMPY", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_DEEP_MODES = ("I", "F")  # of Pillow; I;16 and its kin begin with I too
+_RARELY_DEEP = ("PPM", "JPEG2000")  # Pillow does not say for colour
+
+
+def read_stored(content: bytes) -> np.ndarray:
+    """The values of an image file: PNG, JPEG, TIFF, ``.npy``, what else Pillow knows.
+
+    Args:
+        content: of the file.
+
+    Returns:
+        (h, w) or (h, w, channels), in the file's own type. Pictures of three or four channels come as BGR and
+        BGRA, others in the order of the file. The pages of a TIFF are channels. EXIF turns nothing.
+
+    Raises:
+        Exception: what the decoder raises at a file that is damaged or cut short.
+    """
+    if content.startswith(_NPY):
+        return np.load(io.BytesIO(content), allow_pickle=False)
+    if content.startswith(_TIFF):
+        return _read_tiff(content)
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()  # raises if the file is cut short, which OpenCV does not always
+    return _read_picture(content)
+
+
+def read_if_deep(content: bytes) -> np.ndarray | None:
+    """`read_stored` of what has more than 8 bits, or other than 1, 3 or 4 channels; None of other files."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            stored = str(image.tile[0].args) if image.tile else ""
+            is_plain = not image.mode.startswith(_DEEP_MODES) and ";16" not in stored and "XX" not in stored
+            if is_plain and image.format not in _RARELY_DEEP:
+                return None
+    except UnidentifiedImageError:
+        if not content.startswith((_NPY, *_TIFF)):
+            return None
+    array = read_stored(content)
+    is_picture = array.dtype == np.uint8 and (array.ndim == 2 or array.shape[2] in (3, 4))
+    return None if is_picture and not content.startswith(_NPY) else array
+
+
+def _read_picture(content: bytes) -> np.ndarray:
+    array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None:
+        raise UnidentifiedImageError("OpenCV cannot decode it")
+    return array
+
+
+def _read_tiff(content: bytes) -> np.ndarray:
+    """OpenCV knows all compressions, but no more than a page and four channels."""
+    from tifffile import TiffFile  # needed for nothing else
+
+    with TiffFile(io.BytesIO(content)) as file:
+        series = file.series[0]
+        if len(series.pages) == 1 and series.keyframe.samplesperpixel in (1, 3, 4):
+            return _read_picture(content)
+        channels = [axis for axis in series.axes if axis not in "YX"]
+        if len(channels) > 1:
+            raise ValueError(
+                f"its axes are {series.axes}, {series.shape}: more than height, width and channels"
+            )
+        return np.moveaxis(series.asarray(), series.axes.index(channels[0]), -1)

@@ -115,6 +115,17 @@ def test_recipe_of_many_objects():
     assert cfg.val_evaluator.proposal_nums[-1] == cfg.test_evaluator.proposal_nums[-1] == 900
 
 
+def test_recipe_of_many_channels():
+    cfg = the_recipe("in_channels=6")
+    init_default_scope(cfg.default_scope)
+    for loader in cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader:
+        assert [step["color_type"] for step in loader.dataset.pipeline if "color_type" in step] == [
+            "unchanged"
+        ]
+    model = build(cfg, "cpu")
+    assert model.backbone.conv1.in_channels == len(model.data_preprocessor.mean) == 6
+
+
 def small_data(shapes_root: Path, cfg: Config) -> Config:
     """The training set of a recipe on the drawings."""
     for dataset in leaves(cfg.train_dataloader.dataset):

@@ -26,7 +26,7 @@ TOOLS = {
 }
 CONFIG = """
 _base_ = "{base}"
-load = dict(type="LoadImageFromFile", color_type="unchanged")
+load = dict(type="LoadImageFromFile", color_type="{color_type}")
 train_dataloader = dict(dataset=dict(pipeline=[load, *_base_.train_pipeline[1:]]))
 val_dataloader = dict(dataset=dict(pipeline=[load, *_base_.test_pipeline[1:]]))
 test_dataloader = val_dataloader
@@ -54,7 +54,7 @@ def write(path: Path, image: np.ndarray, kind: str) -> Path:
         path = path.with_suffix(".tiff")
         tifffile.imwrite(path, many, photometric="minisblack", planarconfig="contig")
     else:
-        cv2.imwrite(str(path), {"1 8 bit": grey, "1 16 bit": deep[..., 0], "3 16 bit": deep}[kind])
+        cv2.imwrite(str(path), {"1 8": grey, "1 16": deep[..., 0], "3 16": deep}[kind.split(" bit")[0]])
     return path
 
 
@@ -77,6 +77,7 @@ def prepare(shapes_root, tmp_path, monkeypatch):
         monkeypatch.setenv("SHAPES_ROOT", str(root))
         config = tmp_path / "config.py"
         settings = dict(channels=channels or int(kind[0]), mean=127.0 if " 8 " in kind else 2000.0)
+        settings["color_type"] = "grayscale" if kind.endswith("grayscale") else "unchanged"
         base = REPO / "tests" / "tiny_ddetr.py"
         config.write_text(CONFIG.format(base=base, name=tmp_path.name, **settings))
         return config, root
@@ -85,7 +86,7 @@ def prepare(shapes_root, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["1 8 bit", "1 16 bit", "3 16 bit", "6 tiff", "6 npy"])
+@pytest.mark.parametrize("kind", ["1 8 bit", "1 8 bit grayscale", "1 16 bit", "3 16 bit", "6 tiff", "6 npy"])
 def test_audit_training_test_inference_and_pictures(kind, prepare, tmp_path, capsys):
     def run(tool: str, *args: str | Path) -> None:
         assert not TOOLS[tool](list(map(str, args)))

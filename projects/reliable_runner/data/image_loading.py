@@ -12,7 +12,7 @@ from mmengine import fileio
 from mmengine.dataset import BaseDataset
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from .image_arrays import as_values, channels_of
 from .stored_values import read_if_deep, read_stored
 
@@ -138,4 +138,4 @@ def _reason(path: str, error: Exception) -> str:
         return "is empty (0 bytes); fetch it again or take it out of the annotation file"
     if isinstance(error, UnidentifiedImageError):
         return "is not an image, or is cut short in its first bytes; fetch it again"
-    return f"cannot be decoded, it is cut short or damaged ({error}); fetch it again"
+    return f"cannot be decoded, it is cut short or damaged ({first_line(error)}); fetch it again"

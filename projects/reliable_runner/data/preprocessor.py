@@ -24,6 +24,7 @@ class DetDataPreprocessor(_DetDataPreprocessor):
     ) -> None:
         super().__init__(mean and mean[:1], std and std[:1], *args, **kwargs)
         self._turns = self._channel_conversion
+        self._num_channels = len(mean) if mean and len(mean) > 1 else None  # None until the first batch
         if mean:
             if len(mean) != len(std):
                 raise ValueError(f"mean has {len(mean)} values, but std has {len(std)}")
@@ -33,10 +34,10 @@ class DetDataPreprocessor(_DetDataPreprocessor):
         """Normalise, pad and stack images (channels, h, w); see mmdet's method.
 
         Raises:
-            InputError: an image has other channels than there are means, or than the first of the batch.
+            InputError: an image has other channels than there are means, or than the first image.
         """
         images, samples = data["inputs"], data.get("data_samples") or ()
-        wanted = len(self.mean) if self._enable_normalize and len(self.mean) > 1 else len(images[0])
+        wanted = self._num_channels = self._num_channels or len(images[0])
         for image, sample in zip_longest(images, samples):
             if len(image) != wanted:
                 path = sample.get("img_path") if sample else None

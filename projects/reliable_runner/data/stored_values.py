@@ -1,6 +1,7 @@
 """Image files of any depth and any number of channels, read as they are."""
 
 import io
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -37,9 +38,10 @@ def read_if_deep(content: bytes) -> np.ndarray | None:
     """`read_stored` of what has more than 8 bits, or other than 1, 3 or 4 channels; None of other files."""
     try:
         with Image.open(io.BytesIO(content)) as image:
-            stored = str(image.tile[0].args) if image.tile else ""
-            is_plain = not image.mode.startswith(_DEEP_MODES) and ";16" not in stored and "XX" not in stored
-            if is_plain and image.format not in _RARELY_DEEP:
+            layout = _layout(image)
+            is_plain = not image.mode.startswith(_DEEP_MODES) and ";16" not in layout and "XX" not in layout
+            has_pages = image.format == "TIFF" and image.mode == "L" and image.n_frames > 1
+            if is_plain and not has_pages and image.format not in _RARELY_DEEP:
                 return None
     except UnidentifiedImageError:
         if not content.startswith((_NPY, *_TIFF)):
@@ -58,6 +60,9 @@ def _read_picture(content: bytes) -> np.ndarray:
 
 def _read_tiff(content: bytes) -> np.ndarray:
     """OpenCV knows all compressions, but no more than a page and four channels."""
+    with suppress(UnidentifiedImageError), Image.open(io.BytesIO(content)) as image:
+        if image.n_frames == 1 and len(image.getbands()) != 2 and "XX" not in _layout(image):
+            return _read_picture(content)
     from tifffile import TiffFile  # needed for nothing else
 
     with TiffFile(io.BytesIO(content)) as file:
@@ -70,3 +75,8 @@ def _read_tiff(content: bytes) -> np.ndarray:
                 f"its axes are {series.axes}, {series.shape}: more than height, width and channels"
             )
         return np.moveaxis(series.asarray(), series.axes.index(channels[0]), -1)
+
+
+def _layout(image: Image.Image) -> str:
+    """How the file holds the pixels: RGB;16B, RGBXX, ..."""
+    return str(image.tile[0].args) if image.tile else ""

@@ -29,8 +29,8 @@ def test_means_of_each_channel(bgr_to_rgb):
 
 
 def test_one_mean_is_for_all_channels_and_only_three_are_turned():
-    preprocessor = build(mean=[1.0], std=[1.0], bgr_to_rgb=True)
     for channels, expected in (1, [0]), (6, [0, 1, 2, 3, 4, 5]), (3, [2, 1, 0]):
+        preprocessor = build(mean=[1.0], std=[1.0], bgr_to_rgb=True)
         assert preprocessor(batch(channels))["inputs"][0, :, 0, 0].tolist() == expected
 
 
@@ -38,6 +38,13 @@ def test_one_mean_is_for_all_channels_and_only_three_are_turned():
 def test_other_channels_are_refused_with_the_image(mean, channels):
     with pytest.raises(InputError, match=f"image 1.tif has {channels[1]} channels instead of {channels[0]}"):
         build(mean=mean, std=mean)(batch(*channels))
+
+
+def test_a_batch_of_other_channels_than_the_first_is_refused():
+    preprocessor = build(mean=[1.0], std=[1.0])
+    preprocessor(batch(1))
+    with pytest.raises(InputError, match="image 0.tif has 3 channels instead of 1"):
+        preprocessor(batch(3))
 
 
 def test_as_many_means_as_deviations():

@@ -44,6 +44,7 @@ def encode(kind: str) -> tuple[bytes, np.ndarray]:
         "6 tiff, planes": lambda: (tiff(first, planarconfig="separate"), VALUES),
         "6 tiff, pages": lambda: (tiff(first), VALUES),
         "6 tiff, big-endian": lambda: (tiff(VALUES, planarconfig="contig", byteorder=">"), VALUES),
+        "6 tiff, pages of 8 bits": lambda: (tiff((first // 16).astype(np.uint8)), VALUES // 16),
         "2 tiff": lambda: (tiff(VALUES[..., :2], planarconfig="contig"), VALUES[..., :2]),
         "6 npy": lambda: (npy(VALUES), VALUES),
         "1 npy, big-endian": lambda: (npy(grey[..., None].astype(">i4")), grey),
@@ -54,6 +55,7 @@ def encode(kind: str) -> tuple[bytes, np.ndarray]:
 KINDS = [
     *("grey 8 png", "grey 16 png", "colour 16 png", "alpha 16 png", "colour 16 tiff, LZW"),
     *("6 tiff", "6 tiff, zlib", "6 tiff, planes", "6 tiff, pages", "6 tiff, big-endian", "2 tiff"),
+    "6 tiff, pages of 8 bits",
     *("6 npy", "1 npy, big-endian", "6 npy, floats"),
 ]
 

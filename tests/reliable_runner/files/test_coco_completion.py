@@ -66,11 +66,12 @@ def test_sizes_are_those_of_the_files(tmp_path):
     exif[0x0112] = 6
     Image.new("RGB", (30, 20)).save(tmp_path / "upright.png")
     Image.new("RGB", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
-    content = dict(
-        images=[dict(id=i, file_name=name) for i, name in enumerate(("upright.png", "turned.jpg", "no"))]
-    )
-    assert complete(content, str(tmp_path)) == ["width and height of 2 images (from the image files)"]
-    upright, turned, absent = content["images"]
+    np.save(tmp_path / "bands.npy", np.zeros((20, 40, 6)))
+    names = "upright.png", "turned.jpg", "bands.npy", "no"
+    content = dict(images=[dict(id=i, file_name=name) for i, name in enumerate(names)])
+    assert complete(content, str(tmp_path)) == ["width and height of 3 images (from the image files)"]
+    upright, turned, bands, absent = content["images"]
+    assert (bands["width"], bands["height"]) == (40, 20)
     assert (upright["width"], upright["height"]) == (30, 20)
     assert (turned["width"], turned["height"]) == (20, 30)
     assert "width" not in absent

@@ -34,6 +34,7 @@ from .training.checkpoint_hook import CheckpointHook
 from .training.early_stopping import EarlyStoppingHook
 from .training.finite_assigner import HungarianAssigner
 from .training.fsdp import FSDPStrategy
+from .training.hints import HintHook
 from .training.log_processor import LogProcessor
 from .training.optim_wrapper import AmpOptimWrapper, OptimWrapper
 from .training.parameter_groups import GroupedOptimWrapperConstructor
@@ -67,6 +68,7 @@ _ADDED = {
         ResumeCheckHook,
         RehearsalHook,
         ResumedSettingsHook,
+        HintHook,
         ValLossHook,
     ),
     registry.TRANSFORMS: (DETRResize,),
@@ -79,6 +81,7 @@ _DEFAULT_HOOKS = dict(
     resume_check=dict(type=ResumeCheckHook),
     rehearsal=dict(type=RehearsalHook),
     resumed_settings=dict(type=ResumedSettingsHook),
+    hints=dict(type=HintHook),
 )
 _LOADERS = {
     "": load_from_local,
@@ -108,11 +111,11 @@ def install() -> None:
     - ``HungarianAssigner`` of mmdet: NaN predictions end in a NaN loss instead of an error of SciPy.
 
     New names: hooks ``EpochSeedHook``, ``ClassCheckHook``, ``CheckpointCheckHook``, ``ResumeCheckHook``,
-    ``RehearsalHook``, ``ResumedSettingsHook`` and ``ValLossHook``, ``DETRResize`` and
+    ``RehearsalHook``, ``ResumedSettingsHook``, ``HintHook`` and ``ValLossHook``, ``DETRResize`` and
     ``GroupedOptimWrapperConstructor``.
-    The first six are default hooks of every run: ``Runner.register_default_hooks`` and
+    The first seven are default hooks of every run: ``Runner.register_default_hooks`` and
     ``FlexibleRunner.register_default_hooks`` are wrapped. None for its key (epoch_seed, class_check,
-    checkpoint_check, resume_check, rehearsal, resumed_settings) in default_hooks leaves one out.
+    checkpoint_check, resume_check, rehearsal, resumed_settings, hints) in default_hooks leaves one out.
 
     ``Registry.build`` is wrapped: what it can't build is an error with the nearest names (`explain_errors`).
 

@@ -1,0 +1,206 @@
+"""Whether a model can learn a few images by heart, and which part is at fault if it can't."""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from mmdet.structures.bbox import HorizontalBoxes, bbox_overlaps
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from .data.seeded_items import seed_generators
+from .errors import InputError
+from .progress import progress
+from .quiet import quiet
+from .training.hints import batch_hint
+
+LEARNT = 0.9  # share of the objects that are found
+_SCORE, _OVERLAP = 0.3, 0.5
+_PLACE = 0.7  # overlap of a box with the place that the pipeline should give it
+_EVERY = 25  # iterations between looks at what is found
+
+
+def images_with_objects(dataset: BaseDataset, number: int) -> list[int]:
+    """The first images that have an object.
+
+    Raises:
+        InputError: there is none.
+    """
+    chosen = []
+    for index in range(len(dataset)):
+        if any(not x["ignore_flag"] for x in dataset.get_data_info(index)["instances"]):
+            chosen.append(index)
+        if len(chosen) == number:
+            break
+    if not chosen:
+        raise InputError("no image of the training set has an object")
+    return chosen
+
+
+def look_at_boxes(dataset: BaseDataset, indices: list[int]) -> Iterator[str]:
+    """Compare the labels and boxes that leave the training pipeline with those of the data set."""
+    if not hasattr(dataset, "pipeline"):  # of wrappers only the picture tells
+        return
+    num_classes = len(dataset.metainfo["classes"])
+    shifted = moved = total = 0
+    for index in indices:
+        results = info = dataset.get_data_info(index)
+        truth = [x for x in info["instances"] if not x["ignore_flag"]]
+        expected = torch.tensor([x["bbox_label"] for x in truth])
+        boxes = HorizontalBoxes(torch.tensor([x["bbox"] for x in truth], dtype=torch.float32))
+        for step in dataset.pipeline.transforms[:-1]:
+            results = step(results)
+        boxes.project_(results.get("homography_matrix", torch.eye(3).numpy()))
+        boxes.clip_(results["img_shape"])
+        found = torch.as_tensor(getattr(results["gt_bboxes"], "tensor", results["gt_bboxes"]))
+        labels = torch.as_tensor(results["gt_bboxes_labels"])
+        if outside := labels[(labels < 0) | (labels >= num_classes)].tolist():
+            yield f"labels: {info['img_path']} has the label {outside[0]} of {num_classes} classes"
+            return
+        if len(found):
+            overlaps, best = bbox_overlaps(found.float(), boxes.tensor).max(1)
+            total += len(found)
+            moved += int((overlaps < _PLACE).sum())
+            shifted += int((labels != expected[best]).sum())
+    if moved > total / 10:
+        yield f"the training pipeline: {moved} of {total} boxes are not where its resizes and flips put them"
+    elif shifted > total / 10:
+        yield f"labels: {shifted} of {total} leave the training pipeline with another one"
+
+
+def look_at_model(cfg: Config, batch: dict) -> Iterator[str]:
+    """Compare the model with the data, without training it."""
+    samples, model = batch["data_samples"], cfg.model
+    most = max(len(sample.gt_instances) for sample in samples)
+    queries = model.get("num_queries")
+    if queries and most > queries:
+        yield f"model.num_queries: {queries} queries, but an image has {most} objects"
+    optimizer = (cfg.get("optim_wrapper") or {}).get("optimizer") or {}
+    counts = cfg.optim_wrapper.get("accumulative_counts", 1)
+    if hint := batch_hint(cfg, cfg.train_dataloader.batch_size * counts, optimizer.get("lr", 0)):
+        yield f"optim_wrapper.optimizer.lr: {hint}"
+    backbone = model.get("backbone") or {}
+    has_weights = (backbone.get("init_cfg") or {}).get("checkpoint") or cfg.get("load_from")
+    if backbone.get("frozen_stages", -1) >= 0 and not has_weights:
+        yield "model.backbone: stages are frozen, but there are no pretrained weights (init_cfg, load_from)"
+    inputs = normalised(cfg, batch)
+    mean, std = inputs.mean().item(), inputs.std().item()
+    if abs(mean) > 3 or not 0.1 < std < 10:
+        yield f"model.data_preprocessor: mean and std leave images of mean {mean:.3g} and deviation {std:.3g}"
+
+
+def normalised(cfg: Config, batch: dict) -> Tensor:
+    """All pixels of a batch as the backbone gets them."""
+    preprocessor = MODELS.build(dict(cfg.model.data_preprocessor, pad_size_divisor=1))
+    return torch.cat([preprocessor(pseudo_collate([item]))["inputs"].flatten() for item in unbatched(batch)])
+
+
+def unbatched(batch: dict) -> list[dict]:
+    """The items of a batch; copies."""
+    batch = copy.deepcopy(batch)
+    pairs = zip(batch["inputs"], batch["data_samples"], strict=True)
+    return [dict(inputs=inputs, data_samples=sample) for inputs, sample in pairs]
+
+
+def remedies(cfg: Config, batch: dict) -> Iterator[tuple[str, Config, str]]:
+    """What may be at fault, a config that changes it, and how."""
+
+    def changed(**options) -> Config:
+        other = copy.deepcopy(cfg)
+        other.merge_from_dict({key.replace("__", "."): value for key, value in options.items()})
+        return other
+
+    backbone = cfg.model.get("backbone") or {}
+    norm = backbone.get("norm_cfg") or dict(type="BN")
+    if backbone.get("frozen_stages", -1) >= 0 or not norm.get("requires_grad", True):
+        thawed = changed(model__backbone__frozen_stages=-1, model__backbone__norm_eval=False)
+        thawed.model.backbone.norm_cfg = dict(norm, requires_grad=True)
+        yield "model.backbone (frozen)", thawed, "with a backbone that learns"
+    for factor in (0.1, 10, 0.01, 100):
+        lr = cfg.optim_wrapper.optimizer.lr * factor
+        yield (
+            "optim_wrapper.optimizer.lr",
+            changed(optim_wrapper__optimizer__lr=lr),
+            f"with a learning rate of {lr:g}",
+        )
+    raw = changed(model__data_preprocessor__mean=None, model__data_preprocessor__std=None)
+    pixels, channels = normalised(raw, batch), len(batch["inputs"][0])
+    measured = copy.deepcopy(cfg)
+    measured.model.data_preprocessor.update(
+        mean=[pixels.mean().item()] * channels, std=[pixels.std().item()] * channels
+    )
+    yield "model.data_preprocessor", measured, "with the images' own mean and deviation"
+
+
+def shrunk(item: dict, max_side: int | None) -> dict:
+    """An item of the data set whose image has no side longer than ``max_side``."""
+    image, sample = item["inputs"], copy.deepcopy(item["data_samples"])
+    factor = min(1, (max_side or max(image.shape[1:])) / max(image.shape[1:]))
+    size = [max(1, round(side * factor)) for side in image.shape[1:]]
+    boxes = getattr(sample.gt_instances.bboxes, "tensor", sample.gt_instances.bboxes)
+    scale = boxes.new_tensor([size[1] / image.shape[2], size[0] / image.shape[1]]).repeat(2)
+    image = F.interpolate(image[None].float(), size=size, mode="bilinear", antialias=True)[0]
+    sample.gt_instances.bboxes = boxes * scale
+    sample.set_metainfo(dict(img_shape=tuple(size)))
+    return dict(inputs=image, data_samples=sample)
+
+
+def learn(
+    cfg: Config, batch: dict, device: str, iterations: int, text: str
+) -> tuple[float, dict[str, float]]:
+    """Train on one batch, with the config's optimizer, neither schedule nor dropout.
+
+    Args:
+        cfg: the config.
+        batch: images and samples.
+        device: where.
+        iterations: at most so many.
+        text: for the progress bar.
+
+    Returns:
+        The share of the batch's objects that are found in the end, and the last losses.
+    """
+    seed_generators(0)
+    with quiet():  # mmengine prints a line for each parameter
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+    model.to(device)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    settings = {key: value for key, value in cfg.optim_wrapper.items() if key != "accumulative_counts"}
+    optim_wrapper = build_optim_wrapper(model, settings)
+    share, losses = 0.0, {}
+    with progress(iterations, "iteration", desc=text) as bar:
+        for iteration in range(1, iterations + 1):
+            model.train()
+            losses = model.train_step(pseudo_collate(unbatched(batch)), optim_wrapper)
+            bar.update()
+            if iteration % _EVERY == 0:
+                share = found_share(model, batch)
+                bar.set_postfix(found=f"{share:.0%}", loss=f"{float(losses['loss']):.3g}")
+            if share >= LEARNT:
+                break
+    return share, {name: float(value) for name, value in losses.items() if "." not in name}
+
+
+@torch.no_grad()
+def found_share(model: nn.Module, batch: dict) -> float:
+    """The share of the objects that a detection of the right class overlaps, each its own."""
+    data = model.eval().data_preprocessor(pseudo_collate(unbatched(batch)), False)
+    hits = total = 0
+    for sample in model.predict(data["inputs"], data["data_samples"], rescale=False):
+        found, truth = sample.pred_instances, sample.gt_instances
+        total += len(truth)
+        found = found[found.scores >= _SCORE]
+        fits = bbox_overlaps(truth.bboxes, found.bboxes) >= _OVERLAP
+        fits &= truth.labels[:, None] == found.labels
+        for row in fits:
+            if row.any():
+                hits += 1
+                fits[:, row.nonzero()[0, 0]] = False
+    return hits / total

@@ -1,0 +1,89 @@
+"""Learn a few training images by heart; if that fails, say which part is at fault.
+
+python tools/analysis_tools/sanity_check.py configs/mine.py
+
+See docs/custom_data.md.
+"""
+
+import copy
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset, pseudo_collate
+
+from projects.reliable_runner.data.seeded_items import seed_generators
+from projects.reliable_runner.drawing import build_visualizer, draw_sample
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.media import MediaWriter
+from projects.reliable_runner.launcher import add_cfg_options, parse_config, positive_int, run_tool
+from projects.reliable_runner.sanity import (
+    LEARNT,
+    images_with_objects,
+    learn,
+    look_at_boxes,
+    look_at_model,
+    remedies,
+    shrunk,
+)
+from tools.analysis_tools.browse_dataset import fed, training_set
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Check as ``argv`` (by default the command line) says."""
+    parser = ArgumentParser(description="Learn a few training images by heart, or say what keeps from it.")
+    parser.add_argument("config", help="config file")
+    parser.add_argument("--num", type=positive_int, default=8, help="images (8)")
+    parser.add_argument("--iterations", type=positive_int, default=300, help="at most so many (300)")
+    what = "images are made smaller until no side is longer (320 on a CPU)"
+    parser.add_argument("--max-side", type=positive_int, help=what)
+    parser.add_argument("--out-dir", type=Path, default="work_dirs/sanity_check", help="for the pictures")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_cfg_options(parser)
+    args = parser.parse_args(argv)
+    if args.max_side is None and args.device == "cpu":
+        args.max_side = 320
+
+    cfg = parse_config(args)
+    dataset = training_set(cfg)
+    indices = images_with_objects(dataset, args.num)
+    seed_generators(0)
+    faults = list(look_at_boxes(dataset, indices))
+    items = [dataset[index] for index in indices]
+    draw(cfg, dataset, items, args.out_dir)
+    batch = pseudo_collate([shrunk(item, args.max_side) for item in items])
+    faults += look_at_model(cfg, batch)
+    for fault in faults:
+        print(f"at fault: {fault}")
+    print(f"the boxes as they are trained on: {args.out_dir}")
+
+    found, losses = learn(cfg, batch, args.device, args.iterations, "as configured")
+    if found >= LEARNT:
+        print(f"learnt by heart: {found:.0%} of the objects of {len(items)} images are found")
+        return
+    for part, change, how in remedies(cfg, batch):
+        better, _ = learn(change, batch, args.device, args.iterations, how)
+        if better >= LEARNT:
+            text = f"{part} is at fault: {how} {better:.0%} is learnt, as configured {found:.0%}"
+            raise InputError(f"{cfg.filename}: {text}")
+    high = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
+    known = "".join(f"; {fault}" for fault in faults)
+    raise InputError(f"{cfg.filename}: only {found:.0%} of the objects are learnt{known}; losses: {high}")
+
+
+def draw(cfg: Config, dataset: BaseDataset, items: list[dict], folder: Path) -> None:
+    """A picture of each item with its boxes."""
+    visualizer = build_visualizer(cfg, dataset.metainfo["classes"])
+    with MediaWriter(folder) as pictures:
+        for item in copy.deepcopy(items):
+            image, sample = fed(item)
+            name = Path(sample.get("img_path", "image")).with_suffix(".png").name
+            pictures.write(name, draw_sample(visualizer, image, sample, draw_gt=True))
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))

@@ -120,8 +120,10 @@ def remedies(cfg: Config, batch: dict) -> Iterator[tuple[str, Config, str]]:
         thawed = changed(model__backbone__frozen_stages=-1, model__backbone__norm_eval=False)
         thawed.model.backbone.norm_cfg = dict(norm, requires_grad=True)
         yield "model.backbone (frozen)", thawed, "with a backbone that learns"
-    for factor in (0.1, 10, 0.01, 100):
-        lr = cfg.optim_wrapper.optimizer.lr * factor
+    given = cfg.optim_wrapper.optimizer.lr
+    for lr in dict.fromkeys((1e-4, 1e-3, given / 10, given * 10)):
+        if lr == given:
+            continue
         yield (
             "optim_wrapper.optimizer.lr",
             changed(optim_wrapper__optimizer__lr=lr),

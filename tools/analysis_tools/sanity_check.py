@@ -58,8 +58,10 @@ def main(argv: list[str] | None = None) -> None:
     batch = pseudo_collate([shrunk(item, args.max_side) for item in items])
     faults += look_at_model(cfg, batch)
     for fault in faults:
-        print(f"at fault: {fault}")
+        print(f"to look at: {fault}")
     print(f"the boxes as they are trained on: {args.out_dir}")
+    if any(fault.startswith("labels: ") for fault in faults):
+        raise InputError(f"{cfg.filename}: the labels are at fault: {'; '.join(faults)}")
 
     found, losses = learn(cfg, batch, args.device, args.iterations, "as configured")
     if found >= LEARNT:

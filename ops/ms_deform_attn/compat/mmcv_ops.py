@@ -5,6 +5,7 @@ mmcv-lite has none of them, so the import fails. The stand-in lets the import pa
 op raises when it is called. Where a full mmcv is installed there is no stand-in.
 """
 
+import importlib
 import importlib.util
 import sys
 from types import ModuleType
@@ -56,8 +57,7 @@ def use_in_mmcv(ours: bool = True) -> None:
     Args:
         ours: False gives mmcv its own functions back.
     """
-    import mmcv.ops.multi_scale_deform_attn as theirs
-
+    theirs = importlib.import_module("mmcv.ops.multi_scale_deform_attn")
     names = ("MultiScaleDeformableAttnFunction", "multi_scale_deformable_attn_pytorch")
     for name, function in zip(names, (_AttentionFunction, _attention_on_cpu), strict=True):
         stock = _stock.setdefault(name, getattr(theirs, name))

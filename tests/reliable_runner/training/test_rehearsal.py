@@ -42,7 +42,7 @@ def train(small_run, tmp_path):
         config = tmp_path / f"{name}.py"
         config.write_text(f"_base_ = '{CONFIG}'\n{text}")
         pairs = options | {"experiment_name": str(folder), "visualizer.name": str(folder)}
-        pairs |= {"train_cfg.max_epochs": 1, "randomness.seed": 0}
+        pairs = {"train_cfg.max_epochs": 1, "randomness.seed": 0} | pairs
         words = [f"{key}={value}" for key, value in pairs.items()]
         main([str(config), "--work-dir", str(folder), "--cfg-options", *words])
         return folder
@@ -98,3 +98,15 @@ def test_data_without_an_object(train, shapes_root, tmp_path, split):
         folder = train("run", **options, **{"val_evaluator.ann_file": str(path)})
         (log,) = folder.glob("*/*.log")
         assert "none.json: no image has an object: AP will be -1" in log.read_text()
+
+
+def test_hints_are_given_once(train):
+    """Nothing is found in two validations after the warm-up."""
+    text = "param_scheduler = [dict(type='LinearLR', by_epoch=False, start_factor=0.1, begin=0, end=2)]\n"
+    text += "optim_wrapper = dict(optimizer=dict(lr=0.0))\nauto_scale_lr = dict(base_batch_size=16)\n"
+    folder = train("run", text, **{"train_cfg.max_epochs": 2})
+    (log,) = folder.glob("*/*.log")
+    log = log.read_text()
+    assert log.count("the validation has found nothing") == 1 and "sanity_check.py" in log
+    log = train("other", text.replace("lr=0.0", "lr=1e-3")).glob("*/*.log")
+    assert next(log).read_text().count("a step has 2 images, but the learning rate 0.001 is for 16") == 1

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from projects.deformable_detr.losses import FocalLoss
+from projects.deformable_detr.matching.costs import FocalLossCost
 from projects.deformable_detr.registry import MODELS
 
 from .conftest import small_model_cfg
@@ -43,3 +44,8 @@ def test_the_encoders_only_class_has_the_weights_of_none():
 def test_another_number_of_classes_is_refused(key):
     with pytest.raises(ValueError, match=f"loss_cls.{key} has 2 numbers for num_classes=3"):
         head(**{key: [0.5, 0.5]})
+
+
+def test_the_matching_cost_has_one_alpha():
+    with pytest.raises(ValueError, match="alpha of the cost must be one number"):
+        FocalLossCost(alpha=[0.25, 0.5])

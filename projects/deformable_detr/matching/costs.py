@@ -22,6 +22,8 @@ class FocalLossCost:
     def __init__(
         self, weight: float = 1.0, alpha: float = 0.25, gamma: float = 2.0, eps: float = 1e-12
     ) -> None:
+        if not isinstance(alpha, float | int):
+            raise ValueError(f"alpha of the cost must be one number for all classes, not {alpha!r}")
         self.weight = weight
         self.alpha = alpha
         self.gamma = gamma

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
+from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from .data.seeded_items import seed_generators
@@ -79,6 +80,12 @@ def look_at_model(cfg: Config, batch: dict) -> Iterator[str]:
     queries = model.get("num_queries")
     if queries and most > queries:
         yield f"model.num_queries: {queries} queries, but an image has {most} objects"
+    num_classes = (model.get("bbox_head") or {}).get("num_classes")
+    label = max(
+        (int(sample.gt_instances.labels.max()) for sample in samples if len(sample.gt_instances)), default=-1
+    )
+    if num_classes and label >= num_classes:
+        yield f"labels: an object has the label {label}, but model.bbox_head.num_classes is {num_classes}"
     optimizer = (cfg.get("optim_wrapper") or {}).get("optimizer") or {}
     counts = cfg.optim_wrapper.get("accumulative_counts", 1)
     if hint := batch_hint(cfg, cfg.train_dataloader.batch_size * counts, optimizer.get("lr", 0)):
@@ -114,6 +121,9 @@ def remedies(cfg: Config, batch: dict) -> Iterator[tuple[str, Config, str]]:
         other.merge_from_dict({key.replace("__", "."): value for key, value in options.items()})
         return other
 
+    most = max(len(sample.gt_instances) for sample in batch["data_samples"])
+    if cfg.model.get("num_queries", most) < most:
+        yield "model.num_queries", changed(model__num_queries=3 * most), f"with {3 * most} queries"
     backbone = cfg.model.get("backbone") or {}
     norm = backbone.get("norm_cfg") or dict(type="BN")
     if backbone.get("frozen_stages", -1) >= 0 or not norm.get("requires_grad", True):
@@ -170,6 +180,8 @@ def learn(
     with quiet():  # mmengine prints a line for each parameter
         model = MODELS.build(cfg.model)
         model.init_weights()
+        if cfg.get("load_from"):
+            load_checkpoint(model, cfg.load_from, map_location="cpu")
     model.to(device)
     for module in model.modules():
         if isinstance(module, nn.Dropout):

@@ -85,6 +85,7 @@ def batch(cfg: Config) -> dict:
     [
         ({}, None),
         ({"model.num_queries": 1}, "model.num_queries: 1 queries"),
+        ({"model.bbox_head.num_classes": 1}, "labels: an object has the label 2"),
         ({"model.backbone.frozen_stages": 1}, "model.backbone: stages are frozen"),
         (
             {"model.data_preprocessor.mean": [0.5] * 3, "model.data_preprocessor.std": [0.25] * 3},
@@ -103,10 +104,12 @@ def test_a_model_that_does_not_fit_the_data(cfg, options, fault):
 
 def test_each_remedy_changes_one_part(cfg):
     cfg.model.backbone.frozen_stages = 1
+    cfg.model.num_queries = 1
     before = copy.deepcopy(cfg.to_dict())
     parts = [part for part, *_ in remedies(cfg, batch(cfg))]
-    assert parts[0] == "model.backbone (frozen)" and parts[-1] == "model.data_preprocessor"
-    assert parts[1:-1] == ["optim_wrapper.optimizer.lr"] * 2  # 1e-3 is the config's own, 1e-4 a tenth
+    assert parts[:2] == ["model.num_queries", "model.backbone (frozen)"]
+    assert parts[-1] == "model.data_preprocessor"
+    assert parts[2:-1] == ["optim_wrapper.optimizer.lr"] * 2  # 1e-3 is the config's own, 1e-4 a tenth
     assert cfg.to_dict() == before
 
 

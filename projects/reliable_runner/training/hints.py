@@ -46,9 +46,13 @@ class HintHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Look at AP50."""
         schedule = runner.cfg.get("param_scheduler") or []
-        warmups = [step.get("end", 0) for step in schedule if step.get("by_epoch") is False]
+        warmups = [
+            step.get("end", 0)
+            for step in (schedule if isinstance(schedule, list) else [schedule])
+            if step.get("by_epoch") is False and step.get("type") in ("LinearLR", "ConstantLR")
+        ]
         found = [value for name, value in (metrics or {}).items() if name.endswith("bbox_mAP_50")]
-        if self._told or not found or any(found) or not runner.epoch or runner.iter < max(warmups, default=0):
+        if self._told or not found or any(found) or not runner.iter or runner.iter < max(warmups, default=0):
             return
         self._told = True
         print_log(

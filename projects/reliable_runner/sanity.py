@@ -14,7 +14,7 @@ from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
 from .data.seeded_items import seed_generators
-from .errors import InputError
+from .errors import InputError, NonFiniteError
 from .progress import progress
 from .quiet import quiet
 from .training.hints import batch_hint
@@ -174,7 +174,7 @@ def learn(
         text: for the progress bar.
 
     Returns:
-        The share of the batch's objects that are found in the end, and the last losses.
+        The share of the batch's objects that are found in the end, 0 after a NaN step, and the last losses.
     """
     seed_generators(0)
     with quiet():  # mmengine prints a line for each parameter
@@ -192,7 +192,11 @@ def learn(
     with progress(iterations, "iteration", desc=text) as bar:
         for iteration in range(1, iterations + 1):
             model.train()
-            losses = model.train_step(pseudo_collate(unbatched(batch)), optim_wrapper)
+            try:
+                losses = model.train_step(pseudo_collate(unbatched(batch)), optim_wrapper)
+            except NonFiniteError:
+                share = 0.0
+                break
             bar.update()
             if iteration % _EVERY == 0:
                 share = found_share(model, batch)

@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"nothing could be read: {shorten(unread)}")
     print(f"{len(results.annotations)} detections in {len(results.images)} images")
     if unread:
-        print(f"skipped, {len(unread)} files can't be read, or not to the end: {shorten(unread)}")
+        print(f"skipped, {len(unread)} files can't be read or prepared, or not to the end: {shorten(unread)}")
     if not args.no_save_vis:
         print(f"pictures: {args.out_dir / 'vis'}")
     if not args.no_save_pred:

@@ -3,7 +3,7 @@
 set -e
 TOOLS=$(dirname "${BASH_SOURCE[0]}")
 if [ -z "$PYTHON" ]; then
-    PYTHON=python
+    PYTHON=$(command -v python || command -v python3 || echo python)
     if [ -z "$VIRTUAL_ENV$CONDA_PREFIX" ] && [ -x "$TOOLS/../.venv/bin/python" ]; then
         PYTHON=$TOOLS/../.venv/bin/python
     fi

@@ -19,3 +19,5 @@ model = dict(
     ),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )
+batch_size = 2
+train_dataloader = dict(batch_size=batch_size)

@@ -20,3 +20,5 @@ model = dict(
     ),
     neck=dict(in_channels=[192, 384, 768], start_level=0),
 )
+batch_size = 2
+train_dataloader = dict(batch_size=batch_size)

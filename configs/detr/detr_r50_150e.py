@@ -12,8 +12,13 @@ randomness = dict(seed=None)
 model = dict(_scope_="mmdet", type="mmdet.DETR", train_cfg=dict(assigner=dict(_scope_="mmdet")))
 
 # Images without objects are trained on, as in ../_base_/datasets/coco_detection.py.
+batch_size = 2
+lr = 1e-4
 train_dataloader = dict(
-    persistent_workers=False, dataset=dict(filter_cfg=dict(_delete_=True, filter_empty_gt=False))
+    batch_size=batch_size,
+    persistent_workers=False,
+    dataset=dict(filter_cfg=dict(_delete_=True, filter_empty_gt=False)),
 )
+optim_wrapper = dict(optimizer=dict(lr=lr))
 val_dataloader = dict(persistent_workers=False)
 test_dataloader = val_dataloader

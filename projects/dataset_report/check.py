@@ -17,6 +17,7 @@ from .images import check_images, check_splits
 from .report import CheckedSource, Report
 from .sources import Source, find_sources, input_resize
 
+_LARGEST = 8  # times the scale; more is no advice
 _TINY = 4  # pixels: half a token of the finest level
 _PROPOSAL_NUMS = (100, 300, 1000)  # CocoMetric's default
 
@@ -43,7 +44,7 @@ def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool
         findings += _check_classes(cfg, source, [category["name"] for category in coco["categories"]])
         findings += check_references(coco)
         findings += check_repeats(coco)
-        findings += _check_boxes(statistics, len(coco["annotations"]))
+        findings += _check_boxes(statistics, len(coco["annotations"]), source.split.startswith("train"))
         findings += statistics.suspicions()
         findings += _check_limits(cfg, source, statistics)
         if resize:
@@ -82,7 +83,7 @@ def _check_classes(cfg: Config, source: Source, categories: list[str]) -> list[F
     )
 
 
-def _check_boxes(statistics: Statistics, num_annotations: int) -> list[Finding]:
+def _check_boxes(statistics: Statistics, num_annotations: int, is_trained: bool) -> list[Finding]:
     """Boxes that can't be trained on, or that leave their image."""
     remedy = "They are not trained on; the COCO metric counts them all the same."
     findings = [
@@ -99,7 +100,9 @@ def _check_boxes(statistics: Statistics, num_annotations: int) -> list[Finding]:
         crowds = f", {statistics.num_crowds} of them crowds," if statistics.num_crowds else ""
         message = f"none of the {num_annotations} annotations{crowds} can be trained on"
         remedy = "Boxes are x, y, width, height in pixels, categories classes, objects iscrowd 0."
-        findings.append(Finding("nothing_usable", message, remedy=remedy, is_error=True))
+        if not is_trained:
+            message = f"none of the {num_annotations} annotations{crowds} is an object to find: AP will be -1"
+        findings.append(Finding("nothing_usable", message, remedy=remedy, is_error=is_trained))
     return findings
 
 
@@ -108,7 +111,14 @@ def _check_input_sizes(
 ) -> list[Finding]:
     """Images that the test pipeline makes smaller, and objects that are hardly there after it."""
     findings, sizes = [], statistics.image_sizes
-    factors = np.array([min(resize(*size)) for size in sizes])
+    factors = np.array([resize(*size) for size in sizes]).reshape(-1, 2)
+    vanish = ((sizes * factors).round() < 1).any(1)
+    if vanish.any():
+        message = "images that have no pixel left after the test pipeline's resize"
+        names = [statistics.file_names[i] for i in np.flatnonzero(vanish)]
+        remedy = "Take them out of the annotation file, or let the pipeline pad or crop first."
+        findings.append(Finding("images_vanish", message, names, remedy, is_error=True))
+    factors = factors.min(1)
     if len(sizes) and (shrunk := share(factors < 1)) >= 0.5:
         w, h = np.median(sizes, axis=0)
         findings.append(
@@ -121,15 +131,13 @@ def _check_input_sizes(
         )
     if (tiny := share(input_sides < _TINY)) >= 0.01:
         needed = _TINY / np.quantile(input_sides, 0.01)  # so that all but 1% are above
-        w, h = np.median(sizes, axis=0) * np.median(factors) * needed
-        findings.append(
-            Finding(
-                "objects_tiny",
-                f"{tiny:.0%} of the objects are below {_TINY} px (square root of width * height) after the "
-                "test pipeline's resize",
-                remedy=f"A scale {needed:.1f} times as large, ({max(w, h):.0f}, {min(w, h):.0f}), keeps 99%.",
-            )
+        w, h = sorted(np.median(sizes, axis=0) * np.median(factors) * needed)[::-1]
+        message = (
+            f"{tiny:.0%} of the objects are below {_TINY} px (square root of width * height) after the test "
+            "pipeline's resize"
         )
+        remedy = f"A scale {needed:.1f} times as large, ({w:.0f}, {h:.0f}), keeps 99%."
+        findings.append(Finding("objects_tiny", message, remedy=remedy if needed <= _LARGEST else ""))
     return findings
 
 

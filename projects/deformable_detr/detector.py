@@ -9,7 +9,7 @@ from .attention import MultiScaleDeformableAttention
 from .levels import Levels
 from .names import use_mmdets_names
 from .registry import MODELS
-from .sizes import check_sizes
+from .sizes import check_frozen, check_sizes
 
 
 @MODELS.register_module()
@@ -61,6 +61,7 @@ class DeformableDETR(BaseDetector):
         super().__init__(data_preprocessor, init_cfg)
         self.num_queries = num_queries if decoder else None
         self.with_box_refine = with_box_refine
+        check_frozen(backbone)
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
         self.positional_encoding = MODELS.build(

@@ -1,6 +1,7 @@
 """The focal loss with settings a class."""
 
 import mmdet.models
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,14 +15,16 @@ class FocalLoss(mmdet.models.FocalLoss):
     Args:
         alpha: weight of the positive term, its complement that of the negative one, in [0, 1]; one number, or
             one a class.
-        class_weight: factor of each class's loss; None is 1.
+        class_weight: factor of the loss, one number or one a class; None is 1.
         **kwargs: of mmdet's ``FocalLoss``.
     """
 
     def __init__(
-        self, alpha: float | list[float] = 0.25, class_weight: list[float] | None = None, **kwargs
+        self, alpha: float | list[float] = 0.25, class_weight: float | list[float] | None = None, **kwargs
     ) -> None:
         super().__init__(alpha=alpha, **kwargs)
+        if not all(0 <= value <= 1 for value in np.atleast_1d(alpha)):
+            raise ValueError(f"alpha must lie in [0, 1], not be {alpha}")
         self.class_weight = class_weight
         for name in ("alpha", "class_weight"):
             if isinstance(value := self.__dict__[name], (list, tuple)):
@@ -31,5 +34,5 @@ class FocalLoss(mmdet.models.FocalLoss):
     def forward(self, pred: Tensor, target: Tensor, weight: Tensor | None = None, **kwargs) -> Tensor:
         """As mmdet's; ``pred`` is (..., num_classes)."""
         if self.class_weight is not None:
-            weight = self.class_weight.expand_as(pred) * (1 if weight is None else weight)
+            weight = torch.ones_like(pred) * self.class_weight * (1 if weight is None else weight)
         return super().forward(pred, target, weight, **kwargs)

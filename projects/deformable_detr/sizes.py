@@ -9,6 +9,17 @@ from torch.func import functional_call
 from .attention import MultiScaleDeformableAttention
 
 
+def check_frozen(backbone: dict) -> None:
+    """The config of a backbone freezes no more stages than it has.
+
+    Raises:
+        ValueError: it does.
+    """
+    frozen, stages = backbone.get("frozen_stages", -1), backbone.get("num_stages", 4)
+    if frozen > stages:
+        raise ValueError(f"model.backbone.frozen_stages is {frozen}, but the backbone has {stages} stages")
+
+
 def check_sizes(detector: nn.Module, num_feature_levels: int) -> None:
     """Compare the sizes of the parts of ``detector``; nothing is computed.
 

@@ -35,6 +35,7 @@ class _Files:
         owner: the first file that sets a name, "" for an option.
         overridden: the names that a further file sets as well.
         read: the names that a file reads.
+        heirs: the files that inherit others.
         cfg: the config.
     """
 
@@ -42,6 +43,7 @@ class _Files:
         self.owner = dict.fromkeys(options, "")
         self.overridden: set[str] = set()
         self.read: set[str] = set()
+        self.heirs: set[str] = set()
         substitute = getattr(Config, _SUBSTITUTE)
 
         def note(filename: str, target: str) -> None:
@@ -56,6 +58,8 @@ class _Files:
         text = target.read_text(encoding="utf-8")
         tree = ast.parse(text, filename)
         lines = text.splitlines()
+        if "_base_" in set().union(*map(_stored, tree.body)):
+            self.heirs.add(filename)
         for statement in reversed(tree.body):
             for name in _stored(statement) - RUNNER_KEYS - {"_base_"}:
                 owned = self.owner.setdefault(name, filename) == filename
@@ -124,24 +128,27 @@ def read_files(path: Path, options: dict) -> Config:
 
 
 def _check_names(files: _Files, path: Path, options: set[str]) -> None:
-    """Names are free, unless one is, or nearly spells, a key that would be read."""
+    """Names are free, unless one is, or nearly spells, a name or key that would be read.
+
+    Looked at are files that inherit others, but for those of other packages: their names may be left over, as
+    are those of a config that a run has written.
+    """
     places: dict[str, list[str]] = {}
-    for key in RUNNER_KEYS & files.cfg.keys():
+    for key in [key for key in files.cfg if key in RUNNER_KEYS]:
         for place in _places(files.cfg[key], key):
             places.setdefault(place.rpartition(".")[2], []).append(place)
-    # A file that inherits nothing may be one that a run has written: its names are only left over.
-    inherits = len(set(files.owner.values()) - {""}) > 1
-    named = {name for name, owner in files.owner.items() if owner == str(path.absolute())}
+    heirs = {path for path in files.heirs if "site-packages" not in path}
+    named = {name for name, owner in files.owner.items() if owner in heirs or not files.heirs}
+    variables = (files.read & files.owner.keys()) - options
     for name in sorted((named | options) - files.read):
-        would_do = places.get(name) if inherits or name in options else None
-        if not would_do:
-            known = RUNNER_KEYS | (places.keys() | files.read if inherits or name in options else set())
-            would_do = get_close_matches(name, known, n=1, cutoff=0.75 if inherits else 0.9)
-            would_do = places.get(*would_do, would_do) if would_do else []
-        if would_do:
-            raise InputError(
-                f"{path}: nothing reads {name!r}; did you mean {' or '.join(map(repr, would_do[:3]))}?"
-            )
+        near = get_close_matches(name, RUNNER_KEYS, n=1, cutoff=0.9)
+        if files.heirs or name in options:
+            near = get_close_matches(name, variables, n=1, cutoff=0.6) or places.get(name) or near
+            near = near or places.get(*get_close_matches(name, places, n=1, cutoff=0.75) or [""])
+        if near:
+            place = path if name in options else files.owner[name]
+            known = " or ".join(map(repr, near[:3]))
+            raise InputError(f"{place}: nothing reads {name!r}; did you mean {known}?")
 
 
 def _places(value: object, place: str) -> Iterator[str]:

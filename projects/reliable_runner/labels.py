@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache, wraps
+from unicodedata import bidirectional
 
 from anyascii import anyascii
 from matplotlib.font_manager import FontProperties, findfont, get_font
@@ -12,7 +13,12 @@ def readable(text: str) -> str:
     if text.isascii():
         return text
     known = _characters(findfont(FontProperties()))
-    return text if all(ord(character) in known or character == "\n" for character in text) else anyascii(text)
+    return "".join(x if x == "\n" or ord(x) in known and not _is_joined(x) else anyascii(x) for x in text)
+
+
+def _is_joined(character: str) -> bool:
+    """Whether it is of a script from right to left, which Matplotlib neither turns nor joins."""
+    return bidirectional(character) in ("R", "AL")
 
 
 @cache

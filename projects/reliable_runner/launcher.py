@@ -53,7 +53,7 @@ class _Options(DictAction):
         for option in values:
             try:
                 super().__call__(parser, namespace, [option], *args)
-            except (AssertionError, ValueError):
+            except (AssertionError, ValueError, RecursionError):
                 parser.error(f"{option!r} is not of the form KEY=VALUE, with its brackets in pairs")
 
 

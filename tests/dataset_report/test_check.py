@@ -60,8 +60,8 @@ def as_corners(coco: dict) -> None:
         (lambda coco: coco["images"][0].pop("width"), "train", "filled_in", False),
         (lambda coco: first(coco).update(bbox=[1, 2, 3]), "train", "annotations_bbox", True),
         (lambda coco: coco["annotations"].append(3), "train", "annotations_", True),
-        (lambda coco: coco["images"][0].update(width=None), "train", "images_width", True),
-        (lambda coco: coco.pop("categories"), "train", "section_missing", True),
+        (lambda coco: coco["images"][0].update(width="wide"), "train", "images_width", True),
+        (lambda coco: coco.pop("images"), "train", "section_missing", True),
         (lambda coco: coco.update(annotations=[]), "train", "nothing_usable", True),
         (lambda coco: [a.update(iscrowd=1) for a in coco["annotations"]], "train", "nothing_usable", True),
         (as_corners, "train", "boxes_as_corners", True),
@@ -130,6 +130,18 @@ def test_classes_that_disagree(change, found):
 def test_what_only_the_data_set_knows(found):
     findings = found(["train"], train_dataloader__dataset__filter_cfg=dict(min_size=100))
     assert "none of its 8 images" in findings["train", "load"].message
+
+
+def test_an_image_that_a_resize_wipes_out(change, found):
+    change(lambda coco: coco["images"][0].update(width=1, height=3000))
+    finding = found(["train"])["train", "images_vanish"]
+    assert finding.items == ["000001.png"] and finding.is_error
+
+
+def test_a_validation_without_objects_is_a_warning(change, found):
+    change(lambda coco: coco.update(annotations=[]), "val")
+    finding = found(["val"])["val", "nothing_usable"]
+    assert "AP will be -1" in finding.message and not finding.is_error
 
 
 def test_sizes_at_the_network(found):

@@ -49,3 +49,11 @@ def test_another_number_of_classes_is_refused(key):
 def test_the_matching_cost_has_one_alpha():
     with pytest.raises(ValueError, match="alpha of the cost must be one number"):
         FocalLossCost(alpha=[0.25, 0.5])
+
+
+def test_settings_that_no_loss_takes():
+    with pytest.raises(ValueError, match=r"alpha must lie in \[0, 1\]"):
+        head(alpha=[0.25, 0.5, -2.0])
+    pred, target = torch.randn(2, 3), torch.eye(2, 3)
+    loss = FocalLoss(use_sigmoid=True)(pred, target)
+    torch.testing.assert_close(FocalLoss(use_sigmoid=True, class_weight=2.0)(pred, target), 2 * loss)

@@ -13,6 +13,7 @@ from .conftest import small_model
         ({"bbox_head.embed_dims": 64}, r"differ in width.*'bbox_head\.embed_dims': 64"),
         ({"neck.in_channels": [16, 32, 128]}, r"neck\.in_channels is \[16, 32, 128\].*\[16, 32, 64\]"),
         ({"backbone.out_indices": (2, 3)}, r"neck\.in_channels is \[16, 32, 64\].*\[32, 64\]"),
+        ({"backbone.frozen_stages": 5}, r"backbone\.frozen_stages is 5, but the backbone has 4 stages"),
         ({"neck.num_outs": 3}, r"neck gives levels of \[128, 128, 128\].*num_feature_levels is 4"),
         ({"neck.out_channels": 64}, r"neck gives levels of \[64, 64, 64, 64\].*encoder 128"),
         ({"backbone.in_channels": 1}, r"data_preprocessor\.mean has 3 values.*takes 1 channels"),

@@ -88,6 +88,8 @@ def test_keys_of_the_runner_are_merged_as_ever(read):
         ("", {"lr": 1e-5}, "optim_wrapper.optimizer.lr"),
         ("batch_size = 2", {}, "train_dataloader.batch_size"),
         ("epochs = 2", {}, "max_epochs"),
+        ("num_epochs = 2", {}, "max_epochs"),
+        ("clases = ('x',)", {}, "classes"),
         ("optim_wraper = dict()", {}, "optim_wrapper"),
         ("", {"max_epoch": 2}, "max_epochs"),
     ],
@@ -96,6 +98,12 @@ def test_a_name_that_nothing_reads_is_refused_with_the_key_that_would_do(read, t
     name = text.partition(" =")[0] or next(iter(options))
     with pytest.raises(InputError, match=rf"mine\.py: nothing reads '{name}'.*{key}'"):
         read(text, options)
+
+
+def test_a_name_in_the_middle_is_refused_too(read, tmp_path):
+    (tmp_path / "middle.py").write_text("_base_ = 'base.py'\nepochs = 3\n")
+    with pytest.raises(InputError, match=r"middle\.py: nothing reads 'epochs'; did you mean 'max_epochs'"):
+        read("", base="middle.py")
 
 
 def test_a_config_that_a_run_has_written_is_read_as_it_is(read, tmp_path):

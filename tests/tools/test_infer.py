@@ -112,7 +112,10 @@ def test_what_cannot_be_read_is_skipped_and_named(tmp_path, shapes_root, infer, 
     assert len(found["images"]) == 4
     assert "000.png is empty" in printed.err and "zzz.mp4 can't be opened" in printed.err
     assert "Resize" in next(line for line in printed.err.splitlines() if "001 # thin 100%.png" in line)
-    assert "3 files can't be read, or not to the end: 000.png, 001 # thin 100%.png, zzz.mp4" in printed.out
+    assert (
+        "3 files can't be read or prepared, or not to the end: 000.png, 001 # thin 100%.png, zzz.mp4"
+        in printed.out
+    )
     assert "Übersicht #1 (100%).png" in {image["file_name"] for image in found["images"]}
     first = found["annotations"][0]
     assert f"  {found['categories'][first['category_id'] - 1]['name']} {first['score']:.3f}  " in (

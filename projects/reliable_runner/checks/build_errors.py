@@ -68,7 +68,7 @@ def _explanation(registry: Registry, cfg: dict, error: Exception) -> str | None:
         return _unknown_type(registry, cfg)
     if isinstance(error, TypeError):
         return _wrong_keyword(registry, cfg, str(error))
-    if registry.name not in ("model", "task util") or not isinstance(error, _OF_VALUES):
+    if registry.name not in ("model", "task util", "transform") or not isinstance(error, _OF_VALUES):
         return None
     if isinstance(error, ValueError):
         return str(error)

@@ -13,7 +13,7 @@ from ..errors import InputError, first_line
 
 _THIN = (
     ". A very thin image has no pixel left after a resize: filter_cfg=dict(min_size=N) leaves out training "
-    "images with a side below N pixels"
+    "images with a side below N pixels; of other images take it out of the list"
 )
 
 
@@ -52,4 +52,5 @@ def _images(frame: FrameType) -> Iterator[str]:
     for value in frame.f_locals.values():
         if isinstance(value, dict) and isinstance(image := value.get("img"), np.ndarray):
             height, width = image.shape[:2]
-            yield f"image {value.get('img_path')} ({width}x{height})"
+            path = value.get("img_path")
+            yield f"{f'image {path}' if path else 'an image'} ({width}x{height})"

@@ -32,16 +32,17 @@ def complete(content: dict, folder: str | None = None) -> list[str]:
     Returns:
         What was filled in, with the number of entries and where it is from.
     """
-    content.setdefault("annotations", [])
+    for section in ("annotations", "categories"):
+        content.setdefault(section, [])
     filled: Counter[tuple[str, str]] = Counter()
     for image in _entries(content, "images"):
-        if folder is None or {"width", "height"} <= image.keys():
+        if folder is None or None not in (image.get("width"), image.get("height")):
             continue
         if size := _size_of(os.path.join(folder, str(image.get("file_name")))):
             image["width"], image["height"] = size
             filled["width and height", "images"] += 1
     annotations = list(_entries(content, "annotations"))
-    if annotations and not any("id" in annotation for annotation in annotations):
+    if annotations and not any(annotation.get("id") is not None for annotation in annotations):
         for number, annotation in enumerate(annotations, 1):
             annotation["id"] = number
         filled["id", "annotations"] = len(annotations)
@@ -77,7 +78,7 @@ def _entries(content: dict, section: str) -> Iterator[dict]:
 def _missing(annotation: dict) -> Iterator[tuple[str, object]]:
     segmentation = annotation.get("segmentation")
     box, area = annotation.get("bbox"), None
-    if segmentation and not {"bbox", "area"} <= annotation.keys():
+    if segmentation and None in (box, annotation.get("area")):
         try:
             outline, area = _extent(segmentation)
         except (TypeError, ValueError, KeyError, IndexError):
@@ -85,12 +86,12 @@ def _missing(annotation: dict) -> Iterator[tuple[str, object]]:
         if box is None and outline:
             box = outline
             yield "bbox", box
-    if "area" not in annotation:
+    if annotation.get("area") is None:
         if area is None and _is_box(box):
             area = float(box[2] * box[3])
         if area is not None:
             yield "area", area
-    if "iscrowd" not in annotation:
+    if annotation.get("iscrowd") is None:
         yield "iscrowd", 0
 
 

@@ -52,10 +52,9 @@ class CocoFile(COCO):
 
     def createIndex(self) -> None:
         """Complete and check every entry, then build the index (the parent's constructor calls this)."""
-        missing = [name for name in ("images", "categories") if name not in self.dataset]
-        if missing:
+        if "images" not in self.dataset:
             found = ", ".join(self.dataset) or "nothing"
-            fault = f"no {', '.join(missing)} (it holds {found})"
+            fault = f"no images (it holds {found})"
             raise InputError(f"annotation file {self.path} is not COCO: {fault}. {_FORMAT}")
         tell_completion(self.path, complete(self.dataset, self.folder))
         for section in FIELDS:

@@ -111,8 +111,13 @@ class _FirstBatch:
 def _wanted(runner: Runner) -> Iterator[tuple[str, str]]:
     """Which key of the config looks for which metric."""
     for hook in runner.hooks:
-        if isinstance(hook, CheckpointHook) and hook.save_best not in (None, "auto"):
+        if isinstance(hook, CheckpointHook) and hook.save_best:
             for name in hook.key_indicators:
-                yield "default_hooks.checkpoint.save_best", name
+                if name != "auto":
+                    yield "default_hooks.checkpoint.save_best", name
         if isinstance(hook, EarlyStoppingHook):
             yield "EarlyStoppingHook.monitor", hook.monitor
+    schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
+    for index, scheduler in enumerate(schedulers):
+        if hasattr(scheduler, "monitor"):
+            yield f"param_scheduler.{index}.monitor", scheduler.monitor

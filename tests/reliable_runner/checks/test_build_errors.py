@@ -50,7 +50,6 @@ SMALL = Path(__file__).parents[3] / "configs" / "_base_" / "models" / "ddetr_r18
             "(MultiScaleDeformableAttention): it has",
         ),
         ("decoder.layer_cfg.self_attn_cfg.batch_first", False, "(MultiheadAttention): batch_first"),
-        ("backbone.frozen_stages", 5, "(ResNet): AttributeError: 'ResNet' object has no attribute 'layer5'"),
         ("backbone.out_indices", (1, 4), "(ResNet): AssertionError (resnet.py, line "),
         (
             "backbone.dcn",

@@ -58,12 +58,18 @@ OTHER = "val_evaluator = dict(_delete_=True, type='OtherMetric')\n"
     [
         ("default_hooks = dict(checkpoint=dict(save_best='coco/bbox_mAP'))", "save_best='coco/bbox_mAP'"),
         ("custom_hooks = [dict(type='EarlyStoppingHook', monitor='mAP')]", "monitor='mAP'"),
+        ("param_scheduler = [dict(type='ReduceOnPlateauLR', monitor='mAP')]", "monitor='mAP'"),
     ],
 )
 def test_a_metric_that_the_validation_lacks_is_named(train, tmp_path, text, message):
     with pytest.raises(InputError, match=f"{message}.*other/score"):
         train("run", OTHER + text)
     assert not list(tmp_path.glob("run/*.pth"))
+
+
+def test_the_best_metric_may_be_chosen_automatically(train):
+    folder = train("run", "default_hooks = dict(checkpoint=dict(save_best='auto'))")
+    assert list(folder.glob("best_coco_bbox_mAP_epoch_1.pth"))
 
 
 def test_a_metric_that_fails_does_so_before_the_first_iteration(train, tmp_path):

@@ -134,6 +134,18 @@ def test_the_learning_rate_belongs_to_a_batch(batch_size, hint):
     assert batch_hint(dict(auto_scale_lr=dict(enable=True, base_batch_size=32)), 2, 2e-4) == ""
 
 
+def test_labels_without_a_class_end_the_tool(tmp_path, small_run, one_line_error):
+    config = tmp_path / "shifted.py"
+    config.write_text(
+        f"_base_ = {str(CONFIG)!r}\n"
+        "pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),\n"
+        "    dict(type='ShiftLabels', modulo=99), dict(type='PackDetInputs')]\n"
+        "train_dataloader = dict(dataset=dict(pipeline=pipeline))\n"
+    )
+    error = one_line_error(main, config, "--out-dir", tmp_path, "--device", "cpu")
+    assert "the labels are at fault" in error and "has the label 3 of 3 classes" in error
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lr", [1e-3, 1e-7])
 def test_the_tool(tmp_path, shapes_root, capsys, one_line_error, lr):

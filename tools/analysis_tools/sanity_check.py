@@ -54,14 +54,14 @@ def main(argv: list[str] | None = None) -> None:
     seed_generators(0)
     faults = list(look_at_boxes(dataset, indices))
     items = [dataset[index] for index in indices]
-    draw(cfg, dataset, items, args.out_dir)
     batch = pseudo_collate([shrunk(item, args.max_side) for item in items])
     faults += look_at_model(cfg, batch)
     for fault in faults:
         print(f"to look at: {fault}")
-    print(f"the boxes as they are trained on: {args.out_dir}")
     if any(fault.startswith("labels: ") for fault in faults):
         raise InputError(f"{cfg.filename}: the labels are at fault: {'; '.join(faults)}")
+    draw(cfg, dataset, items, args.out_dir)
+    print(f"the boxes as they are trained on: {args.out_dir}")
 
     found, losses = learn(cfg, batch, args.device, args.iterations, "as configured")
     if found >= LEARNT:

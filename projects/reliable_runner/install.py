@@ -14,7 +14,6 @@ from ms_deform_attn.compat.mmcv_ops import use_in_mmcv
 
 from .checks.build_errors import explain_errors
 from .checks.class_names import ClassCheckHook
-from .checks.training_state import ResumeCheckHook
 from .checks.weights import CheckpointCheckHook
 from .data.coco_dataset import CocoDataset
 from .data.detr_resize import DETRResize
@@ -65,7 +64,6 @@ _ADDED = {
         EpochSeedHook,
         ClassCheckHook,
         CheckpointCheckHook,
-        ResumeCheckHook,
         RehearsalHook,
         ResumedSettingsHook,
         HintHook,
@@ -78,7 +76,6 @@ _DEFAULT_HOOKS = dict(
     epoch_seed=dict(type=EpochSeedHook),
     class_check=dict(type=ClassCheckHook),
     checkpoint_check=dict(type=CheckpointCheckHook),
-    resume_check=dict(type=ResumeCheckHook),
     rehearsal=dict(type=RehearsalHook),
     resumed_settings=dict(type=ResumedSettingsHook),
     hints=dict(type=HintHook),
@@ -110,12 +107,12 @@ def install() -> None:
     - ``CocoMetric``: NaN is no match;
     - ``HungarianAssigner`` of mmdet: NaN predictions end in a NaN loss instead of an error of SciPy.
 
-    New names: hooks ``EpochSeedHook``, ``ClassCheckHook``, ``CheckpointCheckHook``, ``ResumeCheckHook``,
-    ``RehearsalHook``, ``ResumedSettingsHook``, ``HintHook`` and ``ValLossHook``, ``DETRResize`` and
+    New names: hooks ``EpochSeedHook``, ``ClassCheckHook``, ``CheckpointCheckHook``, ``RehearsalHook``,
+    ``ResumedSettingsHook``, ``HintHook`` and ``ValLossHook``, ``DETRResize`` and
     ``GroupedOptimWrapperConstructor``.
-    The first seven are default hooks of every run: ``Runner.register_default_hooks`` and
+    The first six are default hooks of every run: ``Runner.register_default_hooks`` and
     ``FlexibleRunner.register_default_hooks`` are wrapped. None for its key (epoch_seed, class_check,
-    checkpoint_check, resume_check, rehearsal, resumed_settings, hints) in default_hooks leaves one out.
+    checkpoint_check, rehearsal, resumed_settings, hints) in default_hooks leaves one out.
 
     ``Registry.build`` is wrapped: what it can't build is an error with the nearest names (`explain_errors`).
 

@@ -2,28 +2,24 @@
 
 import logging
 import os
+from collections.abc import Iterator
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
-from torch.utils.data import DataLoader
 
 from ..errors import InputError
-from ..run_state import bare_model, built_loops, leaf_datasets, must_fit_exactly
-from .adaptation import is_class_branch
+from ..run_state import bare_model, built_loops, leaf_datasets
 
 
 class ClassCheckHook(Hook):
     """Compares classes before the first iteration of a training, validation or test run.
 
     A data set whose number of classes is not the head's ``num_classes`` stops the run, and so does one that
-    makes no batch. A metric that reads another annotation file than its data set, and an image with more
-    objects than the model has queries, are warned about. A checkpoint of other classes is refused when it is
-    resumed or tested; a training may start from it, see `CheckpointCheckHook`.
+    makes no batch. A metric that reads another annotation file than its data set, more detections an image
+    than count, and an image with more objects than the model has queries are warned about.
     """
-
-    priority = "VERY_HIGH"  # before CheckpointCheckHook compares the weights
 
     def before_run(self, runner: Runner) -> None:
         """Compare the data sets of the run with the model.
@@ -32,81 +28,53 @@ class ClassCheckHook(Hook):
             InputError: ``bbox_head.num_classes`` is not the number of classes of a data set, or a data set
                 makes no batch.
         """
-        model = bare_model(runner)
-        datasets = [
-            dataset for loop in built_loops(runner) for dataset in leaf_datasets(loop.dataloader.dataset)
-        ]
+        model, loops = bare_model(runner), list(built_loops(runner))
+        datasets = [dataset for loop in loops for dataset in leaf_datasets(loop.dataloader.dataset)]
         for dataset in datasets:
-            classes = class_names(getattr(dataset, "metainfo", {}))
             source = f"the data set of {getattr(dataset, 'ann_file', dataset)}"
-            check_num_classes(model, classes, source)
-        for loop in built_loops(runner):
-            _check_has_batches(loop.dataloader)
-            self._warn_of_other_annotations(loop)
-            self._warn_of_cut_detections(loop, model)
-        self._warn_of_too_few_queries(datasets, getattr(model, "num_queries", None))
+            check_num_classes(model, class_names(getattr(dataset, "metainfo", {})), source)
+        for loader in (loop.dataloader for loop in loops):
+            if not len(loader):
+                raise InputError(
+                    f"drop_last=True leaves no batch: the data set has {len(loader.dataset)} images, "
+                    f"batch_size is {loader.batch_sampler.batch_size}. Lower it or set drop_last=False."
+                )
+        for warning in [*_detection_limits(model, loops), *_too_few_queries(model, datasets)]:
+            print_log(warning, logger="current", level=logging.WARNING)
 
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare the classes of ``checkpoint`` with those of the run, if it must have the same.
 
-        Raises:
-            InputError: They differ, and the checkpoint is resumed or tested.
-        """
-        if must_fit_exactly(runner) and (difference := class_difference(runner, checkpoint)):
-            raise InputError(
-                f"the checkpoint {runner._load_from or ''} was trained on other classes{difference}\n"
-                "To test or resume it, give the data sets and the model its classes. To train on the classes "
-                "of this run, start from it: load_from=... without --resume."
-            )
-
-    @staticmethod
-    def _warn_of_other_annotations(loop: BaseLoop) -> None:
-        dataset = loop.dataloader.dataset
+def _detection_limits(model: nn.Module, loops: list[BaseLoop]) -> Iterator[str]:
+    head = getattr(model, "bbox_head", None)
+    wanted = getattr(head, "max_per_img", 0)
+    for loop in loops:
         for metric in getattr(getattr(loop, "evaluator", None), "metrics", []):
-            files = [getattr(owner, "ann_file", None) for owner in (dataset, metric)]
+            files = [getattr(owner, "ann_file", None) for owner in (loop.dataloader.dataset, metric)]
             if all(files) and len(set(map(os.path.realpath, files))) == 2:
-                print_log(
+                yield (
                     f"the data set reads {files[0]}, its evaluator {files[1]}: the metric compares the "
-                    "predictions with the boxes of other images. Give both the same ann_file.",
-                    logger="current",
-                    level=logging.WARNING,
+                    "predictions with the boxes of other images. Give both the same ann_file."
                 )
+            if not hasattr(metric, "proposal_nums"):
+                continue
+            limits = {"val_evaluator.proposal_nums[-1]": metric.proposal_nums[-1]}
+            if wanted and hasattr(model, "num_queries"):
+                limits["num_queries * num_classes"] = model.num_queries * head.num_classes
+            for name, limit in limits.items():
+                if wanted > limit:
+                    yield (
+                        f"model.test_cfg.max_per_img is {wanted}, but {name} is {limit}: no more detections "
+                        "than that count in an image."
+                    )
 
-    @staticmethod
-    def _warn_of_cut_detections(loop: BaseLoop, model: nn.Module) -> None:
-        head = getattr(model, "bbox_head", None)
-        wanted = getattr(head, "max_per_img", None)
-        counted = [
-            metric.proposal_nums[-1]
-            for metric in getattr(getattr(loop, "evaluator", None), "metrics", [])
-            if hasattr(metric, "proposal_nums")
-        ]
-        if wanted is None or not counted:
-            return
-        limits = {"val_evaluator.proposal_nums[-1]": min(counted)}
-        if getattr(model, "num_queries", None):
-            limits["num_queries * num_classes"] = model.num_queries * head.num_classes
-        for name, limit in limits.items():
-            if wanted > limit:
-                print_log(
-                    f"model.test_cfg.max_per_img is {wanted}, but {name} is {limit}: no more detections than "
-                    "that count in an image.",
-                    logger="current",
-                    level=logging.WARNING,
-                )
 
-    @staticmethod
-    def _warn_of_too_few_queries(datasets: list, num_queries: int | None) -> None:
-        most, image = max(
-            (getattr(dataset, "max_instances", (0, "")) for dataset in datasets), default=(0, "")
+def _too_few_queries(model: nn.Module, datasets: list) -> Iterator[str]:
+    num_queries = getattr(model, "num_queries", None)
+    most, image = max((getattr(dataset, "max_instances", (0, "")) for dataset in datasets), default=(0, ""))
+    if num_queries is not None and most > num_queries:
+        yield (
+            f"image {image} has {most} objects, but the model has {num_queries} queries: it can find no more "
+            "objects than that in an image. Raise model.num_queries."
         )
-        if num_queries is not None and most > num_queries:
-            print_log(
-                f"image {image} has {most} objects, but the model has {num_queries} queries: it can find no "
-                "more objects than that in an image. Raise model.num_queries.",
-                logger="current",
-                level=logging.WARNING,
-            )
 
 
 def check_num_classes(model: nn.Module, classes: list[str] | None, source: object) -> None:
@@ -125,40 +93,17 @@ def check_num_classes(model: nn.Module, classes: list[str] | None, source: objec
 
 
 def class_difference(runner: Runner, checkpoint: dict) -> str:
-    """Lines with the classes of ``checkpoint`` and of the run, "" if they are the same.
-
-    A checkpoint that names no classes is judged by the shapes of its class branches.
-    """
-    loop = next(built_loops(runner), None)
+    """Lines with the classes of ``checkpoint`` and of the run, "" if they agree or one names none."""
     meta = checkpoint.get("meta", {})
     theirs = class_names(meta.get("dataset_meta") or meta)
+    loop = next(built_loops(runner), None)
     ours = class_names(getattr(loop.dataloader.dataset, "metainfo", {})) if loop else None
-    if theirs is None or ours is None:
-        weights = checkpoint.get("state_dict", checkpoint)
-        theirs, ours = _rows(weights), _rows(bare_model(runner).state_dict())
-        shared = theirs.keys() & ours.keys()
-        theirs, ours = ({key: rows[key] for key in sorted(shared)} for rows in (theirs, ours))
-    if theirs == ours:
+    if theirs is None or ours is None or theirs == ours:
         return ""
     return f"\n  classes of the checkpoint: {theirs}\n  classes of this run: {ours}"
-
-
-def _check_has_batches(loader: DataLoader) -> None:
-    if not len(loader):
-        raise InputError(
-            f"drop_last=True leaves no batch: the data set has {len(loader.dataset)} images, batch_size is "
-            f"{loader.batch_sampler.batch_size}. Lower batch_size or set drop_last=False."
-        )
 
 
 def class_names(metainfo: dict) -> list[str] | None:
     """Return the classes in ``metainfo``; checkpoints of older versions write the key in capitals."""
     classes = metainfo.get("classes", metainfo.get("CLASSES"))
     return None if classes is None else list(classes)
-
-
-def _rows(state_dict: dict) -> dict[str, int]:
-    """Return the number of rows (classes) of each class branch."""
-    return {
-        key.removeprefix("module."): len(value) for key, value in state_dict.items() if is_class_branch(key)
-    }

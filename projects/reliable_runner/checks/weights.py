@@ -3,50 +3,53 @@
 import logging
 from pathlib import Path
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files.checkpoint_family import foreign_weights, guess_family
 from ..files.coco_file import shorten
-from ..run_state import bare_model, missing_state, must_fit_exactly
-from .adaptation import Misfit, adapt, misfits, unknown, untied
+from ..run_state import bare_model, must_fit_exactly
 from .class_names import class_difference
+from .training_state import check_state
 
 _BACKBONE = "backbone."
+_CLASS_BRANCHES = (".cls_branches.", ".fc_cls.")  # the latter is DETR's
 
 
 class CheckpointCheckHook(Hook):
-    """Refuse weights of another model, and to resume from weights without the state of a training run.
+    """Refuse a checkpoint of other classes or of another model, and a state that a run can't resume from.
 
     Resuming and testing want all weights and no others. A training may start (``load_from``) from weights
     that fit in part: what does not fit stays as it was initialised, and the log names it. That is the way to
     other classes and queries.
     """
 
-    priority = "HIGH"  # after the classes are compared, before EMAHook copies the weights
+    priority = "ABOVE_NORMAL"  # after ResumedSettingsHook, before EMAHook copies the weights
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Check what the runner is going to read, and adapt it if a training starts from it.
 
         Raises:
-            InputError: The checkpoint lacks what the run needs, or its weights are of another model.
+            InputError: The checkpoint lacks what the run needs, or is of other classes or of another model.
         """
         path = runner._load_from or find_latest_checkpoint(runner.work_dir)
         weights = checkpoint.get("state_dict", checkpoint)
-        model = bare_model(runner)
-        exact = must_fit_exactly(runner)
-        missing = missing_state(checkpoint)
-        if runner._resume and missing:
+        model, exact = bare_model(runner), must_fit_exactly(runner)
+        difference = class_difference(runner, checkpoint)
+        if exact and difference:
             raise InputError(
-                f"{path}: a run can't be resumed from this checkpoint, it lacks "
-                f"{', '.join(missing)}. To start from its weights alone, leave --resume out and "
-                f"set --cfg-options load_from={path}"
+                f"the checkpoint {path} was trained on other classes{difference}\n"
+                "To test or resume it, give the data sets and the model its classes. To train on the classes "
+                "of this run, start from it: load_from=... without --resume."
             )
         check_fits(path, weights, model, exact)
-        if not exact and (report := adapt(weights, model, class_difference(runner, checkpoint))):
+        if runner._resume:
+            check_state(path, checkpoint, runner)
+        if not exact and (report := _adapt(weights, model, difference)):
             print_log(f"{path}: {report}", logger="current", level=logging.WARNING)
 
 
@@ -55,7 +58,8 @@ def check_fits(path: str | Path, weights: dict, model: nn.Module, exact: bool = 
 
     Args:
         path: where they are from, for the message.
-        weights: a state dict.
+        weights: a state dict; a leading ``module.`` is passed over, and so are counters of batches, which old
+            checkpoints lack.
         model: what is to have them.
         exact: whether it wants all of them and no others; else some must fit that are not its backbone's.
 
@@ -65,34 +69,85 @@ def check_fits(path: str | Path, weights: dict, model: nn.Module, exact: bool = 
     foreign = foreign_weights(weights, path)
     if foreign and guess_family(weights) != guess_family(model.state_dict()):
         raise InputError(f"{path}: {foreign}")
-    left = misfits(weights, model)
-    _check_fits_in_part(path, weights, model, left)
-    if not exact:
-        return
-    problems = [*map(str, left)]
-    problems += [f"{key} is unknown to the model" for key in unknown(weights, model)]
-    if problems := problems or list(untied(weights, model)):
+    weights, own = _bare(weights), model.state_dict()
+    misfits = _misfits(weights, own)
+    left = [f"{key} is {shape or 'not there'} instead of {here}" for key, (shape, here) in misfits.items()]
+    fitting = _shapes(own).keys() - misfits.keys()
+    if all(key.startswith(_BACKBONE) for key in fitting):
+        prefix = f', prefix="{_BACKBONE}"' if any(_BACKBONE in key for key in weights) else ""
+        others = [text for text in left if _BACKBONE not in text] or left
+        raise InputError(
+            f"{path}: {len(fitting)} of the model's {len(fitting) + len(left)} tensors fit, none beside the "
+            f"backbone: {shorten(others)}; it holds {shorten(list(weights)) or 'nothing'}. For a backbone's "
+            f'weights set model.backbone.init_cfg=dict(type="Pretrained", checkpoint="{path}"{prefix})'
+        )
+    problems = left + [f"{key} is unknown to the model" for key in weights if key not in own]
+    if exact and (problems := problems or _untied(weights, model)):
         raise InputError(
             f"{path}: its weights are of another model: {shorten(problems)}. Resume and test with the config "
             "that it was trained with; a new training can start from what fits (load_from)"
         )
 
 
-def _check_fits_in_part(path: str | Path, weights: dict, model: nn.Module, left: list[Misfit]) -> None:
-    all_keys = {misfit.key for misfit in misfits({}, model)}
-    fitting = all_keys - {misfit.key for misfit in left}
-    if any(not key.startswith(_BACKBONE) for key in fitting):
-        return
-    found = "none of its weights fits the model"
-    if fitting:
-        found = (
-            f"only weights of the backbone fit, {len(fitting)} of the model's {len(all_keys)}: this is "
-            "half a checkpoint, or one of another detector"
-        )
-    others = [str(misfit) for misfit in left if not fitting or _BACKBONE not in misfit.key]
-    prefix = f', prefix="{_BACKBONE}"' if any(_BACKBONE in key for key in weights) else ""
-    raise InputError(
-        f"{path}: {found}: {shorten(others)}; it holds {shorten(list(weights)) or 'nothing'}. For a "
-        "backbone's weights set "
-        f'model.backbone.init_cfg=dict(type="Pretrained", checkpoint="{path}"{prefix})'
+def _bare(weights: dict) -> dict[str, Tensor]:
+    return {key.removeprefix("module."): value for key, value in weights.items() if isinstance(value, Tensor)}
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {
+        key: tuple(value.shape) for key, value in weights.items() if not key.endswith("num_batches_tracked")
+    }
+
+
+def _misfits(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, tuple]:
+    """The tensors of ``own`` that ``weights`` can't fill: shape there, None if it is not there, and here."""
+    found = _shapes(weights)
+    return {key: (found.get(key), shape) for key, shape in _shapes(own).items() if found.get(key) != shape}
+
+
+def _untied(weights: dict[str, Tensor], model: nn.Module) -> list[str]:
+    """Which tensors are one in ``model``, but differ in ``weights``.
+
+    A model without box refinement has one branch for all layers. The checkpoint of one with it has the same
+    names and shapes, so nothing else tells them apart.
+    """
+    first: dict[int, str] = {}
+    twins = {key: first.setdefault(id(value), key) for key, value in model.state_dict(keep_vars=True).items()}
+    return [
+        f"{key} differs from {twin}, but with_box_refine=False has one for both"
+        for key, twin in twins.items()
+        if {key, twin} <= weights.keys() and not torch.equal(weights[key], weights[twin])
+    ]
+
+
+def _adapt(weights: dict, model: nn.Module, difference: str) -> str:
+    """Make ``weights`` fit ``model``: what can't be loaded, stays as the model has it.
+
+    Args:
+        weights: a state dict; gets all names of the model, and no others.
+        model: initialised.
+        difference: not empty if the classes are others; then no class branch is taken.
+
+    Returns:
+        A report of all that was left out, "" if nothing was.
+    """
+    found, own = _bare(weights), model.state_dict()
+    left = _misfits(found, own)
+    if difference:
+        branches = [key for key in own if any(branch in key for branch in _CLASS_BRANCHES)]
+        left |= {key: (tuple(found[key].shape), tuple(own[key].shape)) for key in branches if key not in left}
+    fitting = {key: found[key] for key in own if key in found and key not in left}
+    lines = [f"    {key} {shape or 'not there'} -> {here}" for key, (shape, here) in left.items()]
+    if strange := [key for key in found if key not in own]:
+        lines.append(f"  passed over, the model does not have them: {shorten(strange)}")
+    if differing := _untied(fitting, model):
+        lines.append(f"  {shorten(differing)}; the last is taken")
+    weights.clear()
+    weights.update(own | fitting)
+    if not lines:
+        return ""
+    title = (
+        f"{len(left)} of the model's {len(own)} tensors are re-initialised (shape in the file -> shape "
+        "here), all others are loaded exactly"
     )
+    return "\n".join([title + difference, *lines])

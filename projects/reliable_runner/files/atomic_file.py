@@ -29,7 +29,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        if os.name != "nt":  # Windows opens no folders
+            _sync_folder(path.parent)
     except OSError as error:
         raise InputError(
             f"{path}: {len(data)} bytes can't be written ({error.strerror}); what was there before is as it "
@@ -40,9 +41,7 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a renaming in ``folder`` outlive a loss of power; Windows opens no folders."""
-    if os.name == "nt":
-        return
+    """Make a renaming in ``folder`` outlive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,12 +1,7 @@
 """Which code base the weights of a checkpoint are from, judged by their names."""
 
-import io
-import json
-import pickletools
 import re
-import zipfile
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 # The first pattern that a name matches decides.
@@ -33,8 +28,6 @@ _OWNERS = {
         'give them to the backbone: model.backbone.init_cfg=dict(type="Pretrained", checkpoint="{path}")',
     ),
 }
-_LEGACY_PICKLES = 4  # a magic number, the protocol, the system, and then the object
-_MOST_BYTES = 2**23  # the names in a checkpoint take a few 100 kB
 
 
 def guess_family(keys: Iterable[str]) -> str | None:
@@ -72,33 +65,3 @@ def foreign_weights(keys: Iterable[str], path: str | Path) -> str | None:
         return None
     _, remedy = _OWNERS[family]
     return f"its weights are {whose_weights(keys)}; {remedy.format(path=path)}"
-
-
-def stored_names(path: Path) -> list[str]:
-    """The strings in a file of ``torch.save`` or safetensors, among them the names of its weights.
-
-    Nothing is unpickled, the strings are read off its instructions; of a damaged file those before the
-    damage.
-    """
-    names: list[str] = []
-    with suppress(Exception), path.open("rb") as file:  # what a damaged file raises has no bounds
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                (entry,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-                start = archive.open(entry).read(_MOST_BYTES)
-        else:
-            file.seek(0)
-            start = file.read(_MOST_BYTES)
-        if is_safetensors(start):
-            return list(json.loads(start[8 : 8 + int.from_bytes(start[:8], "little")]))
-        pickles = io.BytesIO(start)
-        for _ in range(_LEGACY_PICKLES):
-            for _, value, _ in pickletools.genops(pickles):
-                if isinstance(value, str):
-                    names.append(value)
-    return names
-
-
-def is_safetensors(start: bytes) -> bool:
-    """Whether a file that begins so is of safetensors: the length of a JSON header, then the header."""
-    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < _MOST_BYTES

@@ -9,7 +9,7 @@ import pickle
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,13 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from ..errors import InputError, first_line
-from .checkpoint_family import foreign_weights, is_safetensors, stored_names, whose_weights
+from .checkpoint_family import foreign_weights
 
 MapLocation = str | torch.device | Callable | None
 
 _SAVE_WEIGHTS = 'save its weights alone: torch.save({"state_dict": weights}, path)'
-_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
+_OTHER_FILE = "copy or download it again, or name another file"
+_ZIP = b"PK\x03\x04"
 
 
 def _statistic(owner: object, name: str) -> Callable:
@@ -70,40 +71,14 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
 
     Raises:
         InputError: The file is missing, empty, cut short or foreign, holds objects other than tensors,
-            plain values and mmengine's log history, holds no weights, or parts of another type than the
-            Runner saves. Nothing in it was run.
+            plain values and mmengine's log history, or holds no weights. Nothing in it was run.
     """
     checkpoint = read_torch_file(path, map_location)
     weights = _weights(path, checkpoint)
-    for fault in _faults(checkpoint, weights):
-        raise InputError(f"{path}: this is no checkpoint of a training, {fault}; {_SAVE_WEIGHTS}")
     for statistic in ("mean", "std"):
         weights.pop(f"data_preprocessor.{statistic}", None)
     checkpoint.get("meta", {}).pop("config", None)
     return checkpoint
-
-
-def _faults(checkpoint: dict, weights: dict) -> Iterator[str]:
-    """Yield what is of another kind than mmengine's Runner saves."""
-    for key, value in weights.items():
-        plain = not isinstance(value, torch.Tensor) or (
-            value.layout == torch.strided and not (value.is_quantized or value.is_complex())
-        )
-        if not plain:
-            yield f"{key} is not dense numbers but {value.dtype}, {value.layout}"
-    if weights is checkpoint:
-        return
-    for part in ("meta", "ema_state_dict"):
-        if not isinstance(checkpoint.get(part, {}), dict):
-            yield f"{part!r} is a {type(checkpoint[part]).__name__}"
-    meta = checkpoint.get("meta", {})
-    data = meta.get("dataset_meta") or meta
-    if not isinstance(data, dict):
-        yield f"meta.dataset_meta is a {type(data).__name__}"
-    classes = data.get("classes", data.get("CLASSES"))
-    names = classes if isinstance(classes, (list, tuple)) else [classes]
-    if classes is not None and not all(isinstance(name, str) for name in names):
-        yield f"its classes are {classes!r:.60}"
 
 
 def read_torch_file(path: str | Path, map_location: MapLocation = "cpu") -> object:
@@ -119,7 +94,7 @@ def read_torch_file(path: str | Path, map_location: MapLocation = "cpu") -> obje
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise InputError(f"{path}: there is no such checkpoint file{_other_checkpoints(path)}")
+        raise InputError(f"{path}: there is no such checkpoint file; {_OTHER_FILE}")
     try:
         with torch.serialization.safe_globals(allowed_globals()):
             return torch.load(path, map_location=map_location, weights_only=True)
@@ -135,74 +110,40 @@ def _diagnosis(path: Path, error: Exception) -> str:
         return "there is no permission to read this file"
     if refused := re.search(r"GLOBAL (\S+)", str(error)):
         return (
-            f"the file asks for {refused[1]}, which no checkpoint needs; it was refused and nothing in "
-            f"the file was run; its weights are {whose_weights(stored_names(path))}; if you trust whoever "
-            f"made it, open it where it came from and {_SAVE_WEIGHTS}"
+            f"the file asks for {refused[1]}, which no checkpoint needs; it was refused and nothing in the "
+            f"file was run; if you trust whoever made it, open it where it came from and {_SAVE_WEIGHTS}"
         )
     with path.open("rb") as file:
         start = file.read(512)
-    if is_safetensors(start):
-        return foreign_weights(stored_names(path), path) or (
-            "this is a file of safetensors, not of torch.save; if its weights have the names of ours: "
-            'torch.save({"state_dict": safetensors.torch.load_file(path)}, ...)'
+    if start[8:9] == b"{":
+        return (
+            "this is a file of safetensors, not of torch.save; name it .safetensors and convert it: "
+            "python tools/model_converters/convert.py IN.safetensors OUT.pth"
         )
-    if not start:
-        kind = "the file is empty"
-    elif start.startswith(_ZIP) and not zipfile.is_zipfile(path):
-        kind = "the checkpoint is cut short: it has no end"
-    elif start.startswith(_ZIP) and not _is_torch_zip(path):
-        kind = "this is a zip archive, but torch.save did not write it"
-    elif start.startswith((_ZIP, _PICKLE)):
-        kind = f"the checkpoint is damaged, or torch.save did not write it ({first_line(error)})"
-    elif _ZIP.startswith(start):
-        kind = "the checkpoint is cut short after its first bytes"
+    if _ZIP.startswith(start[:4]) and not zipfile.is_zipfile(path):
+        kind = f"the checkpoint is cut short, it ends after {path.stat().st_size} bytes"
     elif start.isascii() and b"\0" not in start:
         kind = f"this is a text that begins with {start[:40].decode()!r}, not a checkpoint"
     else:
-        kind = "this is not a file that torch.save has written"
-    return f"{kind}{_other_checkpoints(path)}"
+        kind = f"the checkpoint is damaged, or torch.save did not write it ({first_line(error)})"
+    return f"{kind}; {_OTHER_FILE}"
 
 
-def _is_torch_zip(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/data.pkl") for name in archive.namelist())
-
-
-def _other_checkpoints(path: Path) -> str:
-    """Offer the newest other checkpoint beside ``path``."""
-    others = [other for other in path.parent.glob("*.pth") if other != path and other.stat().st_size]
-    if not others:
-        return "; copy or download it again, or name another file"
-    newest = max(others, key=lambda other: other.stat().st_mtime)
-    return f"; the newest other checkpoint in its folder is {newest.name}"
-
-
-def _weights(path: Path, checkpoint: object) -> dict:
+def _weights(path: str | Path, checkpoint: object) -> dict:
     """Return the part of ``checkpoint`` that holds the weights by name.
 
     Raises:
         InputError: There is none.
     """
     contents = checkpoint if isinstance(checkpoint, dict) else {}
-    weights = contents.get("state_dict", contents)
-    if isinstance(weights, dict) and all(isinstance(key, str) for key in weights):
-        if weights is not contents:
-            return weights
-        if weights and all(isinstance(value, torch.Tensor) for value in weights.values()):
-            return weights
+    if isinstance(contents.get("state_dict"), dict):
+        return contents["state_dict"]
+    if contents and all(isinstance(value, torch.Tensor) for value in contents.values()):
+        return contents
     parts = [contents, *(part for part in contents.values() if isinstance(part, dict))]
-    remedy = foreign_weights([str(key) for part in parts for key in part], path)
-    if "ema_state_dict" in contents:
-        remedy = (
-            "it holds the averaged weights of EMAHook alone; save them as the weights: ema = "
-            'torch.load(path)["ema_state_dict"]; del ema["steps"]; torch.save({"state_dict": ema}, path)'
-        )
-    keys = ", ".join(map(repr, list(contents)[:8]))
-    raise InputError(
-        f"{path}: this is no checkpoint: it has no 'state_dict', "
-        + (f"its keys are {keys}" if keys else f"it holds a {type(checkpoint).__name__}")
-        + f"; {remedy or _SAVE_WEIGHTS}"
-    )
+    remedy = foreign_weights([str(key) for part in parts for key in part], path) or _SAVE_WEIGHTS
+    keys = ", ".join(map(repr, list(contents)[:8])) or f"none, it holds a {type(checkpoint).__name__}"
+    raise InputError(f"{path}: this is no checkpoint: it has no 'state_dict', its keys are {keys}; {remedy}")
 
 
 def load_from_local(filename: str, map_location: MapLocation) -> dict:

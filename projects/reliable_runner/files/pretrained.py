@@ -14,13 +14,23 @@ from ..errors import InputError, did_you_mean
 from .checkpoint_file import MapLocation, read_checkpoint
 
 
-def load_from_http(filename: str, map_location: MapLocation = None) -> dict:
-    """Download a checkpoint once, into torch.hub's folder, and load it from there.
+def load_from_http(url: str, map_location: MapLocation = None, digest: str | None = None) -> dict:
+    """Download a checkpoint once, on rank 0, into torch.hub's folder, and load it from there.
+
+    Args:
+        url: its address.
+        map_location: as in `torch.load`.
+        digest: the first digits of its SHA-256, in hexadecimal.
 
     Raises:
-        InputError: The download failed, or what came is no checkpoint.
+        InputError: The download failed, or what came is no checkpoint, or not the one of ``digest``.
     """
-    return read_checkpoint(_download(filename), map_location)
+    path = Path(torch.hub.get_dir(), "checkpoints", url.partition("?")[0].rpartition("/")[2])
+    if get_rank() == 0:
+        _fetch(url, path, digest)
+    barrier()
+    _fetch(url, path, digest)  # for a machine that shares no disk with rank 0
+    return read_checkpoint(path, map_location)
 
 
 def load_from_torchvision(filename: str, map_location: MapLocation = None) -> dict:
@@ -32,7 +42,7 @@ def load_from_torchvision(filename: str, map_location: MapLocation = None) -> di
     url = _published(filename, "torchvision_0.12.json")
     # torchvision's file names end in the first digits of the file's SHA-256.
     digest = re.search(r"-([0-9a-f]+)\.pth$", url)
-    return read_checkpoint(_download(url, digest and digest[1]), map_location)
+    return load_from_http(url, map_location, digest and digest[1])
 
 
 def load_from_openmmlab(filename: str, map_location: MapLocation = None) -> dict:
@@ -41,7 +51,7 @@ def load_from_openmmlab(filename: str, map_location: MapLocation = None) -> dict
     Raises:
         InputError: There is no such name, the download failed, or what came is no checkpoint.
     """
-    return read_checkpoint(_download(_published(filename, "openmmlab.json")), map_location)
+    return load_from_http(_published(filename, "openmmlab.json"), map_location)
 
 
 def refuse_other_stores(filename: str, map_location: MapLocation = None) -> dict:
@@ -54,26 +64,12 @@ def refuse_other_stores(filename: str, map_location: MapLocation = None) -> dict
 
 
 def _published(filename: str, index: str) -> str:
-    """Return the address of a name, by one of the lists that mmengine has.
-
-    Raises:
-        InputError: There is no such name.
-    """
+    """Return the address of a name, by one of the lists that mmengine has."""
     urls = mmengine.load(Path(mmengine.__file__).parent / "hub" / index)
     scheme, _, name = filename.partition("://")
     if name not in urls:
         raise InputError(f"{filename}: {scheme} has no weights of this name{did_you_mean(name, urls)}")
     return urls[name]
-
-
-def _download(url: str, digest: str | None = None) -> Path:
-    """Return where ``url`` lies in torch.hub's folder, downloading it on rank 0 if it isn't there."""
-    path = Path(torch.hub.get_dir(), "checkpoints", url.partition("?")[0].rpartition("/")[2])
-    if get_rank() == 0:
-        _fetch(url, path, digest)
-    barrier()
-    _fetch(url, path, digest)  # for a machine that shares no disk with rank 0
-    return path
 
 
 def _fetch(url: str, path: Path, digest: str | None) -> None:

@@ -72,7 +72,7 @@ def _take_schedule(runner: Runner, checkpoint: dict) -> None:
             _step(schedulers, by_epoch=True)
     checkpoint["param_schedulers"] = [scheduler.state_dict() for scheduler in schedulers]
     groups, optimizer = checkpoint["optimizer"]["param_groups"], runner.optim_wrapper.optimizer
-    # Other groups, or those of another optimizer, are left for `ResumeCheckHook` to refuse.
+    # Other groups, or those of another optimizer, are left for `CheckpointCheckHook` to refuse.
     for group, own in zip(groups, optimizer.param_groups, strict=False):
         taken = own.keys() - (optimizer.defaults.keys() - group.keys()) - {"params"}
         group.update({key: own[key] for key in taken})

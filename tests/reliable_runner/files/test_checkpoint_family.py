@@ -1,15 +1,10 @@
 """Whose weights they are, by their names alone."""
 
-import argparse
-import json
-import os
-
 import pytest
-import torch
 from mmengine.registry import DefaultScope
 
 from projects.deformable_detr.registry import MODELS
-from projects.reliable_runner.files.checkpoint_family import foreign_weights, guess_family, stored_names
+from projects.reliable_runner.files.checkpoint_family import foreign_weights, guess_family
 
 DETR = dict(
     type="DETR",
@@ -102,36 +97,3 @@ def test_family_of_mmdets_detr():
         keys = MODELS.build(DETR).state_dict()
     assert guess_family(keys) == "detr"
     assert guess_family(key for key in keys if key.startswith(("backbone.", "neck."))) is None
-
-
-class Opens:
-    """Pickles as a call that would make a file."""
-
-    def __init__(self, trace) -> None:
-        self.trace = trace
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.trace),)
-
-
-@pytest.mark.parametrize("legacy", [True, False])
-def test_names_are_read_without_running_anything(tmp_path, legacy):
-    path, trace = tmp_path / "model.pth", tmp_path / "trace"
-    weights = {name: torch.ones(2) for name in NAMES["official"]}
-    contents = {"args": argparse.Namespace(lr=1), "run": Opens(trace), "model": weights}
-    torch.save(contents, path, _use_new_zipfile_serialization=not legacy)
-    assert set(NAMES["official"]) < set(stored_names(path))
-
-    data = path.read_bytes()
-    path.write_bytes(data[: data.index(b"class_embed") + 100] if legacy else data[:-100])
-    assert ("class_embed.0.weight" in stored_names(path)) == legacy
-    assert not trace.exists()
-
-
-def test_names_in_safetensors(tmp_path):
-    header = json.dumps({name: {"dtype": "F32"} for name in NAMES["huggingface"]}).encode()
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(64))
-    assert stored_names(path) == NAMES["huggingface"]
-    path.write_bytes(len(header).to_bytes(8, "little") + header[:-9])
-    assert stored_names(path) == []

@@ -1,7 +1,6 @@
 """What the fuzz tests share: runs of the tools on spoilt input, and the judgement of how they end."""
 
 import contextlib
-import importlib.util
 import io
 import logging
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis.strategies import SearchStrategy
+from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
@@ -56,13 +55,9 @@ def main() -> dict[str, Callable]:
 @pytest.fixture
 def data(tmp_path) -> Path:
     """Two training images and one held-out one, of 48 px."""
-    spec = importlib.util.spec_from_file_location(
-        "draw_shapes", REPO / "tools" / "dataset_converters" / "draw_shapes.py"
-    )
-    draw_shapes = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(draw_shapes)
+    draw = runpy.run_path(str(REPO / "tools" / "dataset_converters" / "draw_shapes.py"))["draw_split"]
     for number, split in (2, "train"), (1, "val"):
-        draw_shapes.draw_split(tmp_path / "data", split, num_images=number, size=48, seed=number)
+        draw(tmp_path / "data", split, num_images=number, size=48, seed=number)
     return tmp_path / "data"
 
 
@@ -126,6 +121,25 @@ def forget_runs() -> None:
 
 
 @pytest.fixture
+def damaged() -> Callable[[bytes], st.SearchStrategy[bytes]]:
+    """Bytes cut short, with bits flipped, or others altogether."""
+
+    @st.composite
+    def damage(draw, content: bytes) -> bytes:
+        kind = draw(st.sampled_from(["cut", "flip", "any"]))
+        if kind == "cut":
+            return content[: draw(st.integers(0, len(content)))]
+        if kind == "any":
+            return draw(st.binary(max_size=300))
+        flipped = bytearray(content)
+        for place in draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=8)):
+            flipped[place] ^= 1 << draw(st.integers(0, 7))
+        return bytes(flipped)
+
+    return damage
+
+
+@pytest.fixture
 def canary(tmp_path) -> Iterator[Path]:
     """A file that code inside a spoilt file would make, and must not."""
     path = tmp_path / "canary"
@@ -137,7 +151,7 @@ def canary(tmp_path) -> Iterator[Path]:
 def fuzz(capsys, request) -> Callable[..., None]:
     """Tries many inputs; fails with all different ways in which any of them ended badly."""
 
-    def run(strategy: SearchStrategy, attempt: Callable, examples: int) -> None:
+    def run(strategy: st.SearchStrategy, attempt: Callable, examples: int) -> None:
         outcomes, failures = Counter(), {}
 
         @seed(SEED)
@@ -165,10 +179,7 @@ def fuzz(capsys, request) -> Callable[..., None]:
 
         once()
         with capsys.disabled():
-            print(
-                f"\n{request.node.name}: seed {SEED}, {dict(outcomes)}, {len(failures)} failures",
-                flush=True,
-            )
+            print(f"\n{request.node.name}: seed {SEED}, {dict(outcomes)}, {len(failures)} failures")
         report = [
             f"{place}\n  {str(case)[:300]}\n" + "".join(traceback.format_exception(error)[-3:])
             for place, (case, error) in failures.items()

@@ -49,18 +49,18 @@ def check_disk_space(runner: Runner, hook: CheckpointHook) -> None:
     needed = one * (min(added, 1) + 1)
     wanted = one * (added + 1) + best * len(hook.save_best or ())
     free = shutil.disk_usage(hook.out_dir).free
-    found = f"{hook.out_dir}: {_readable(free)} are free, a checkpoint takes about {_readable(one)}"
+    found = f"{hook.out_dir}: {_mb(free)} are free, a checkpoint takes about {_mb(one)}"
     remedy = (
         "free some, choose another folder with --work-dir, or keep fewer checkpoints: "
         "default_hooks.checkpoint.max_keep_ckpts=1"
     )
     if free < needed:
         raise InputError(
-            f"{found}; to write one safely, with the one it replaces, takes {_readable(needed)}: {remedy}"
+            f"{found}; to write one safely, with the one it replaces, takes {_mb(needed)}: {remedy}"
         )
     if free < wanted:
         print_log(
-            f"{found}, and the whole run {_readable(wanted)}: {remedy}",
+            f"{found}, and the whole run {_mb(wanted)}: {remedy}",
             logger="current",
             level=logging.WARNING,
         )
@@ -82,5 +82,5 @@ def _sizes(runner: Runner, hook: CheckpointHook) -> tuple[int, int]:
     return best + 2 * trained * hook.save_optimizer, best
 
 
-def _readable(size: int) -> str:
-    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.2f} MB"
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.2f} MB"

@@ -1,32 +1,15 @@
 """Whose weights they are, by their names alone."""
 
+from pathlib import Path
+
 import pytest
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from projects.deformable_detr.registry import MODELS
 from projects.reliable_runner.files.checkpoint_family import foreign_weights, guess_family
 
-DETR = dict(
-    type="DETR",
-    num_queries=4,
-    backbone=dict(type="ResNet", depth=18, base_channels=8, out_indices=(3,)),
-    neck=dict(type="ChannelMapper", in_channels=[64], out_channels=32, num_outs=1),
-    positional_encoding=dict(num_feats=16),
-    encoder=dict(
-        num_layers=1,
-        layer_cfg=dict(self_attn_cfg=dict(embed_dims=32, num_heads=4), ffn_cfg=dict(embed_dims=32)),
-    ),
-    decoder=dict(
-        num_layers=1,
-        return_intermediate=True,
-        layer_cfg=dict(
-            self_attn_cfg=dict(embed_dims=32, num_heads=4),
-            cross_attn_cfg=dict(embed_dims=32, num_heads=4),
-            ffn_cfg=dict(embed_dims=32),
-        ),
-    ),
-    bbox_head=dict(type="DETRHead", num_classes=3, embed_dims=32),
-)
+DETR = Path(__file__).parents[2] / "tiny_detr.py"
 # Some names that each code base saves, in an order that does not help.
 NAMES = {
     "official": [
@@ -94,6 +77,6 @@ def test_family_of_names(family, prefix):
 
 def test_family_of_mmdets_detr():
     with DefaultScope.overwrite_default_scope("mmdet"):
-        keys = MODELS.build(DETR).state_dict()
+        keys = MODELS.build(Config.fromfile(DETR).model).state_dict()
     assert guess_family(keys) == "detr"
     assert guess_family(key for key in keys if key.startswith(("backbone.", "neck."))) is None

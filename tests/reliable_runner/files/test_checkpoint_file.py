@@ -1,11 +1,9 @@
 import os
 import pickle
 import re
-import threading
 import zipfile
 from decimal import Decimal
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import _load_checkpoint
 
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.files import pretrained
 from projects.reliable_runner.files.checkpoint_file import read_checkpoint
 
 
@@ -156,80 +153,6 @@ def test_leaves_the_statistics_of_images_out(tmp_path):
         assert list(read.get("state_dict", read)) == ["w"]
 
 
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    """The address of a web server on the files of ``tmp_path/web``, with an empty download folder."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    (tmp_path / "web").mkdir()
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            """Be quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path / "web")) as httpd:
-        threading.Thread(target=partial(httpd.serve_forever, 0.01), daemon=True).start()
-        yield f"http://127.0.0.1:{httpd.server_port}"
-        httpd.shutdown()
-
-
-def test_downloads_once(tmp_path, server):
-    torch.save({"w": torch.ones(3)}, tmp_path / "web" / "weights.pth")
-    for _ in range(2):
-        assert _load_checkpoint(f"{server}/weights.pth", map_location="cpu")["w"].sum() == 3
-        (tmp_path / "web" / "weights.pth").unlink(missing_ok=True)
-
-
-def test_a_download_is_read_safely(tmp_path, server):
-    torch.save({"state_dict": Calls(os.system, "true")}, tmp_path / "web" / "foreign.pth")
-    with pytest.raises(InputError, match="posix.system"):
-        _load_checkpoint(f"{server}/foreign.pth", map_location="cpu")
-
-
-def test_says_what_a_failed_download_was_for(server):
-    with pytest.raises(InputError, match=f"{server}/nothing.pth: the download failed .*404.*init_cfg"):
-        _load_checkpoint(f"{server}/nothing.pth", map_location="cpu")
-
-
-def test_torchvision_weights_need_no_torchvision(tmp_path, server, monkeypatch):
-    torch.save({"w": torch.ones(3)}, tmp_path / "web" / "resnet50-0676ba61.pth")
-    table = {"resnet50": f"{server}/resnet50-0676ba61.pth"}
-    monkeypatch.setattr(pretrained.mmengine, "load", lambda path: table)
-
-    with pytest.raises(InputError, match="the download failed .*hash"):
-        _load_checkpoint("torchvision://resnet50", map_location="cpu")
-    monkeypatch.undo()
-    with pytest.raises(InputError, match="resnet5: .*did you mean 'resnet50'"):
-        _load_checkpoint("torchvision://resnet5", map_location="cpu")
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
-    downloads = tmp_path / "home" / "hub" / "checkpoints"
-    torch.save({"w": torch.ones(3)}, downloads / "resnet50-0676ba61.pth")
-    assert _load_checkpoint("torchvision://resnet50", map_location="cpu")["w"].sum() == 3
-
-
 def test_runs_no_config_of_a_foreign_file(tmp_path):
     torch.save({"state_dict": {}, "meta": {"config": "1 / 0", "cfg": "a = 1"}}, tmp_path / "a.pth")
     assert read_checkpoint(tmp_path / "a.pth")["meta"] == {"cfg": "a = 1"}
-
-
-@pytest.mark.parametrize("scheme", ["s3", "petrel", "cluster:s3", "pavi", "mmcls"])
-def test_stores_whose_files_would_be_read_unchecked_are_refused(scheme):
-    with pytest.raises(InputError, match="fetch the checkpoint from there, and name the local"):
-        _load_checkpoint(f"{scheme}://bucket/a.pth", map_location="cpu")
-
-
-def test_openmmlabs_names_are_read_as_local_files_are(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    (tmp_path / "checkpoints").mkdir()
-    cached = tmp_path / "checkpoints" / "resnet50_caffe-788b5fa3.pth"
-    torch.save({"w": torch.ones(3)}, cached)
-    name = "open-mmlab://detectron/resnet50_caffe"
-    monkeypatch.setattr(pretrained, "_published", lambda *_: f"https://x.org/{cached.name}")
-    assert _load_checkpoint(name, map_location="cpu")["w"].sum() == 3
-    torch.save({"w": Decimal(1)}, cached)
-    with pytest.raises(InputError, match="the file asks for decimal.Decimal"):
-        _load_checkpoint(name, map_location="cpu")
-    monkeypatch.undo()
-    with pytest.raises(InputError, match="no weights of this name"):
-        _load_checkpoint("openmmlab://resnet5", map_location="cpu")

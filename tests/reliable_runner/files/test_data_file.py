@@ -1,5 +1,6 @@
 """mmengine's readers of pickles and YAML run nothing that a file asks for."""
 
+import io
 import pickle
 from pathlib import Path
 
@@ -33,32 +34,31 @@ def test_predictions_are_read_as_they_were_written(tmp_path):
     assert read == dict(img_id=7, ori_shape=(4, 5), masks=masks, pred_instances={})
 
 
+class Storage:
+    """Pickles as a tensor's storage that holds a call."""
+
+    def __init__(self, path: Path) -> None:
+        self.content = io.BytesIO()
+        torch.save({"x": Touch(path)}, self.content)
+
+    def __reduce__(self):
+        return torch.storage._load_from_bytes, (self.content.getvalue(),)
+
+
 @pytest.mark.parametrize("protocol", [2, 4])
-def test_a_pickle_with_a_call_is_refused(tmp_path, protocol):
+@pytest.mark.parametrize("call", [Touch, Storage])
+def test_a_pickle_with_a_call_is_refused(tmp_path, call, protocol):
     path = tmp_path / "results.pkl"
-    path.write_bytes(pickle.dumps([1, Touch(tmp_path / "canary")], protocol))
+    path.write_bytes(pickle.dumps([1, call(tmp_path / "canary")], protocol))
     with pytest.raises(InputError, match="nothing in it was run"):
         mmengine.load(path)
     assert not (tmp_path / "canary").exists()
 
 
-def test_a_call_inside_a_tensors_storage_is_refused(tmp_path):
-    torch.save({"x": Touch(tmp_path / "canary")}, tmp_path / "inner.pth")
-
-    class Storage:
-        def __reduce__(self):
-            return torch.storage._load_from_bytes, ((tmp_path / "inner.pth").read_bytes(),)
-
-    (tmp_path / "results.pkl").write_bytes(pickle.dumps([Storage()], 2))
-    with pytest.raises(InputError, match="nothing in it was run"):
-        mmengine.load(tmp_path / "results.pkl")
-    assert not (tmp_path / "canary").exists()
-
-
-@pytest.mark.parametrize("content", [b"", b"\x80", b"[1, 2]", bytes(range(256))])
+@pytest.mark.parametrize("content", [b"", b"\x80", b"[1, 2]"])
 def test_a_damaged_pickle(tmp_path, content):
     (tmp_path / "results.pkl").write_bytes(content)
-    with pytest.raises(InputError, match="pickle of plain values"):
+    with pytest.raises(InputError, match="not a complete pickle"):
         mmengine.load(tmp_path / "results.pkl")
 
 

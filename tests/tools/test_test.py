@@ -42,7 +42,6 @@ def test_refuses_a_torn_checkpoint(tmp_path, checkpoint, one_line_error):
     torn.write_bytes(checkpoint.read_bytes()[:-1000])
     error = one_line_error(main, CONFIG, torn, "--work-dir", tmp_path)
     assert f"{torn}: the checkpoint is cut short" in error
-    assert "epoch_1.pth" in error
 
 
 @pytest.mark.parametrize("spoil", ["image", "weights"])

@@ -112,11 +112,11 @@ def _untied(weights: dict[str, Tensor], model: nn.Module) -> list[str]:
     names and shapes, so nothing else tells them apart.
     """
     first: dict[int, str] = {}
-    twins = {key: first.setdefault(id(value), key) for key, value in model.state_dict(keep_vars=True).items()}
+    twins = [(key, first.setdefault(id(x), key)) for key, x in model.state_dict(keep_vars=True).items()]
     return [
         f"{key} differs from {twin}, but with_box_refine=False has one for both"
-        for key, twin in twins.items()
-        if {key, twin} <= weights.keys() and not torch.equal(weights[key], weights[twin])
+        for key, twin in twins
+        if key != twin and {key, twin} <= weights.keys() and not torch.equal(weights[key], weights[twin])
     ]
 
 

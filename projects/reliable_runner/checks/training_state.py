@@ -51,9 +51,10 @@ def _faults(checkpoint: dict, runner: Runner) -> Iterator[str]:
         yield from _optimizer_faults(checkpoint["optimizer"], optimizer)
     schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
     states = checkpoint.get("param_schedulers", [])
-    for index, (state, own) in enumerate(zip(states, schedulers, strict=False)):
-        if state.keys() - own.state_dict().keys():
-            yield f"param_schedulers[{index}] is of another schedule"
+    keys = [state.keys() for state in states]
+    own = [scheduler.state_dict().keys() for scheduler in schedulers]
+    if len(keys) != len(own) or any(theirs - ours for theirs, ours in zip(keys, own, strict=True)):
+        yield "param_scheduler is another schedule; --resume-schedule config takes that of the config"
 
 
 def _optimizer_faults(state: dict, optimizer: Optimizer) -> Iterator[str]:

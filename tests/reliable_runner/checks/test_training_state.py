@@ -60,7 +60,7 @@ def test_the_state_of_another_optimizer_is_refused(kind, reverse):
     [
         (dict(groups=2), r"\[\(2, .*\[\(1, .*paramwise_cfg"),
         (dict(width=4), r"optimizer.state\[0\] .* of a parameter of \(4, 3\)"),
-        (dict(schedule=COSINE), r"param_schedulers\[0\] is of another schedule"),
+        (dict(schedule=COSINE), r"param_scheduler is another schedule; --resume-schedule config"),
     ],
 )
 def test_another_state_is_refused(ours, named):

@@ -21,7 +21,7 @@ from torch import nn
 
 from projects.attention_viewer.detections import predict
 from projects.attention_viewer.record import record_attention
-from projects.attention_viewer.sheet import check_suffix, save
+from projects.attention_viewer.sheet import save
 from projects.attention_viewer.sparsity import SparsityMeter
 from projects.deformable_detr.registry import DATASETS
 from projects.reliable_runner.errors import InputError
@@ -34,13 +34,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(description="Negative entropy of attention along checkpoints.")
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files, or folders of a run")
-    out_help = "picture to write (.png, .svg or .jpg)"
+    out_help = "picture to write (.png, .svg, .jpg, ...)"
     parser.add_argument("--out", type=Path, default=Path("sparsity.png"), help=out_help)
     parser.add_argument("--num-images", type=int, default=20, help="images, spread over the test set (20)")
     add_cfg_options(parser)
     args = parser.parse_args(argv)
 
-    check_suffix(args.out)
     if args.num_images < 1:
         raise InputError(f"--num-images {args.num_images}: it must be at least 1")
     paths = find_checkpoints(args.checkpoints)
@@ -53,12 +52,13 @@ def main(argv: list[str] | None = None) -> None:
         place = dict(checkpoint=path.name, epoch=meta.get("epoch", position))
         rows += [place | row for row in measure(detector, batches)]
     rows.sort(key=lambda row: (row["stage"] == "decoder", row["layer"], row["epoch"]))
-    save(plot(rows), args.out)
     table = args.out.with_suffix(".csv")
+    table.parent.mkdir(parents=True, exist_ok=True)
     with table.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
+    save(plot(rows), args.out)
     print(f"saved {args.out} and {table}")
 
 

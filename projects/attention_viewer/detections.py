@@ -28,25 +28,13 @@ class Detections:
     def of_outputs(
         cls, cls_scores: Tensor, bbox_preds: Tensor, use_sigmoid: bool, frame: ImageFrame
     ) -> "Detections":
-        """From what a head returns of one image.
-
-        Args:
-            cls_scores: (num_layers, 1, num_queries, num_classes), logits; with a last one for the
-                background unless ``use_sigmoid``.
-            bbox_preds: (num_layers, 1, num_queries, 4), cx, cy, w, h in [0, 1].
-            use_sigmoid: each class has its own probability.
-            frame: of the image.
-        """
+        """From what `predict` gives of one image; unless ``use_sigmoid`` the last class is the background."""
         logits = cls_scores[:, 0]
         classes = logits.sigmoid() if use_sigmoid else logits.softmax(-1)[..., :-1]
         return cls(*classes.max(-1), frame.boxes_to_pixels(bbox_preds[:, 0]))
 
     def ranked(self, score_thr: float) -> Tensor:
-        """The queries that the last layer gives at least ``score_thr``, the best one first.
-
-        Raises:
-            InputError: there are none.
-        """
+        """Queries to which the last layer gives ``score_thr`` or more, best first; `InputError` if none."""
         best, queries = self.scores[-1].sort(descending=True)
         if best[0] < score_thr:
             raise InputError(
@@ -56,11 +44,7 @@ class Detections:
         return queries[best >= score_thr]
 
     def at_rank(self, rank: int, score_thr: float) -> int:
-        """The query of the ``rank``-th best detection, from 1.
-
-        Raises:
-            InputError: there are fewer detections of at least ``score_thr``.
-        """
+        """The query of the ``rank``-th best detection, from 1; `InputError` if there are fewer."""
         queries = self.ranked(score_thr)
         if not 1 <= rank <= len(queries):
             raise InputError(
@@ -68,6 +52,11 @@ class Detections:
                 "--score-thr shows more"
             )
         return int(queries[rank - 1])
+
+    def nearest(self, point: Tensor, score_thr: float) -> int:
+        """The query of the detection whose centre is nearest to a point (2,); `ranked` says what is one."""
+        queries = self.ranked(score_thr)
+        return int(queries[(self.centres()[queries] - point).norm(dim=-1).argmin()])
 
     def centres(self) -> Tensor:
         """Centres of the last layer's boxes, (num_queries, 2), in pixels of the original image."""

@@ -12,9 +12,7 @@ META_KEYS = ("ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
 
 
 class ImageFrame(NamedTuple):
-    """Maps units of the network's image, [0, 1] without padding, to pixels of the original image.
-
-    `of_input` has pixels of the network's image as units instead.
+    """Maps units of the network's image to pixels of the original image.
 
     Pixels are continuous: (0, 0) is the outer corner of the first pixel, (width, height) that of the last.
 
@@ -30,11 +28,12 @@ class ImageFrame(NamedTuple):
 
     @classmethod
     def of(cls, sample: DetDataSample) -> "ImageFrame":
-        """The frame of an image that a pipeline has resized, then flipped, then padded, each if at all.
+        """The frame whose unit is the network's image without padding.
 
         Args:
-            sample: the metainfo holds ``ori_shape``, ``img_shape`` and, if the pipeline did such,
-                ``scale_factor`` (x, y), ``flip`` and ``flip_direction``.
+            sample: of a pipeline that resizes, then flips, then pads, each if at all. Its metainfo holds
+                ``ori_shape``, ``img_shape`` and, if the pipeline did such, ``scale_factor`` (x, y), ``flip``
+                and ``flip_direction``.
         """
         meta = sample.metainfo
         (h, w), (img_h, img_w) = meta["ori_shape"][:2], meta["img_shape"][:2]
@@ -45,14 +44,13 @@ class ImageFrame(NamedTuple):
 
     @classmethod
     def of_input(cls, sample: DetDataSample) -> "ImageFrame":
-        """As `of`, but a unit is a pixel of the network's input."""
+        """The frame whose unit is a pixel of the network's input."""
         frame, (h, w) = cls.of(sample), sample.img_shape[:2]
         return frame._replace(unit=(frame.unit[0] / w, frame.unit[1] / h))
 
     def to_pixels(self, points: Tensor) -> Tensor:
         """Points (..., 2), x and y, from units to pixels of the original image."""
-        points = points * points.new_tensor(self.unit)
-        return self._mirrored(points)
+        return self._mirrored(points * points.new_tensor(self.unit))
 
     def to_units(self, points: Tensor) -> Tensor:
         """The inverse of `to_pixels`."""

@@ -1,39 +1,36 @@
-"""The pictures: sampling points, the map of a query, the map of everything that was detected."""
+"""The pictures: points and maps of a query, the map of all detections, points and offsets of a backbone."""
 
 from collections.abc import Sequence
 
+import matplotlib
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from projects.reliable_runner.errors import InputError
 
 from .heat import attention_map
-from .record import DenseAttention, SampledAttention, on_padding, token_centres
 from .sheet import (
+    WEIGHT_COLOURS,
     draw_box,
     draw_cross,
     draw_heat,
+    draw_moves,
     draw_points,
     finish,
-    head_colours,
     new_sheet,
     point_size,
-    weight_colours,
 )
 from .view import View
 
 _HEAT = "attention (1 = even over the image)"
+_LARGEST = 90  # area of the backbone's point that gets the most attention
 
 
 def picture_points(
-    view: View,
-    stage: str,
-    layers: Sequence[int],
-    query: int,
-    heads: Sequence[int],
-    by_head: bool = False,
+    view: View, stage: str, layers: Sequence[int], query: int, heads: Sequence[int], by_head: bool = False
 ) -> Figure:
     """Where a query samples the image, in all levels (paper, figure 6).
 
@@ -48,35 +45,32 @@ def picture_points(
     Raises:
         InputError: the attention is dense and has no sampling points.
     """
-    attentions = [getattr(view.record, stage)[layer] for layer in layers]
-    if isinstance(attentions[0], DenseAttention):
+    attentions = [view.record[stage][layer] for layer in layers]
+    if attentions[0].locations is None:
         raise InputError("--show points: DETR's attention has no sampling points; say --show map")
     weights = torch.stack([attention.weights[0, query, heads] for attention in attentions])
-    used = weights > 0
-    sizes = point_size(torch.arange(weights.shape[2]))[:, None].expand_as(weights)
-    if by_head:
+    sizes = point_size(torch.arange(weights.shape[2]))[:, None].expand_as(weights[0])
+    if by_head:  # as many hues as heads; opposite directions get opposite hues
         label, ticks = "head", heads
         colours = torch.tensor(heads)[:, None, None].expand_as(weights)
-        cmap = head_colours(len(heads))
+        cmap = ListedColormap(matplotlib.colormaps["hsv"](torch.arange(len(heads)) / len(heads)))
         norm = Normalize(min(heads) - 0.5, max(heads) + 0.5)
     else:
         label, ticks, colours = "attention weight", None, weights
-        cmap, norm = weight_colours(), Normalize(0, weights.max().item())
+        cmap, norm = WEIGHT_COLOURS, Normalize(0, weights.max().item())
 
-    figure, axes = new_sheet(view.image, _titles(stage, layers))
+    figure, axes = _sheet(view, stage, layers)
     for i, (ax, layer) in enumerate(zip(axes, layers, strict=True)):
-        points = view.frame.to_pixels(attentions[i].locations[0, query, heads])
-        chosen = used[i]
-        artist = draw_points(ax, points[chosen], colours[i][chosen], sizes[i][chosen], cmap, norm)
+        points, used = view.frame.to_pixels(attentions[i].locations[0, query, heads]), weights[i] > 0
+        artist = draw_points(ax, points[used], colours[i][used], sizes[used], cmap, norm)
         _draw_query(view, ax, stage, layer, query)
     return finish(figure, artist, label, weights.shape[2], ticks)
 
 
 def picture_map(view: View, stage: str, layers: Sequence[int], query: int, heads: Sequence[int]) -> Figure:
     """How much attention a query gives to each place, the mean over heads; see `picture_points`."""
-    figure, axes = new_sheet(view.image, _titles(stage, layers))
-    attentions = [getattr(view.record, stage)[layer] for layer in layers]
-    heats = [attention_map(attention, [query], heads) for attention in attentions]
+    figure, axes = _sheet(view, stage, layers)
+    heats = [attention_map(view.record[stage][layer], [query], heads) for layer in layers]
     norm = Normalize(0, max(heat.max().item() for heat in heats))
     for ax, layer, heat in zip(axes, layers, heats, strict=True):
         artist = draw_heat(ax, heat, view.frame, norm)
@@ -103,10 +97,9 @@ def picture_total(
         queries = view.detections.ranked(score_thr)
         title = f"decoder, {len(queries)} detections"
     else:
-        queries = (~on_padding(view.record.encoder[0].masks)[0]).nonzero()[:, 0]
+        queries = (~view.record["encoder"][0].padding[0]).nonzero()[:, 0]
         title = f"encoder, all {len(queries)} tokens"
-    attentions = [getattr(view.record, stage)[layer] for layer in layers]
-    heats = [attention_map(attention, queries, heads) for attention in attentions]
+    heats = [attention_map(view.record[stage][layer], queries, heads) for layer in layers]
     heat = torch.stack(heats).mean(0)
     figure, (ax,) = new_sheet(view.image, [f"{title}, mean of {len(layers)} layers"])
     artist = draw_heat(ax, heat, view.frame, Normalize(0, heat.max().item()))
@@ -116,16 +109,62 @@ def picture_total(
     return finish(figure, artist, _HEAT)
 
 
-def _titles(stage: str, layers: Sequence[int]) -> list[str]:
-    return [f"{stage} layer {layer}" for layer in layers]
+def picture_shared_points(
+    view: View, layers: Sequence[int], point: Tensor, head: int | None = None
+) -> Figure:
+    """The points that a token of a backbone attends to, larger the more it does.
+
+    Args:
+        view: the image.
+        layers: blocks of the backbone, a panel each.
+        point: (2,), x and y in pixels of the original image; each block has the token that it lies in.
+        head: the head that is shown; by default all, and a group's points have the mean of its heads.
+    """
+    figure, axes = _sheet(view, "backbone", layers)
+    panels = []
+    for layer in layers:
+        block = view.record["backbone"][layer]
+        heads = view.heads("backbone", head, layer)
+        centre, points, weights = block.seen_from(view.input_frame.to_units(point))
+        shares = weights * weights.shape[1]
+        heads_a_group = len(weights) // len(points)
+        if head is None:
+            shares = shares.unflatten(0, (-1, heads_a_group)).mean(1)
+        else:
+            points, shares = points[[head // heads_a_group]], shares[heads]
+        panels.append((points.flatten(0, 1), shares.flatten(), centre))
+    norm = Normalize(0, max(shares.max().item() for _, shares, _ in panels))
+    for ax, (points, shares, centre) in zip(axes, panels, strict=True):
+        sizes = 2 + _LARGEST * shares / norm.vmax
+        artist = draw_points(ax, view.input_frame.to_pixels(points), shares, sizes, WEIGHT_COLOURS, norm)
+        draw_cross(ax, view.input_frame.to_pixels(centre))
+    return finish(figure, artist, "attention (1 = even over the points)")
+
+
+def picture_offsets(view: View, layers: Sequence[int]) -> Figure:
+    """How far the points of ``layers`` lie from the regular grid, grey; a colour for each group."""
+    figure, axes = _sheet(view, "backbone", layers)
+    for ax, layer in zip(axes, layers, strict=True):
+        grid, groups = view.record["backbone"][layer].moved()
+        grid = view.input_frame.to_pixels(grid)
+        for group, points in enumerate(groups):
+            draw_moves(ax, grid, view.input_frame.to_pixels(points), f"C{group}")
+    return figure
+
+
+def _sheet(view: View, stage: str, layers: Sequence[int]) -> tuple[Figure, list[Axes]]:
+    titles = [f"{stage} layer {layer}" for layer in layers]
+    if stage == "backbone":
+        titles = [
+            f"{title} ({view.record[stage][layer].name})" for title, layer in zip(titles, layers, strict=True)
+        ]
+    return new_sheet(view.image, titles)
 
 
 def _draw_query(view: View, ax: Axes, stage: str, layer: int, query: int) -> None:
     """The reference point, or the token of the encoder, and the box that the layer predicts."""
-    attention = getattr(view.record, stage)[layer]
-    if isinstance(attention, SampledAttention):
-        draw_cross(ax, view.frame.to_pixels(attention.reference_points[0, query, :2]))
-    elif stage == "encoder":
-        draw_cross(ax, view.frame.to_pixels(token_centres(attention.masks)[0, query]))
+    references = view.record[stage][layer].reference_points
+    if references is not None:
+        draw_cross(ax, view.frame.to_pixels(references[0, query, :2]))
     if stage == "decoder":
         draw_box(ax, view.detections.boxes[layer, query], view.caption(layer, query))

@@ -1,11 +1,12 @@
 """What the attentions of a model did in one forward, recorded by hooks that change nothing."""
 
-import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import MultiheadAttention
 from torch import Tensor, nn
 
@@ -15,68 +16,47 @@ from projects.deformable_detr.levels import Levels
 from projects.deformable_detr.variants.levelwise_attention import LevelwiseDeformAttn
 from projects.reliable_runner.errors import InputError
 
-from .backbone_attention import BackboneAttention, record_backbone
+from .backbone_attention import BackboneAttention
 
 _ATTENTION_OF = {"encoder": "self_attn", "decoder": "cross_attn"}
 
 
 @dataclass
-class SampledAttention:
-    """Deformable attention of one layer.
+class Attention:
+    """Attention of one layer: deformable, or dense, to every token of one level.
 
     A position is in units of the image without padding, in which the model predicts its boxes: (0, 0) and
-    (1, 1) are the outer corners of the valid cells of every level. Points beyond 1 lie outside the image.
+    (1, 1) are the outer corners of the valid tokens of every level. Points beyond 1 lie outside the image.
 
     Args:
         masks: of each level, (bs, h, w), True on padding.
-        weights: (bs, num_queries, num_heads, num_levels, num_points), 1 in sum over levels and points.
-            With `LevelwiseDeformAttn` all levels but the query's own have weights of zero.
-        locations: (bs, num_queries, num_heads, num_levels, num_points, 2), x and y.
-        reference_points: (bs, num_queries, 2 or 4), x, y or cx, cy, w, h.
+        weights: of samples, (bs, num_queries, num_heads, num_levels, num_points), 0 on levels that a query of
+            `LevelwiseDeformAttn` does not see; or of tokens, (bs, num_queries, num_heads, h * w), 0 on
+            padding. 1 in sum for each query and head.
+        reference_points: (bs, num_queries, 2 or 4), x, y or cx, cy, w, h; of dense attention the tokens of
+            the encoder, None in the decoder.
+        locations: of the samples, (bs, num_queries, num_heads, num_levels, num_points, 2), x and y; None of
+            dense attention.
     """
 
-    masks: list[Tensor]
+    masks: Sequence[Tensor]
     weights: Tensor
-    locations: Tensor
-    reference_points: Tensor
+    reference_points: Tensor | None = None
+    locations: Tensor | None = None
 
     @property
     def num_heads(self) -> int:
         """How many heads there are."""
         return self.weights.shape[2]
 
-
-@dataclass
-class DenseAttention:
-    """Attention of one layer to every token of one level.
-
-    Args:
-        masks: of the level, [(bs, h, w)], True on padding.
-        weights: (bs, num_queries, num_heads, h * w), 1 in sum over the tokens and 0 on padding.
-    """
-
-    masks: list[Tensor]
-    weights: Tensor
-
     @property
-    def num_heads(self) -> int:
-        """How many heads there are."""
-        return self.weights.shape[2]
+    def padding(self) -> Tensor:
+        """Which tokens of all levels are padding, (bs, num_value)."""
+        return torch.cat([mask.flatten(1) for mask in self.masks], 1)
 
 
-Attention = SampledAttention | DenseAttention
-
-
-@dataclass
-class Record:
-    """The attention of each layer: the encoder's self-attention, the decoder's cross-attention.
-
-    And that of the backbone's blocks, where those are deformable.
-    """
-
-    encoder: list[Attention] = field(default_factory=list)
-    decoder: list[Attention] = field(default_factory=list)
-    backbone: list[BackboneAttention] = field(default_factory=list)
+# By "encoder" (self-attention), "decoder" (cross-attention) and "backbone", of each layer.
+Record = dict[str, list[Attention | BackboneAttention]]
 
 
 @contextmanager
@@ -84,28 +64,32 @@ def record_attention(model: nn.Module) -> Iterator[Record]:
     """Record the attention of the one forward that is run inside the ``with``.
 
     Args:
-        model: `DeformableDETR` or mmdet's ``DETR``, in evaluation mode.
+        model: `DeformableDETR` or mmdet's ``DETR``, in evaluation mode; its backbone may have
+            ``deformable_blocks()``: name, attention and side of a token in pixels for each block.
 
     Raises:
         InputError: the model has another kind of attention.
     """
-    record, handles = Record(), []
-    shape = []  # of the one level of DETR, which its attentions see only flattened
-    if isinstance(encoding := getattr(model, "positional_encoding", None), nn.Module):
-        hook = encoding.register_forward_hook(lambda *call: shape.append(call[-1].shape[-2:]))
-        handles.append(hook)
-    handles += record_backbone(model, record.backbone)
-    for stage in _ATTENTION_OF:
-        for attention in find_attentions(model, stage):
-            if isinstance(attention, ms_deform_attn.MSDeformAttn):
-                handles += _record_sampled(attention, getattr(record, stage))
-            else:
-                handles += _record_dense(attention.attn, getattr(record, stage), shape)
-    try:
+    record = dict(encoder=[], decoder=[], backbone=[])
+    with ExitStack() as hooks:
+
+        def hook(module: nn.Module, kept: list, keep: Callable) -> None:
+            def append(*call) -> None:
+                kept.append(keep(*call))
+
+            hooks.enter_context(module.register_forward_pre_hook(append, with_kwargs=True))
+
+        encodings = []  # calls of DETR's positional encoding, as its attentions see the masks only flattened
+        for stage in _ATTENTION_OF:
+            for attention in find_attentions(model, stage):
+                if isinstance(attention, ms_deform_attn.MSDeformAttn):
+                    hook(attention, record[stage], _sampled)
+                else:
+                    hook(attention.attn, record[stage], partial(_dense, stage, encodings))
+        hook(model.positional_encoding, encodings, lambda *call: call)
+        for name, attention, stride in getattr(model.backbone, "deformable_blocks", list)():
+            hook(attention, record["backbone"], partial(_of_block, name, stride))
         yield record
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def find_attentions(model: nn.Module, stage: str) -> list[nn.Module]:
@@ -125,75 +109,43 @@ def find_attentions(model: nn.Module, stage: str) -> list[nn.Module]:
     return attentions
 
 
-def token_centres(masks: Sequence[Tensor]) -> Tensor:
-    """Where the tokens of all levels are, (bs, num_value, 2), in units of the image without padding."""
-    levels = Levels.of_masks(masks)
-    return encoder_reference_points(levels)[:, :, 0] / levels.valid_ratios[:, None, 0]
+def _of_block(name: str, stride: int, attention: nn.Module, args: tuple, _: dict) -> BackboneAttention:
+    return BackboneAttention(name, attention, stride, args[0])
 
 
-def on_padding(masks: Sequence[Tensor]) -> Tensor:
-    """Which tokens of all levels are padding, (bs, num_value)."""
-    return torch.cat([mask.flatten(1) for mask in masks], 1)
-
-
-def _record_sampled(attention: ms_deform_attn.MSDeformAttn, record: list[Attention]) -> Iterator:
-    def keep(attention: ms_deform_attn.MSDeformAttn, args: tuple, kwargs: dict) -> None:
-        inputs = inspect.signature(attention.forward).bind(*args, **kwargs).arguments
-        levels, masks = inputs["levels"], inputs["levels"].masks
-        query, points = inputs["query"] + inputs["query_pos"], inputs["reference_points"]
-        parts = [(query, points, range(len(masks)))]
-        if isinstance(attention, LevelwiseDeformAttn):
-            sizes = [mask[0].numel() for mask in masks]
-            seen = [[level] for level in range(len(masks))]
-            parts = zip(query.split(sizes, 1), points.split(sizes, 1), seen, strict=True)
-        sampled = [_sample(attention, *part, levels) for part in parts]
-        record.append(SampledAttention(masks, *(torch.cat(part, 1) for part in zip(*sampled, strict=True))))
-
-    yield attention.register_forward_pre_hook(keep, with_kwargs=True)
-
-
-def _sample(
-    attention: ms_deform_attn.MSDeformAttn,
-    query: Tensor,
-    reference_points: Tensor,
-    seen: Sequence[int],
-    levels: Levels,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights, locations and reference points; the fused op never writes them to memory.
-
-    Levels that are not among those ``seen`` by the queries get weights of zero.
-    """
+def _sampled(attention: ms_deform_attn.MSDeformAttn, args: tuple, _: dict) -> Attention:
+    """Weights and locations, which the fused op never writes to memory."""
+    query, query_pos, _, reference_points, levels = args
+    query = query + query_pos
     sizes = (attention.num_heads, attention.num_levels, attention.num_points)
-    logits = attention.attention_weights(query).unflatten(-1, sizes)
-    weights = logits.new_zeros(*logits.shape[:3], len(levels.masks), attention.num_points)
-    weights[:, :, :, seen] = logits.flatten(3).softmax(-1).view_as(logits)
-    offsets = weights.new_zeros(*weights.shape, 2)
-    offsets[:, :, :, seen] = attention.sampling_offsets(query).unflatten(-1, (*sizes, 2))
+    weights = attention.attention_weights(query).flatten(2).unflatten(-1, (sizes[0], -1)).softmax(-1)
+    weights = weights.unflatten(-1, sizes[1:])
+    offsets = attention.sampling_offsets(query).unflatten(-1, (*sizes, 2))
+    if isinstance(attention, LevelwiseDeformAttn):  # a query sees the level that it is a token of
+        level_of = torch.arange(len(levels.shapes)).repeat_interleave(torch.tensor(levels.shapes).prod(1))
+        weights = weights * F.one_hot(level_of)[:, None, :, None]
 
     ratios = levels.valid_ratios[:, None]  # (bs, 1, num_levels, 2)
-    points = reference_points[..., :2] / ratios
-    size = reference_points[..., 2:]
+    points, size = reference_points[..., :2] / ratios, reference_points[..., 2:]
     if size.shape[-1]:
         size = size / ratios
         offsets = offsets * size[:, :, None, :, None] / (2 * attention.num_points)
     else:
-        valid_size = ratios * ratios.new_tensor([(w, h) for h, w in levels.shapes])
-        offsets = offsets / valid_size[:, :, None, :, None]
+        offsets = offsets / levels.valid_sizes[:, None, None, :, None]
     # A reference is the same on every level, once it is in units of the image.
     reference = torch.cat((points, size), -1)[:, :, 0]
-    return weights, points[:, :, None, :, None] + offsets, reference
+    return Attention(levels.masks, weights, reference, points[:, :, None, :, None] + offsets)
 
 
-def _record_dense(attention: nn.MultiheadAttention, record: list[Attention], shape: list) -> Iterator:
-    def ask_for_weights(_: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        return args, kwargs | dict(need_weights=True, average_attn_weights=False)
-
-    def keep(_: nn.Module, args: tuple, kwargs: dict, output: tuple) -> None:
-        weights = output[1].transpose(1, 2)  # (bs, num_queries, num_heads, h * w)
-        mask = kwargs.get("key_padding_mask")
-        if mask is None:
-            mask = weights.new_zeros(len(weights), weights.shape[-1], dtype=torch.bool)
-        record.append(DenseAttention([mask.unflatten(1, shape[-1])], weights))
-
-    yield attention.register_forward_pre_hook(ask_for_weights, with_kwargs=True)
-    yield attention.register_forward_hook(keep, with_kwargs=True)
+def _dense(
+    stage: str, encodings: Sequence[tuple], attention: nn.Module, args: tuple, kwargs: dict
+) -> Attention:
+    """The weights of each head; DETR itself asks for none."""
+    kwargs = kwargs | dict(need_weights=True, average_attn_weights=False)
+    weights = attention.forward(*args, **kwargs)[1].transpose(1, 2)  # (bs, num_queries, num_heads, h * w)
+    _, (mask,), features = encodings[-1]
+    if mask is None:  # no image of the batch is padded
+        mask = torch.zeros_like(features["input"][:, 0], dtype=torch.bool)
+    levels = Levels.of_masks([mask])
+    centres = encoder_reference_points(levels)[:, :, 0] / levels.valid_ratios
+    return Attention([mask], weights, centres if stage == "encoder" else None)

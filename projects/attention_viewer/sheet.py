@@ -20,17 +20,17 @@ from projects.reliable_runner.errors import InputError
 
 from .frame import ImageFrame
 
+# Blue to red, without the near black at the end of "turbo".
+WEIGHT_COLOURS = ListedColormap(matplotlib.colormaps["turbo"](np.linspace(0.1, 0.95, 256)))
+# Heat that lets the image through where there is little.
+_GLOW = matplotlib.colormaps["inferno"](np.linspace(0.25, 1, 256))
+_GLOW[:, 3] = np.linspace(0, 2.5, 256).clip(max=0.75)
 _CONTRAST = "#00e050"  # green, as in the paper: no map of colours here has it at its bright end
 _OUTLINE = [withStroke(linewidth=2.6, foreground="black", alpha=0.7)]
 
 
 def new_sheet(image: np.ndarray, titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """A figure with the image in each of its panels, three a row.
-
-    Args:
-        image: (h, w, 3), RGB, uint8.
-        titles: one a panel.
-    """
+    """A figure with the image (h, w, 3), RGB, uint8, in each of its panels, three a row, one a title."""
     h, w = image.shape[:2]
     columns = min(3, len(titles))
     rows = -(-len(titles) // columns)
@@ -49,16 +49,7 @@ def new_sheet(image: np.ndarray, titles: Sequence[str]) -> tuple[Figure, list[Ax
 def draw_points(
     ax: Axes, points: Tensor, colours: Tensor, sizes: Tensor, cmap: Colormap, norm: Normalize
 ) -> Artist:
-    """Sampling points, the highest colour on top.
-
-    Args:
-        ax: the panel.
-        points: (n, 2).
-        colours: (n,), what ``norm`` takes.
-        sizes: (n,), areas.
-        cmap: the colours.
-        norm: of the colours.
-    """
+    """Sampling points (n, 2), the highest of their colours (n,) on top; areas are ``sizes``, (n,)."""
     order = colours.argsort()
     (x, y), colours, sizes = (values[order].numpy().T for values in (points, colours, sizes))
     style = dict(edgecolors="black", linewidths=0.5, zorder=3)
@@ -84,28 +75,10 @@ def draw_heat(ax: Axes, heat: Tensor, frame: ImageFrame, norm: Normalize) -> Art
     picture.set(array=grey, cmap="gray", norm=Normalize(0, 400))  # dim, so that the heat stands out
     (left, top), (right, bottom) = frame.to_pixels(heat.new_tensor([[0, 0], [1, 1]])).tolist()
     limits = dict(xlim=ax.get_xlim(), ylim=ax.get_ylim())
-    style = dict(interpolation="bilinear", cmap=_glow(), norm=norm, zorder=2)
+    style = dict(interpolation="bilinear", cmap=ListedColormap(_GLOW), norm=norm, zorder=2)
     artist = ax.imshow(heat.numpy(), extent=(left, right, bottom, top), **style)
     ax.set(**limits)
     return artist
-
-
-def weight_colours() -> Colormap:
-    """Blue to red, without the near black at the end of "turbo"."""
-    return ListedColormap(matplotlib.colormaps["turbo"](np.linspace(0.1, 0.95, 256)))
-
-
-def head_colours(num_heads: int) -> Colormap:
-    """As many hues as heads; opposite directions get opposite hues."""
-    return ListedColormap(matplotlib.colormaps["hsv"](np.arange(num_heads) / num_heads))
-
-
-def _glow() -> Colormap:
-    """Heat that lets the image through where there is little."""
-    share = np.linspace(0, 1, 256)
-    colours = matplotlib.colormaps["inferno"](0.25 + 0.75 * share)
-    colours[:, 3] = np.minimum(2.5 * share, 0.75)
-    return ListedColormap(colours)
 
 
 def draw_cross(ax: Axes, point: Tensor) -> None:
@@ -120,12 +93,10 @@ def draw_box(ax: Axes, box: Tensor, text: str = "") -> None:
     x1, y1, x2, y2 = box.tolist()
     style = dict(fill=False, edgecolor=_CONTRAST, linewidth=1.8 if text else 0.8, zorder=2.5)
     ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, path_effects=_OUTLINE if text else None, **style))
-    if not text:
-        return
-    x, y = max(x1, 0), max(y1, 0)
-    style = dict(facecolor=_CONTRAST, edgecolor="none", pad=1.2)
-    place = dict(verticalalignment="top" if y1 < 14 else "bottom", clip_on=True)
-    ax.text(x, y, text, fontsize=8, color="black", bbox=style, zorder=4, **place)
+    if text:
+        style = dict(facecolor=_CONTRAST, edgecolor="none", pad=1.2)
+        place = dict(verticalalignment="top" if y1 < 14 else "bottom", clip_on=True)
+        ax.text(max(x1, 0), max(y1, 0), text, fontsize=8, color="black", bbox=style, zorder=4, **place)
 
 
 def finish(
@@ -146,24 +117,10 @@ def finish(
     return figure
 
 
-def check_suffix(out: Path) -> None:
-    """Refuse a picture that is not PNG, SVG or JPEG.
-
-    Raises:
-        InputError: it is another one.
-    """
-    if out.suffix not in (".png", ".svg", ".jpg"):
-        raise InputError(f"--out {out}: a picture's name must end with .png, .svg or .jpg")
-
-
 def save(figure: Figure, out: Path) -> None:
-    """Write a picture, PNG, SVG or JPEG by its suffix.
-
-    Raises:
-        InputError: the file can't be written.
-    """
+    """Write a picture in the format that its suffix names; `InputError` if that can't be done."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=110)
-    except OSError as error:
-        raise InputError(f"--out {out}: can't be written ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"--out {out}: can't be written ({error})") from error

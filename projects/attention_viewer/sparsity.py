@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .record import Attention, DenseAttention, Record, on_padding
+from .record import Record
 
 
 def negative_entropy(weights: Tensor) -> Tensor:
@@ -25,39 +25,25 @@ class SparsityMeter:
     def add(self, record: Record) -> None:
         """Take the attention of one forward."""
         for stage in ("encoder", "decoder"):
-            for layer, attention in enumerate(getattr(record, stage)):
-                values, even = negative_entropies(attention, queries_are_tokens=stage == "encoder")
+            for layer, attention in enumerate(record[stage]):
+                values = negative_entropy(
+                    attention.weights.flatten(3).double()
+                )  # (bs, num_queries, num_heads)
+                used = ~attention.padding
+                if attention.locations is None:
+                    num_keys = used.sum(1)[:, None, None]
+                else:  # samples; those on levels that a query can't see have weights of zero
+                    num_keys = (attention.weights > 0).sum((-2, -1)).amax()
+                even = -num_keys.double().log().expand_as(values)
+                if stage == "encoder":  # whose queries are the tokens
+                    values, even = values[used], even[used]
                 sums = torch.tensor([values.sum(), even.sum(), values.numel()], dtype=torch.float64)
                 self._sums[stage, layer] = self._sums.get((stage, layer), 0) + sums
 
     def rows(self) -> list[dict]:
-        """Of each layer ``stage``, ``layer``, ``negative_entropy`` and ``even``, in nats.
-
-        ``even`` is the negative entropy of attention that is spread evenly.
-        """
+        """Of each layer its ``stage``, ``layer``, ``negative_entropy``, and ``even`` if it were even."""
         return [
             dict(stage=stage, layer=layer, negative_entropy=values / number, even=even / number)
             for (stage, layer), sums in self._sums.items()
             for values, even, number in [sums.tolist()]
         ]
-
-
-def negative_entropies(attention: Attention, queries_are_tokens: bool) -> tuple[Tensor, Tensor]:
-    """The negative entropy of each query that is not on padding, and that of even attention.
-
-    Args:
-        attention: of one layer.
-        queries_are_tokens: the queries are the tokens of the image, as in an encoder.
-
-    Returns:
-        Two (n, num_heads).
-    """
-    weights, padding = attention.weights.flatten(3), on_padding(attention.masks)
-    if isinstance(attention, DenseAttention):
-        num_keys = (~padding).sum(1)[:, None, None]
-    else:  # levels that a query can't see have weights of zero
-        num_keys = (weights > 0).sum(-1).amax()
-    used = ~padding if queries_are_tokens else slice(None)
-    values = negative_entropy(weights.double())
-    even = -num_keys.double().log().expand_as(values)
-    return values[used].view(-1, values.shape[2]), even[used].reshape(-1, values.shape[2])

@@ -1,4 +1,4 @@
-"""One image as the model sees it: its attention, its detections, and the query that is looked at."""
+"""One image as the model sees it: its attention and its detections."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from projects.reliable_runner.inference import make_batch, read_image
 
 from .detections import Detections, predict
 from .frame import META_KEYS, ImageFrame
-from .record import Record, SampledAttention, on_padding, record_attention, token_centres
+from .record import Record, record_attention
 
 
 @dataclass
@@ -64,110 +64,47 @@ class View:
         )
 
     def layers(self, stage: str, layer: str) -> list[int]:
-        """The layers that a user names: "all", "last" or a number from 0.
-
-        Raises:
-            InputError: there is no such stage or layer.
-        """
-        number = len(getattr(self.record, stage))
-        if not number:
+        """The layers that a user names: "all", "last" or a number from 0; `InputError` if there are none."""
+        count = len(self.record[stage])
+        if not count:
             lacks = "deformable attention in its backbone" if stage == "backbone" else stage
             raise InputError(f"--stage {stage}: the model has no {lacks}")
+        layers = list(range(count))
         if layer == "all":
-            return list(range(number))
-        if layer == "last":
-            return [number - 1]
-        if not layer.isdigit() or int(layer) >= number:
-            raise InputError(f"--layer {layer}: the {stage} has the layers 0 to {number - 1}, last and all")
-        return [int(layer)]
+            return layers
+        return layers[-1:] if layer == "last" else [_number("layer", layer, f"the {stage}", count)]
 
     def heads(self, stage: str, head: int | None, layer: int = 0) -> list[int]:
-        """All heads of a layer, or the one that a user names.
-
-        Raises:
-            InputError: there is no such head.
-        """
-        number = getattr(self.record, stage)[layer].num_heads
+        """All heads of a layer, or the one that a user names; `InputError` if there is none."""
+        count = self.record[stage][layer].num_heads
         if head is None:
-            return list(range(number))
-        if not 0 <= head < number:
-            raise InputError(f"--head {head}: layer {layer} of the {stage} has the heads 0 to {number - 1}")
-        return [head]
+            return list(range(count))
+        return [_number("head", head, f"layer {layer} of the {stage}", count)]
 
-    def has_points(self, stage: str) -> bool:
-        """Whether the attention is deformable."""
-        return all(isinstance(a, SampledAttention) for a in getattr(self.record, stage))
-
-    def query_of_index(self, stage: str, index: int) -> int:
-        """A query by its number.
-
-        Raises:
-            InputError: there is none of that number, or it is a token on padding.
-        """
-        attention = getattr(self.record, stage)[0]
-        number = attention.weights.shape[1]
-        if not 0 <= index < number:
-            raise InputError(f"--query {index}: the {stage} has the queries 0 to {number - 1}")
-        if stage == "encoder" and on_padding(attention.masks)[0, index]:
+    def query(self, stage: str, index: int) -> int:
+        """A query that a user names; `InputError` if there is none, or it is a token on padding."""
+        attention = self.record[stage][0]
+        _number("query", index, f"the {stage}", attention.weights.shape[1])
+        if stage == "encoder" and attention.padding[0, index]:
             raise InputError(f"--query {index}: this token of the encoder is padding, not image")
         return index
 
-    def query_of_rank(self, stage: str, rank: int, score_thr: float, level: int) -> int:
-        """The query of a detection, the best being 1; for the encoder the token at the centre of its box.
-
-        Raises:
-            InputError: there are fewer detections, or no such level.
-        """
-        if stage == "decoder":
-            return self.detections.at_rank(rank, score_thr)
-        return self._nearest_token(self.centre_of_rank(rank, score_thr), level)
-
-    def query_of_point(self, stage: str, point: Tensor, score_thr: float, level: int) -> int:
-        """The token, or the query whose detected box has its centre, nearest to a point.
-
-        Args:
-            stage: "encoder" or "decoder".
-            point: (2,), x and y in pixels of the original image.
-            score_thr: least score of a detection, for the decoder.
-            level: of the token, for the encoder.
-
-        Raises:
-            InputError: the point lies outside the image, nothing is detected, or there is no such level.
-        """
-        self.check_inside(point)
-        if stage == "encoder":
-            return self._nearest_token(point, level)
-        queries = self.detections.ranked(score_thr)
-        distances = (self.detections.centres()[queries] - point).norm(dim=-1)
-        return int(queries[distances.argmin()])
-
-    def check_inside(self, point: Tensor) -> None:
-        """A point that a user names, (2,), x and y in pixels, lies in the original image.
-
-        Raises:
-            InputError: it does not.
-        """
-        (x, y), (w, h) = point.tolist(), self.frame.size
-        if not (0 <= x <= w and 0 <= y <= h):
-            raise InputError(f"--point {x:g} {y:g} lies outside the image, which is {w} x {h}")
-
-    def centre_of_rank(self, rank: int, score_thr: float) -> Tensor:
-        """The centre of a detection's box, (2,), in pixels of the original image; the best is 1.
-
-        Raises:
-            InputError: there are fewer detections.
-        """
-        return self.detections.centres()[self.detections.at_rank(rank, score_thr)]
-
-    def _nearest_token(self, point: Tensor, level: int) -> int:
-        masks = self.record.encoder[0].masks
-        if not 0 <= level < len(masks):
-            raise InputError(f"--level {level}: the model has the levels 0 to {len(masks) - 1}")
-        distances = (self.frame.to_pixels(token_centres(masks)[0]) - point).norm(dim=-1)
-        others = [mask if i == level else torch.ones_like(mask) for i, mask in enumerate(masks)]
-        return int(distances.masked_fill(on_padding(others)[0], torch.inf).argmin())
+    def token_at(self, point: Tensor, level: int) -> int:
+        """The encoder's token nearest to a point (2,), in pixels; `InputError` if there is no such level."""
+        attention = self.record["encoder"][0]
+        _number("level", level, "the model", len(attention.masks))
+        distances = (self.frame.to_pixels(attention.reference_points[0]) - point).norm(dim=-1)
+        is_other = [mask[0].flatten() | (i != level) for i, mask in enumerate(attention.masks)]
+        return int(distances.masked_fill(torch.cat(is_other), torch.inf).argmin())
 
     def caption(self, layer: int, query: int) -> str:
         """Class and score that a decoder layer gives a query."""
         label = int(self.detections.labels[layer, query])
         return f"{self.classes[label]} {self.detections.scores[layer, query]:.2f}"
+
+
+def _number(option: str, number: int | str, owner: str, count: int) -> int:
+    """The ``number`` of an option, from 0, of things of which ``owner`` has ``count``."""
+    if not str(number).isdigit() or int(number) >= count:
+        raise InputError(f"--{option} {number}: {owner} has {count}, numbered from 0")
+    return int(number)

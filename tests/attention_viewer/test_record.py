@@ -4,37 +4,35 @@ import pytest
 import torch
 
 import ms_deform_attn
-from projects.attention_viewer.record import find_attentions, on_padding, record_attention, token_centres
+from projects.attention_viewer.record import find_attentions, record_attention
 from projects.reliable_runner.errors import InputError
 
 
-def run(model, batch):
-    """The record, and inputs and output of each attention, taken apart from it."""
-    calls = {}
-    handles = []
+def run(model, batch, part=lambda attention: attention):
+    """The record; calls of a part of each attention, taken apart from it; and the outputs of the model."""
+    calls, handles = [], []
     for stage in ("encoder", "decoder"):
         for layer, attention in enumerate(find_attentions(model, stage)):
 
-            def keep(_, args, kwargs, output, key=(stage, layer)):
-                calls[key] = args, kwargs, output
+            def keep(module, *call, place=(stage, layer)):
+                calls.append((place, module, *call))
 
-            handles.append(attention.register_forward_hook(keep, with_kwargs=True))
+            handles.append(part(attention).register_forward_hook(keep, with_kwargs=True))
     with torch.no_grad(), record_attention(model) as record:
         outputs = model(*batch, mode="tensor")
     for handle in handles:
         handle.remove()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     return record, calls, outputs
 
 
-@pytest.mark.parametrize("variant", ["base", "refine", "two_stage", "levelwise"])
+@pytest.mark.parametrize("variant", ["base", "two_stage", "levelwise"])
 def test_samples_give_the_output_of_deformable_attention(variant, build, padded_batch):
     model = build(variant)
     record, calls, outputs = run(model, padded_batch)
     assert len(calls) == 2
-    for (stage, layer), (args, _, output) in calls.items():
-        attention = find_attentions(model, stage)[layer]
-        sampled = getattr(record, stage)[layer]
-        *_, value, _, levels = args
+    for (stage, layer), attention, (*_, value, _, levels), _, output in calls:
+        sampled = record[stage][layer]
         value = attention.value_proj(value)
         value = value.masked_fill(levels.padding_mask[..., None], 0).unflatten(-1, (4, 8))
         expected = ms_deform_attn.ms_deform_attn_reference(
@@ -53,21 +51,10 @@ def test_samples_give_the_output_of_deformable_attention(variant, build, padded_
 
 
 def test_dense_weights_are_softmax_of_queries_and_keys(build, padded_batch):
-    model = build("detr")
-    inputs = {}
-    for stage in ("encoder", "decoder"):
-        for layer, attention in enumerate(find_attentions(model, stage)):
-
-            def keep(_, args, kwargs, key=(stage, layer)):
-                inputs[key] = kwargs
-
-            attention.attn.register_forward_pre_hook(keep, with_kwargs=True)
-    with torch.no_grad(), record_attention(model) as record:
-        model(*padded_batch, mode="tensor")
-    assert len(record.encoder) == len(record.decoder) == 2
-    for (stage, layer), kwargs in inputs.items():
-        attention = find_attentions(model, stage)[layer].attn
-        dense = getattr(record, stage)[layer]
+    record, calls, _ = run(build("detr"), padded_batch, lambda attention: attention.attn)
+    assert len(record["encoder"]) == len(record["decoder"]) == 2
+    for (stage, layer), attention, _, kwargs, _ in calls:
+        dense = record[stage][layer]
         weight, bias = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
         query, key = (
             (kwargs[name].transpose(0, 1) @ weight[i].T + bias[i]).unflatten(-1, (4, 8))
@@ -78,33 +65,22 @@ def test_dense_weights_are_softmax_of_queries_and_keys(build, padded_batch):
         logits = logits.masked_fill(padding[:, None, None], -torch.inf)
         torch.testing.assert_close(dense.weights, logits.softmax(-1), rtol=1e-4, atol=1e-6)
         assert padding.any() and dense.masks[0].shape == (2, 3, 4)
-        assert torch.equal(on_padding(dense.masks), padding)
+        assert torch.equal(dense.padding, padding)
 
 
-def test_cells_of_all_levels_cover_the_image(build, padded_batch):
-    model = build("base")
-    record, *_ = run(model, padded_batch)
-    attention = record.encoder[0]
-    centres, padding = token_centres(attention.masks), on_padding(attention.masks)
-    torch.testing.assert_close(centres, attention.reference_points)
-    # The second image is 4 x 2 cells of 16 pixels, then 2 x 1 of 32.
-    inside = centres[1][~padding[1]]
-    expected = [((x + 0.5) / 4, (y + 0.5) / 2) for y in range(2) for x in range(4)]
-    expected += [((x + 0.5) / 2, 0.5) for x in range(2)]
+@pytest.mark.parametrize(("variant", "rows"), [("base", [(4, 2), (2, 1)]), ("detr", [(2, 1)])])
+def test_tokens_of_all_levels_cover_the_image(variant, rows, build, padded_batch):
+    """The second image is 4 x 2 tokens of 16 pixels, then 2 x 1 of 32."""
+    record, *_ = run(build(variant), padded_batch)
+    attention = record["encoder"][0]
+    inside = attention.reference_points[1][~attention.padding[1]]
+    expected = [((x + 0.5) / w, (y + 0.5) / h) for w, h in rows for y in range(h) for x in range(w)]
     torch.testing.assert_close(inside, torch.tensor(expected))
-
-
-def test_hooks_are_gone_afterwards(build, padded_batch):
-    model = build("detr")
-    run(model, padded_batch)
-    for module in model.modules():
-        assert not module._forward_hooks and not module._forward_pre_hooks
 
 
 def test_other_attention_is_refused(build):
     model = build("detr")
     model.decoder.layers[0].cross_attn = torch.nn.Identity()
-    with pytest.raises(InputError, match="DETR, whose attention can't be recorded"):
-        record_attention(model).__enter__()
-    with pytest.raises(InputError, match="Linear"):
-        record_attention(torch.nn.Linear(2, 2)).__enter__()
+    for other, name in (model, "DETR"), (torch.nn.Linear(2, 2), "Linear"):
+        with pytest.raises(InputError, match=f"{name}, whose attention can't be recorded"):
+            record_attention(other).__enter__()

@@ -98,7 +98,7 @@ def test_the_encoder_is_shown_where_there_is_nothing_else(name, options, checkpo
 @pytest.mark.parametrize(
     ("name", "options", "named"),
     [
-        ("ddetr", ["--out=out.pdf"], "--out out.pdf"),
+        ("ddetr", ["--out=out.xyz", "--score-thr=0"], "--out out.xyz"),
         ("ddetr", ["--initial", "--show=total"], "--initial"),
         ("ddetr", ["--initial", "--stage=decoder"], "--initial"),
         ("detr", ["--initial"], "no sampling points"),
@@ -135,7 +135,7 @@ def test_sparsity_along_a_run(name, checkpoint, tmp_path):
     assert [row["epoch"] for row in rows] == ["9", "10"] * len(stages) * layers
     assert [row["stage"] for row in rows] == [s for s in stages for _ in range(2 * layers)]
     for row in rows:
-        # Untrained, deformable attention is even over 2 levels x 4 points; DETR has 2 x 2 cells.
+        # Untrained, deformable attention is even over 2 levels x 4 points; DETR has 2 x 2 tokens.
         even = -math.log(4 if name == "detr" else 8)
         assert float(row["even"]) == pytest.approx(even)
         assert even - 1e-9 <= float(row["negative_entropy"]) < 0

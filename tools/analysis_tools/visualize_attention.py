@@ -1,6 +1,6 @@
 """Show where the attention of DETR or Deformable DETR looks: sampling points, maps, and their sum.
 
-Of the backbone DAT: the points that its deformable attention moves, and what a cell gives to each of them.
+Of the backbone DAT: the points that its deformable attention moves, and what a token gives to each of them.
 
 python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg --out points.png
 python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg --stage encoder --point 320 200
@@ -20,9 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 from matplotlib.figure import Figure
 
-from projects.attention_viewer.backbone_pictures import picture_offsets, picture_shared_points
-from projects.attention_viewer.pictures import picture_map, picture_points, picture_total
-from projects.attention_viewer.sheet import check_suffix, save
+from projects.attention_viewer.pictures import (
+    picture_map,
+    picture_offsets,
+    picture_points,
+    picture_shared_points,
+    picture_total,
+)
+from projects.attention_viewer.sheet import save
 from projects.attention_viewer.view import View
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.inference import init_detector
@@ -35,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file; with --initial it is not read")
     parser.add_argument("image", help="image file")
-    out_help = "picture to write (.png, .svg or .jpg)"
+    out_help = "picture to write (.png, .svg, .jpg, ...)"
     parser.add_argument("--out", type=Path, default=Path("attention.png"), help=out_help)
     parser.add_argument(
         "--show",
@@ -65,13 +70,12 @@ def main(argv: list[str] | None = None) -> None:
     add_cfg_options(parser)
     args = parser.parse_args(argv)
 
-    check_suffix(args.out)
     if args.initial:
         args.stage, args.show = args.stage or "encoder", args.show or "points"
     checkpoint = None if args.initial else args.checkpoint
     detector = init_detector(args.config, checkpoint, "cpu", args.cfg_options)
     view = View.of(detector, args.image)
-    args.stage = args.stage or ("decoder" if view.record.decoder else "encoder")
+    args.stage = args.stage or ("decoder" if view.record["decoder"] else "encoder")
     check_options(args)
     drawn = picture_of_backbone if args.stage == "backbone" else picture
     save(drawn(view, args), args.out)
@@ -95,8 +99,8 @@ def check_options(args: Namespace) -> None:
 
 def picture(view: View, args: Namespace) -> Figure:
     """The picture of encoder or decoder that the arguments ask for."""
-    show = args.show or ("points" if view.has_points(args.stage) else "map")
-    layers = view.layers(args.stage, args.layer or ("all" if show == "total" else "last"))
+    layers = view.layers(args.stage, args.layer or ("all" if args.show == "total" else "last"))
+    show = args.show or ("map" if view.record[args.stage][0].locations is None else "points")
     heads = view.heads(args.stage, args.head)
     if show == "total":
         return picture_total(view, args.stage, layers, heads, args.score_thr)
@@ -112,10 +116,7 @@ def picture_of_backbone(view: View, args: Namespace) -> Figure:
     if args.show == "offsets":
         return picture_offsets(view, view.layers("backbone", args.layer or "all"))
     layers = view.layers("backbone", args.layer or "last")
-    if args.point or args.initial:
-        point = find_point(view, args)
-    else:
-        point = view.centre_of_rank(args.detection, args.score_thr)
+    point = find_point(view, args)
     print("backbone, at {:.0f} {:.0f}".format(*point.tolist()))
     return picture_shared_points(view, layers, point, args.head)
 
@@ -123,19 +124,26 @@ def picture_of_backbone(view: View, args: Namespace) -> Figure:
 def find_query(view: View, args: Namespace) -> int:
     """The query that the arguments name."""
     if args.query is not None:
-        return view.query_of_index(args.stage, args.query)
-    if args.point or args.initial:
-        return view.query_of_point(args.stage, find_point(view, args), args.score_thr, args.level)
-    return view.query_of_rank(args.stage, args.detection, args.score_thr, args.level)
+        return view.query(args.stage, args.query)
+    if args.stage == "encoder":
+        return view.token_at(find_point(view, args), args.level)
+    if args.point:
+        return view.detections.nearest(find_point(view, args), args.score_thr)
+    return view.detections.at_rank(args.detection, args.score_thr)
 
 
 def find_point(view: View, args: Namespace) -> torch.Tensor:
-    """The point that the arguments name, (2,), or the middle of the image."""
-    if not args.point:
-        return torch.tensor(view.frame.size) / 2
-    point = torch.tensor(args.point)
-    view.check_inside(point)
-    return point
+    """The point that the arguments name, (2,): given, the middle of the image, or the centre of a detection.
+
+    Raises:
+        InputError: the point lies outside the image, or there are fewer detections.
+    """
+    (w, h), point = view.frame.size, args.point
+    if point and not (0 <= point[0] <= w and 0 <= point[1] <= h):
+        raise InputError("--point {:g} {:g} lies outside the image, which is {} x {}".format(*point, w, h))
+    if point or args.initial:
+        return torch.tensor(point or [w / 2, h / 2])
+    return view.detections.centres()[view.detections.at_rank(args.detection, args.score_thr)]
 
 
 if __name__ == "__main__":

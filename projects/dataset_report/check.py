@@ -1,6 +1,7 @@
 """All checks of all data sets of a config, in their order."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from mmengine.config import Config
@@ -36,21 +37,21 @@ def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool
     report, paths = Report(), {}
     for source in find_sources(cfg, splits):
         coco, findings = split_entries(read_json(source.ann_file), source.folder, source.labels)
-        statistics = Statistics(coco, source.labels)
-        resize = input_resize(cfg)
+        statistics, resize = Statistics(coco, source.labels), input_resize(cfg)
         input_sides = statistics.sides_at_input(resize) if resize else None
         report.checked[source.split] = CheckedSource(source, coco["categories"], statistics, input_sides)
-        paths[source.split] = source.paths(coco["images"])
+        paths[source.split] = [os.path.join(source.folder, image["file_name"]) for image in coco["images"]]
         findings += _check_classes(cfg, source, [category["name"] for category in coco["categories"]])
         findings += check_references(coco)
         findings += check_repeats(coco)
         findings += _check_boxes(statistics, len(coco["annotations"]), source.split.startswith("train"))
         findings += statistics.suspicions()
         findings += _check_limits(cfg, source, statistics)
-        if resize:
+        if resize and coco["images"]:
             findings += _check_input_sizes(statistics, input_sides, resize)
         load = None if quick else source.loader()
-        findings += check_images(coco["images"], paths[source.split], load, _input_channels(cfg))
+        in_channels = ((cfg.get("model") or {}).get("backbone") or {}).get("in_channels", 3)
+        findings += check_images(coco["images"], paths[source.split], load, in_channels)
         if not any(finding.is_error for finding in findings):
             findings += _raised_by(source.load, "load")
         report.add(findings, source.split)
@@ -58,110 +59,89 @@ def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool
     return report
 
 
-def _raised_by(check, key: str, *args) -> list[Finding]:
+def _raised_by(check: Callable, key: str, *args) -> Iterator[Finding]:
     """The `InputError` of ``check(*args)`` as a finding, of its name ``key``."""
     try:
         check(*args)
     except InputError as error:
-        return [Finding(key, str(error), is_error=True)]
-    return []
+        yield Finding(key, str(error), is_error=True)
 
 
-def _input_channels(cfg: Config) -> int:
-    return ((cfg.get("model") or {}).get("backbone") or {}).get("in_channels", 3)
-
-
-def _check_classes(cfg: Config, source: Source, categories: list[str]) -> list[Finding]:
+def _check_classes(cfg: Config, source: Source, categories: list[str]) -> Iterator[Finding]:
     """Classes, categories and ``num_classes`` that disagree, and categories that are no class."""
-    findings = _raised_by(compare_names, "classes", source.classes, categories, source.ann_file)
-    ignored = [name for name in categories if name not in source.classes]
-    if ignored:
+    yield from _raised_by(compare_names, "classes", source.classes, categories, source.ann_file)
+    if ignored := [name for name in categories if name not in source.classes]:
         message = "categories that are not among the classes; their boxes are not used"
-        findings.append(Finding("categories_ignored", message, ignored))
-    return findings + _raised_by(
-        check_num_classes, "num_classes", cfg.get("model"), source.labels, source.ann_file
-    )
+        yield Finding("categories_ignored", message, ignored)
+    yield from _raised_by(check_num_classes, "num_classes", cfg.get("model"), source.labels, source.ann_file)
 
 
-def _check_boxes(statistics: Statistics, num_annotations: int, is_trained: bool) -> list[Finding]:
+def _check_boxes(statistics: Statistics, num_annotations: int, is_trained: bool) -> Iterator[Finding]:
     """Boxes that can't be trained on, or that leave their image."""
     remedy = "They are not trained on; the COCO metric counts them all the same."
-    findings = [
-        Finding("box_" + fault.replace(" ", "_").replace("'", ""), f"boxes {fault}", names, remedy)
-        for fault, names in statistics.faulty().items()
-    ]
-    is_good = statistics.faults < 0
-    leave = is_good & reach_out(statistics.boxes, statistics.box_image_sizes)
-    if leave.any():
+    for fault, names in statistics.faulty().items():
+        yield Finding("box_" + fault.replace(" ", "_").replace("'", ""), f"boxes {fault}", names, remedy)
+    leave = (statistics.faults < 0) & reach_out(statistics.boxes, statistics.box_image_sizes)
+    if names := statistics.names(leave):
         message = "boxes that leave their image by more than a pixel"
-        names = statistics.names(leave)
-        findings.append(Finding("box_partly_outside", message, names, "A training clips them."))
+        yield Finding("box_partly_outside", message, names, "A training clips them.")
     if not statistics.num_objects:
         crowds = f", {statistics.num_crowds} of them crowds," if statistics.num_crowds else ""
         message = f"none of the {num_annotations} annotations{crowds} can be trained on"
         remedy = "Boxes are x, y, width, height in pixels, categories classes, objects iscrowd 0."
         if not is_trained:
             message = f"none of the {num_annotations} annotations{crowds} is an object to find: AP will be -1"
-        findings.append(Finding("nothing_usable", message, remedy=remedy, is_error=is_trained))
-    return findings
+        yield Finding("nothing_usable", message, remedy=remedy, is_error=is_trained)
 
 
 def _check_input_sizes(
     statistics: Statistics, input_sides: np.ndarray, resize: Callable[[float, float], tuple[float, float]]
-) -> list[Finding]:
+) -> Iterator[Finding]:
     """Images that the test pipeline makes smaller, and objects that are hardly there after it."""
-    findings, sizes = [], statistics.image_sizes
-    factors = np.array([resize(*size) for size in sizes]).reshape(-1, 2)
-    vanish = ((sizes * factors).round() < 1).any(1)
-    if vanish.any():
+    factors = np.array([resize(*size) for size in statistics.image_sizes])
+    vanish = ((statistics.image_sizes * factors).round() < 1).any(1)
+    if names := [statistics.file_names[i] for i in np.flatnonzero(vanish)]:
         message = "images that have no pixel left after the test pipeline's resize"
-        names = [statistics.file_names[i] for i in np.flatnonzero(vanish)]
         remedy = "Take them out of the annotation file, or let the pipeline pad or crop first."
-        findings.append(Finding("images_vanish", message, names, remedy, is_error=True))
+        yield Finding("images_vanish", message, names, remedy, is_error=True)
     factors = factors.min(1)
-    if len(sizes) and (shrunk := share(factors < 1)) >= 0.5:
-        w, h = np.median(sizes, axis=0)
-        findings.append(
-            Finding(
-                "images_shrunk",
-                f"{shrunk:.0%} of the images are larger than the test pipeline's scale and made smaller, the "
-                f"median one to {np.median(factors):.0%} of its sides",
-                remedy=f"scale=({max(w, h):.0f}, {min(w, h):.0f}) keeps the median image as it is.",
-            )
+    factor, size = np.median(factors), np.sort(np.median(statistics.image_sizes, axis=0))[::-1]
+    if (shrunk := share(factors < 1)) >= 0.5:
+        message = (
+            f"{shrunk:.0%} of the images are larger than the test pipeline's scale and made smaller, the "
+            f"median one to {factor:.0%} of its sides"
         )
+        remedy = "scale=({:.0f}, {:.0f}) keeps the median image as it is.".format(*size)
+        yield Finding("images_shrunk", message, remedy=remedy)
     if (tiny := share(input_sides < _TINY)) >= 0.01:
-        needed = _TINY / np.quantile(input_sides, 0.01)  # so that all but 1% are above
-        w, h = sorted(np.median(sizes, axis=0) * np.median(factors) * needed)[::-1]
         message = (
             f"{tiny:.0%} of the objects are below {_TINY} px (square root of width * height) after the test "
             "pipeline's resize"
         )
+        needed = _TINY / np.quantile(input_sides, 0.01)  # so that all but 1% are above
+        w, h = size * factor * needed
         remedy = f"A scale {needed:.1f} times as large, ({w:.0f}, {h:.0f}), keeps 99%."
-        findings.append(Finding("objects_tiny", message, remedy=remedy if needed <= _LARGEST else ""))
-    return findings
+        yield Finding("objects_tiny", message, remedy=remedy if needed <= _LARGEST else "")
 
 
-def _check_limits(cfg: Config, source: Source, statistics: Statistics) -> list[Finding]:
+def _check_limits(cfg: Config, source: Source, statistics: Statistics) -> Iterator[Finding]:
     """Images with more objects than are predicted or counted."""
-    model, key = cfg.get("model", {}), f"{source.split.split()[0]}_evaluator"
+    model, evaluator = cfg.get("model", {}), f"{source.split.split()[0]}_evaluator"
     limits = [("model.num_queries", model.get("num_queries"), "The model cannot find all; raise it.")]
     if source.is_scored:
-        metrics = cfg.get(key) or []
+        metrics = cfg.get(evaluator) or []
         metrics = metrics if isinstance(metrics, list) else [metrics]
-        counted = [
-            m.get("proposal_nums", _PROPOSAL_NUMS)[-1] for m in metrics if m.get("type") == "CocoMetric"
-        ]
+        coco = [metric for metric in metrics if metric.get("type") == "CocoMetric"]
+        counted = min((metric.get("proposal_nums", _PROPOSAL_NUMS)[-1] for metric in coco), default=None)
         predicted = (model.get("test_cfg") or {}).get("max_per_img")
-        counted_remedy = "AP counts no more of a class in an image; raise it."
+        remedy = "AP counts no more of a class in an image; raise it."
         limits += [
             ("model.test_cfg.max_per_img", predicted, "No more are predicted; raise it."),
-            (f"{key}.proposal_nums[-1]", min(counted, default=None), counted_remedy),
+            (f"{evaluator}.proposal_nums[-1]", counted, remedy),
         ]
-    findings, counts = [], statistics.objects_per_image
+    counts = statistics.objects_per_image
     for key, limit, remedy in limits:
         crowded = np.flatnonzero(counts > limit) if limit is not None else ()
-        names = [f"{statistics.file_names[i]} ({counts[i]})" for i in crowded]
-        if names:
+        if names := [f"{statistics.file_names[i]} ({counts[i]})" for i in crowded]:
             message = f"images with more objects than {key}, which is {limit}"
-            findings.append(Finding(f"more_than_{key}", message, names, remedy))
-    return findings
+            yield Finding(f"more_than_{key}", message, names, remedy)

@@ -1,7 +1,7 @@
 """Entries of a COCO file: complete, unique, and of images and categories that exist."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from projects.reliable_runner.data.finding import Finding
 from projects.reliable_runner.errors import InputError
@@ -21,10 +21,9 @@ def split_entries(content: dict, folder: str, classes: Sequence[str]) -> tuple[d
         The file with complete entries alone, each id once among images and categories; and the findings.
     """
     findings = [Finding("filled_in", f"filled in: {line}") for line in complete(content, folder)]
-    result = {}
-    for section in FIELDS:
+    result = {section: [] for section in FIELDS}
+    for section, kept in result.items():
         entries = content.get(section)
-        result[section] = []
         if not isinstance(entries, list):
             message = f"the file has no list {section!r}"
             findings.append(Finding("section_missing", message, is_error=True))
@@ -42,7 +41,7 @@ def split_entries(content: dict, folder: str, classes: Sequence[str]) -> tuple[d
             if not is_new:
                 repeated.append(entry["id"])
             if is_new or section == "annotations":
-                result[section].append(entry)
+                kept.append(entry)
         for key, texts in faulty.items():
             message = f"{section} with a missing or wrong {key!r}" if key else f"{section} that are no object"
             findings.append(Finding(f"{section}_{key}", message, texts, is_error=True))
@@ -57,20 +56,18 @@ def split_entries(content: dict, folder: str, classes: Sequence[str]) -> tuple[d
     return result, findings
 
 
-def check_references(coco: dict) -> list[Finding]:
+def check_references(coco: dict) -> Iterator[Finding]:
     """Annotations whose image or category is not in the file; they are skipped."""
-    findings = []
     for key, section in ("image_id", "images"), ("category_id", "categories"):
         known = {entry["id"] for entry in coco[section]}
-        unknown = [ann["id"] for ann in coco["annotations"] if ann[key] not in known]
-        if unknown:
-            message = f"annotations whose {key} the file does not hold"
+        if unknown := [ann["id"] for ann in coco["annotations"] if ann[key] not in known]:
             remedy = "They are skipped. Ids are equal only if their types are."
-            findings.append(Finding(f"unknown_{key}", message, unknown, remedy))
-    return findings
+            yield Finding(
+                f"unknown_{key}", f"annotations whose {key} the file does not hold", unknown, remedy
+            )
 
 
-def check_repeats(coco: dict) -> list[Finding]:
+def check_repeats(coco: dict) -> Iterator[Finding]:
     """Annotations with image, category and box of another one."""
     seen, repeats = set(), []
     for ann in coco["annotations"]:
@@ -78,6 +75,7 @@ def check_repeats(coco: dict) -> list[Finding]:
         if key in seen:
             repeats.append(ann["id"])
         seen.add(key)
-    message = "annotations that repeat image, category and box of another one"
-    remedy = "The model learns to find such an object twice; keep one."
-    return [Finding("repeated_annotation", message, repeats, remedy)] if repeats else []
+    if repeats:
+        message = "annotations that repeat image, category and box of another one"
+        remedy = "The model learns to find such an object twice; keep one."
+        yield Finding("repeated_annotation", message, repeats, remedy)

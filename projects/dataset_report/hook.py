@@ -14,21 +14,15 @@ from projects.reliable_runner.run_state import built_loops, leaf_datasets
 
 @HOOKS.register_module()
 class DatasetReportHook(Hook):
-    """Logs a few lines about each data set of the run, and stops the run if image files are missing.
+    """Logs the summary of each `CocoDataset` of the run, and stops the run if image files are missing.
 
-    The lines give the number of images and objects, the objects a class, and the sizes of the boxes. Classes
-    without an object, and boxes that look like corners, are warned about; for the training set alone. Data
-    sets that are not `CocoDataset` are left alone.
+    Classes without an object, and boxes that look like corners, are warned about for the training set alone.
     """
 
     priority = "HIGH"  # after the classes were compared
 
     def before_run(self, runner: Runner) -> None:
-        """Look at the data sets.
-
-        Raises:
-            InputError: An image file is missing; the message names the first few and says how many.
-        """
+        """Look at the data sets; `InputError` names the first few missing image files."""
         for loop in built_loops(runner):
             for dataset in leaf_datasets(loop.dataloader.dataset):
                 if missing := getattr(dataset, "missing_images", ()):

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import blake2b
@@ -19,11 +19,7 @@ _ORIENTATION = 0x0112  # EXIF's tag; 1 is upright, from 5 on width and height ch
 
 # By key: message, remedy, is_error.
 _FAULTS = {
-    "image_missing": (
-        "missing image files",
-        "Check data_root, data_prefix and file_name in the annotation file.",
-        True,
-    ),
+    "image_missing": ("missing image files", "Check data_root, data_prefix and file_name.", True),
     "image_repeated": (
         "image files that are listed more than once",
         "The objects of one entry are background in the other; join the entries.",
@@ -32,19 +28,12 @@ _FAULTS = {
     "image_unreadable": ("unreadable images", "", True),
     "image_channels": (
         "images with another number of channels than the model takes",
-        "Set LoadImageFromFile's color_type, model.data_preprocessor and model.backbone.in_channels, see "
-        "docs/custom_data.md.",
+        "Set color_type, data_preprocessor and in_channels, see docs/custom_data.md.",
         True,
     ),
     "image_size": (
         "images of another size (width x height) than the file states",
-        "Their boxes would be wrong: correct the annotation file or the images.",
-        True,
-    ),
-    "image_turned": (
-        "images that their EXIF orientation turns, width and height changing places",
-        "LoadImageFromFile honours EXIF, unless color_type='color_ignore_orientation'. Let it agree with the "
-        "boxes, or correct the stated sizes.",
+        "Correct the annotation file or the images; color_type='color_ignore_orientation' ignores EXIF.",
         True,
     ),
     "image_orientation": (
@@ -101,27 +90,31 @@ def _open_fault(image: dict, path: str, load: Callable[[dict], dict], num_channe
     with suppress(OSError), Image.open(path) as opened:  # Pillow does not know what has many channels
         orientation = opened.getexif().get(_ORIENTATION, 1)
     if (width, height) != stated:
-        is_turned = (height, width) == stated and orientation >= 5
-        found = f"{name} is {width}x{height}, stated {stated[0]}x{stated[1]}"
-        return "image_turned" if is_turned else "image_size", found
+        turned = f" (EXIF orientation {orientation})" if orientation >= 5 else ""
+        return "image_size", f"{name} is {width}x{height}{turned}, stated {stated[0]}x{stated[1]}"
     is_ambiguous = 2 <= orientation <= 4 or (orientation >= 5 and width == height)
     return "image_orientation" if is_ambiguous else "", name
 
 
 def same_content(paths: Iterable[str]) -> list[list[str]]:
     """Groups of different files with the same bytes; only files of equal length are read."""
-    by_length = defaultdict(list)
-    for path in dict.fromkeys(map(os.path.realpath, paths)):
-        if os.path.isfile(path):
-            by_length[os.path.getsize(path)].append(path)
-    by_hash = defaultdict(list)
-    for length, candidates in by_length.items():
-        for path in candidates if len(candidates) > 1 else ():
-            by_hash[length, blake2b(Path(path).read_bytes()).digest()].append(path)
-    return [group for group in by_hash.values() if len(group) > 1]
+    files = filter(os.path.isfile, dict.fromkeys(map(os.path.realpath, paths)))
+    return [
+        group
+        for same_length in _groups(files, os.path.getsize)
+        for group in _groups(same_length, lambda path: blake2b(Path(path).read_bytes()).digest())
+    ]
 
 
-def check_splits(paths: dict[str, Sequence[str]], with_content: bool) -> list[Finding]:
+def _groups(paths: Iterable[str], key: Callable[[str], Hashable]) -> list[list[str]]:
+    """Two or more paths with the same ``key``."""
+    groups = defaultdict(list)
+    for path in paths:
+        groups[key(path)].append(path)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def check_splits(paths: dict[str, Sequence[str]], with_content: bool) -> Iterator[Finding]:
     """Images that are in two splits, or twice in one under several names.
 
     A name alone is no evidence: cameras number their images from 1 in every folder.
@@ -138,11 +131,9 @@ def check_splits(paths: dict[str, Sequence[str]], with_content: bool) -> list[Fi
     for group in same_content(splits) if with_content else ():
         in_one_split = len(set().union(*(splits[path] for path in group))) == 1
         (copies if in_one_split else shared).append(" = ".join(group))
-    findings = []
     if shared:
         message = f"images that are in more than one of {', '.join(paths)}"
         remedy = "The metric does not show how well the model does on new images."
-        findings.append(Finding("image_in_two_splits", message, shared, remedy))
+        yield Finding("image_in_two_splits", message, shared, remedy)
     if copies:
-        findings.append(Finding("image_copied", "images that have a copy under another name", copies))
-    return findings
+        yield Finding("image_copied", "images that have a copy under another name", copies)

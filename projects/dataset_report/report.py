@@ -1,7 +1,7 @@
 """All findings and numbers of a config's data sets, as text and as JSON."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -65,23 +65,18 @@ class CheckedSource:
     def lines(self) -> list[str]:
         """As text."""
         content, sizes = self.to_dict(), self.statistics.image_sizes
-        numbers, categories = content["statistics"], content["categories"]
-        ids = {category["label"]: category["id"] for category in categories}
+        numbers = content["statistics"]
         classes = sorted(numbers["classes"], key=lambda c: -c["objects"])
         quantiles = np.quantile(sizes, [0, 0.5, 1], axis=0) if len(sizes) else np.full((3, 2), np.nan)
         extremes = zip(("smallest", "median", "largest"), quantiles, strict=True)
         bins = zip(numbers["sides"], _BINS[1:], strict=True)
-        below = f"below {SMALL} px: {numbers['share_below_32_px']:.1%}"
+        below = "below {} px: {share_below_32_px:.1%}"
         if self.input_sides is not None:
-            below += f"; after the test pipeline's resize {numbers['share_below_32_px_at_input']:.1%}"
+            below += "; after the test pipeline's resize {share_below_32_px_at_input:.1%}"
         return [
-            *_listed("category id -> name -> label", [(c["id"], c["name"], c["label"]) for c in categories]),
+            *_listed("category id -> name -> label", (c.values() for c in content["categories"])),
             *_listed(
-                "label -> name -> category id",
-                [(label, c["name"], ids.get(label)) for label, c in enumerate(numbers["classes"])],
-            ),
-            *_listed(
-                "objects (images) a class", [(c["name"], c["objects"], f"({c['images']})") for c in classes]
+                "objects (images) a class", ((c["name"], c["objects"], f"({c['images']})") for c in classes)
             ),
             "{num_images} images, {num_images_without_objects} of them without objects; "
             "{num_objects} objects, {num_crowds} crowds".format(**numbers),
@@ -92,7 +87,7 @@ class CheckedSource:
             "COCO's sizes (area): " + ", ".join(f"{k} {v:.1%}" for k, v in numbers["coco_sizes"].items()),
             "boxes by sqrt(width * height) in pixels: "
             + ", ".join(f"{one['at_least']}-{end:g}: {one['count']}" for one, end in bins),
-            below,
+            below.format(SMALL, **numbers),
         ]
 
 
@@ -103,11 +98,11 @@ class Report:
     checked: dict[str, CheckedSource] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    def add(self, findings: Sequence[Finding], where: str = "") -> None:
+    def add(self, findings: Iterable[Finding], where: str = "") -> None:
         """Add findings of a split; by default of several."""
         for finding in findings:
             finding.where = where
-        self.findings += findings
+            self.findings.append(finding)
 
     @property
     def errors(self) -> list[Finding]:
@@ -137,16 +132,17 @@ class Report:
     def __str__(self) -> str:
         lines = []
         for title, findings in ("Errors", self.errors), ("Warnings", self.warnings):
-            lines += [f"{title}: {len(findings) or 'none'}"]
-            lines += [f"  {finding}" for finding in findings[:_SHOWN]]
-            lines += [f"  and {len(findings) - _SHOWN} more"] * (len(findings) > _SHOWN)
+            lines += [f"{title}: {len(findings) or 'none'}", *(f"  {item}" for item in _first(findings))]
         for split, checked in self.checked.items():
             lines += ["", f"{split}: {checked.source.ann_file}, images in {checked.source.folder}"]
             lines += [f"  {line}" for line in checked.lines()]
         return "\n".join([*lines, "", self.verdict])
 
 
-def _listed(title: str, rows: Sequence[tuple]) -> list[str]:
-    items = [" ".join("none" if value is None else str(value) for value in row) for row in rows[:_SHOWN]]
-    items += [f"and {len(rows) - _SHOWN} more"] * (len(rows) > _SHOWN)
-    return textwrap.wrap(f"{title}: {', '.join(items)}", 108, subsequent_indent="  ")
+def _first(items: Sequence) -> list[str]:
+    return [*map(str, items[:_SHOWN]), *[f"and {len(items) - _SHOWN} more"] * (len(items) > _SHOWN)]
+
+
+def _listed(title: str, rows: Iterable[Iterable]) -> list[str]:
+    items = [" ".join("none" if value is None else str(value) for value in row) for row in rows]
+    return textwrap.wrap(f"{title}: {', '.join(_first(items))}", 108, subsequent_indent="  ")

@@ -1,6 +1,5 @@
 """The annotation files and image folders that a config names."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -40,10 +39,6 @@ class Source:
         """Names by label, also where the config has a string."""
         return (self.classes,) if isinstance(self.classes, str) else self.classes
 
-    def paths(self, images: Sequence[dict]) -> list[str]:
-        """Paths of images, entries of the annotation file."""
-        return [os.path.join(self.folder, image["file_name"]) for image in images]
-
     def loader(self) -> Callable[[dict], dict]:
         """What loads the images in the pipeline."""
         steps = self.cfg.get("pipeline", [])
@@ -51,11 +46,7 @@ class Source:
         return TRANSFORMS.build(next(loaders, dict(type="LoadImageFromFile")))
 
     def load(self) -> None:
-        """Read the data set as a training does, without output.
-
-        Raises:
-            InputError: a training would raise it.
-        """
+        """Read the data set as a training does, without output; raises what a training would."""
         with quiet():
             DATASETS.build({**self.cfg, "pipeline": []})
 
@@ -77,18 +68,17 @@ def find_sources(cfg: Config, splits: Sequence[str] | None = None) -> list[Sourc
         for split in ("train", "val", "test")
         if (loader := cfg.get(f"{split}_dataloader"))
     }
-    absent = [split for split in splits or () if split not in configs]
+    absent = [f"{split}_dataloader" for split in splits or () if split not in configs]
     if absent or not configs:
-        names = ", ".join(f"{split}_dataloader" for split in absent or ("train", "val", "test"))
-        raise InputError(f"{cfg.filename}: it has no {names}")
+        raise InputError(f"{cfg.filename}: it has no {', '.join(absent) or 'dataloader'}")
     if splits is None and configs.get("test") == configs.get("val"):
         configs.pop("test", None)
-    sources = []
-    for split in splits or configs:
-        leaves = list(_leaves(configs[split]))
-        for number, leaf in enumerate(leaves, 1):
-            sources.append(_source(f"{split} {number}" if len(leaves) > 1 else split, leaf))
-    return sources
+    leaves = {split: list(_leaves(configs[split])) for split in splits or configs}
+    return [
+        _source(f"{split} {number}" if len(parts) > 1 else split, part)
+        for split, parts in leaves.items()
+        for number, part in enumerate(parts, 1)
+    ]
 
 
 def _leaves(cfg: dict) -> Iterator[dict]:
@@ -120,10 +110,10 @@ def input_resize(cfg: Config) -> Callable[[float, float], tuple[float, float]] |
     step = next((step for step in steps if step.get("type") in _RESIZES and "scale" in step), None)
     if step is None:
         return None
-    scale = step.scale if isinstance(step.scale, int | float) else tuple(step.scale)
+    scale = (step.scale,) * 2 if isinstance(step.scale, int) else tuple(step.scale)
 
     def factors(width: float, height: float) -> tuple[float, float]:
-        if step.type == "DETRResize" or step.get("keep_ratio") or not isinstance(scale, tuple):
+        if step.type == "DETRResize" or step.get("keep_ratio"):
             return (rescale_size((width, height), scale, return_scale=True)[1],) * 2
         return scale[0] / width, scale[1] / height
 

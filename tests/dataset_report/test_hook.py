@@ -43,22 +43,17 @@ def before_run(train: BaseDataset, val: BaseDataset) -> None:
 
 
 @pytest.fixture
-def load(shapes_root):
+def load(data, leaf):
     """Load the drawings of a split."""
-
-    def load_(split: str, **kwargs) -> BaseDataset:
-        return DATASETS.build(
-            dict(
-                type="mmdet.CocoDataset",
-                data_root=str(shapes_root),
-                ann_file=f"annotations/{split}.json",
-                data_prefix=dict(img=f"{split}/"),
-                metainfo=dict(classes=("circle", "square", "triangle")),
-                **kwargs,
-            )
-        )
-
-    return load_
+    return lambda split, **kwargs: DATASETS.build(
+        {
+            **leaf,
+            "pipeline": [],
+            "ann_file": f"annotations/{split}.json",
+            "data_prefix": dict(img=f"{split}/"),
+            **kwargs,
+        }
+    )
 
 
 def test_a_few_lines_for_each_data_set(load, log):

@@ -13,7 +13,7 @@ from projects.reliable_runner.errors import InputError
 
 
 @pytest.mark.parametrize("keep_ratio", [True, False])
-@pytest.mark.parametrize("scale", [(1333, 800), (320, 240)])
+@pytest.mark.parametrize("scale", [(320, 240), 300])
 def test_sides_at_input_are_those_after_the_resize(keep_ratio, scale):
     step = dict(type="Resize", scale=scale, keep_ratio=keep_ratio)
     cfg = Config(dict(test_dataloader=dict(dataset=dict(type="CocoDataset", pipeline=[step]))))

@@ -57,7 +57,7 @@ def _detection_limits(model: nn.Module, loops: list[BaseLoop]) -> Iterator[str]:
             if not hasattr(metric, "proposal_nums"):
                 continue
             limits = {"val_evaluator.proposal_nums[-1]": metric.proposal_nums[-1]}
-            if wanted and hasattr(model, "num_queries"):
+            if wanted and getattr(model, "num_queries", None):  # without a decoder each token is one
                 limits["num_queries * num_classes"] = model.num_queries * head.num_classes
             for name, limit in limits.items():
                 if wanted > limit:

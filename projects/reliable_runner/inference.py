@@ -127,15 +127,16 @@ def inference_detector(
         return inference_detector(detector, [images])[0]
     samples = []
     for start in range(0, len(images), batch_size):
-        samples += detect_batch(detector, [prepare(detector, x) for x in images[start : start + batch_size]])
+        prepared = [prepare(detector, image) for image in images[start : start + batch_size]]
+        samples += detect_batch(detector, prepared, start)
     return samples
 
 
-def detect_batch(detector: nn.Module, prepared: Sequence[dict]) -> list[DetDataSample]:
-    """Detect objects in images that `prepare` has made ready; see `inference_detector`."""
+def detect_batch(detector: nn.Module, prepared: Sequence[dict], first: int = 0) -> list[DetDataSample]:
+    """Detect objects in images that `prepare` has made ready; errors number them from ``first`` on."""
     with torch.inference_mode():
         samples = [sample.cpu() for sample in detector.test_step(pseudo_collate(prepared))]
-    for number, sample in enumerate(samples):
+    for number, sample in enumerate(samples, first):
         check_finite(sample.pred_instances, sample.get("img_path", number))
     return samples
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from projects.deformable_detr.registry import MODELS, SCOPE
 from projects.reliable_runner.errors import InputError, NonFiniteError
-from projects.reliable_runner.inference import inference_detector, init_detector, read_image
+from projects.reliable_runner.inference import detect_batch, inference_detector, init_detector, prepare, read_image
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "tests" / "tiny_ddetr.py"
@@ -147,3 +147,5 @@ def test_bad_images_and_predictions_are_named(detector, tmp_path):
         parameter.data.fill_(torch.nan)
     with pytest.raises(NonFiniteError, match="image 0"):
         inference_detector(detector, np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(NonFiniteError, match="image 5"):
+        detect_batch(detector, [prepare(detector, np.zeros((64, 64, 3), np.uint8))], first=5)

@@ -1,6 +1,7 @@
 """The functional entries."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -54,6 +55,23 @@ def ms_deform_attn(
     )
 
 
+def sample_levels(
+    value: Tensor,
+    value_spatial_shapes: Tensor | Sequence[Sequence[int]],
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> Tensor:
+    """`ms_deform_attn` for code bases that do not say where the levels start, as they follow each other."""
+    shapes = [(int(height), int(width)) for height, width in value_spatial_shapes]
+    starts = [0, *accumulate(height * width for height, width in shapes)][:-1]
+    return ms_deform_attn(value, shapes, starts, sampling_locations, attention_weights)
+
+
+def host_geometry(*numbers: Tensor | Sequence) -> list[Tensor]:
+    """Shapes and starts of the levels as the kernels take them: int64 tensors on the CPU."""
+    return [torch.as_tensor(part, dtype=torch.int64, device="cpu") for part in numbers]
+
+
 def ms_deform_attn_fused(
     value: Tensor,
     spatial_shapes: Tensor | Sequence[Sequence[int]],
@@ -102,9 +120,7 @@ def _run(
     geometry: tuple[Tensor | Sequence, Tensor | Sequence],
     **sampling: Tensor,
 ) -> Tensor:
-    spatial_shapes, level_start_index = (
-        torch.as_tensor(numbers, dtype=torch.int64, device="cpu") for numbers in geometry
-    )
+    spatial_shapes, level_start_index = host_geometry(*geometry)
     _check_shapes(value, spatial_shapes, level_start_index, sampling)
     _check_dtypes(value, sampling)
 

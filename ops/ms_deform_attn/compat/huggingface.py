@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..functional import ms_deform_attn
+from ..functional import sample_levels
 
 _STOCK = "_stock_before_ms_deform_attn"
 _CORE = "ms_deformable_attn_core"
@@ -33,15 +33,14 @@ def accelerate(model: nn.Module) -> int:
     """
     number = 0
     for module in model.modules():
-        stock = module.__dict__.pop(_STOCK, None)
-        if stock is not None:
-            for name, value in stock.items():
-                del module.__dict__[name]
-                if value is not None:
-                    module.__dict__[name] = value
+        if stock := module.__dict__.pop(_STOCK, None):
+            name, value = stock
+            delattr(module, name)
+            if value is not None:
+                setattr(module, name, value)
         elif change := _change(module):
-            ((name, value),) = change.items()
-            setattr(module, _STOCK, {name: module.__dict__.get(name)})
+            name, value = change
+            setattr(module, _STOCK, (name, module.__dict__.get(name)))
             setattr(module, name, value)
         else:
             continue
@@ -51,22 +50,22 @@ def accelerate(model: nn.Module) -> int:
     return number
 
 
-def _change(module: nn.Module) -> dict[str, object]:
-    """The attribute of a module by which it samples with our op."""
+def _change(module: nn.Module) -> tuple[str, object] | None:
+    """The attribute of a module, and its value with which the module samples with our op."""
     kind = type(module)
     if kind.__name__ == "MultiScaleDeformableAttention" and "value_spatial_shapes_list" in _names(
         kind.forward
     ):
-        return dict(forward=_sample_with_starts)
+        return "forward", _sample_with_starts
     if core := module.__dict__.get(_CORE):
-        return {_CORE: partial(_sample_points, core)}
+        return _CORE, partial(_sample_points, core)
     names = _names(kind.forward)
     if _V2 in names:
         ours = partial(_sample_points, kind.forward.__globals__[_V2])
-        return dict(forward=MethodType(_with_global(kind.forward, _V2, ours), module))
+        return "forward", MethodType(_with_global(kind.forward, _V2, ours), module)
     if _V1 in names:
-        return dict(forward=MethodType(_with_global(kind.forward, _V1, _sample), module))
-    return {}
+        return "forward", MethodType(_with_global(kind.forward, _V1, sample_levels), module)
+    return None
 
 
 def _names(function: Callable) -> tuple[str, ...]:
@@ -87,21 +86,6 @@ def _with_global(function: FunctionType, name: str, value: object) -> FunctionTy
     return copy
 
 
-def _starts(shapes: Sequence[Sequence[int]]) -> list[int]:
-    starts = [0]
-    for height, width in shapes[:-1]:
-        starts.append(starts[-1] + height * width)
-    return starts
-
-
-def _sample(
-    value: Tensor, value_spatial_shapes: Sequence, sampling_locations: Tensor, attention_weights: Tensor
-) -> Tensor:
-    """The function of Mask2Former and OneFormer."""
-    shapes = [(int(h), int(w)) for h, w in value_spatial_shapes]
-    return ms_deform_attn(value, shapes, _starts(shapes), sampling_locations, attention_weights)
-
-
 def _sample_with_starts(
     value: Tensor,
     value_spatial_shapes: Tensor,
@@ -112,7 +96,7 @@ def _sample_with_starts(
     im2col_step: int,
 ) -> Tensor:
     """The module's forward of Deformable DETR and most others."""
-    return _sample(value, value_spatial_shapes_list, sampling_locations, attention_weights)
+    return sample_levels(value, value_spatial_shapes_list, sampling_locations, attention_weights)
 
 
 def _sample_points(
@@ -137,4 +121,4 @@ def _sample_points(
     weights = attention_weights.split(num_points_list, 3)
     locations = torch.stack([F.pad(x, (0, 0, 0, most - x.shape[3])) for x in locations], 3)
     weights = torch.stack([F.pad(x, (0, most - x.shape[3])) for x in weights], 3)
-    return _sample(value, value_spatial_shapes, locations, weights)
+    return sample_levels(value, value_spatial_shapes, locations, weights)

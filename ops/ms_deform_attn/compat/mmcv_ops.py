@@ -13,7 +13,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from ..functional import ms_deform_attn
+from ..functional import ms_deform_attn, sample_levels
 
 _EXTENSION = "mmcv._ext"
 
@@ -59,7 +59,7 @@ def use_in_mmcv(ours: bool = True) -> None:
     """
     theirs = importlib.import_module("mmcv.ops.multi_scale_deform_attn")
     names = ("MultiScaleDeformableAttnFunction", "multi_scale_deformable_attn_pytorch")
-    for name, function in zip(names, (_AttentionFunction, _attention_on_cpu), strict=True):
+    for name, function in zip(names, (_AttentionFunction, sample_levels), strict=True):
         stock = _stock.setdefault(name, getattr(theirs, name))
         setattr(theirs, name, function if ours else stock)
 
@@ -71,15 +71,6 @@ class _AttentionFunction:
     """mmcv's autograd function of this name."""
 
     apply = staticmethod(ms_deform_attn)
-
-
-def _attention_on_cpu(
-    value: Tensor, value_spatial_shapes: Tensor, sampling_locations: Tensor, attention_weights: Tensor
-) -> Tensor:
-    sizes = value_spatial_shapes.prod(1)
-    return ms_deform_attn(
-        value, value_spatial_shapes, sizes.cumsum(0) - sizes, sampling_locations, attention_weights
-    )
 
 
 def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import _library
-from ..functional import common_dtype, ms_deform_attn
+from ..functional import common_dtype, host_geometry, ms_deform_attn
 
 
 def ms_deform_attn_forward(
@@ -48,9 +48,7 @@ def ms_deform_attn_backward(
             output = ms_deform_attn(inputs[0], spatial_shapes, level_start_index, *inputs[1:])
         return list(torch.autograd.grad(output, inputs, grad_output))
     value, *sampling = inputs
-    geometry = [
-        torch.as_tensor(x, dtype=torch.int64, device="cpu") for x in (spatial_shapes, level_start_index)
-    ]
+    geometry = host_geometry(spatial_shapes, level_start_index)
     dtype = common_dtype(value, sampling)
     grads = torch.ops.ms_deform_attn.backward(grad_output, value, *geometry, *(x.to(dtype) for x in sampling))
     return [grad.to(x.dtype) for grad, x in zip(grads, inputs, strict=True)]

@@ -13,9 +13,8 @@ from PIL import Image
 from projects.reliable_runner.data.finding import Finding
 from projects.reliable_runner.data.image_arrays import channels_of
 from projects.reliable_runner.data.image_loading import missing_files
+from projects.reliable_runner.files.coco_completion import TURNED, orientation
 from projects.reliable_runner.progress import progress
-
-_ORIENTATION = 0x0112  # EXIF's tag; 1 is upright, from 5 on width and height change places
 
 # By key: message, remedy, is_error.
 _FAULTS = {
@@ -86,13 +85,13 @@ def _open_fault(image: dict, path: str, load: Callable[[dict], dict], num_channe
     if channels_of(loaded) != num_channels:
         return "image_channels", f"{name} has {channels_of(loaded)} channels, the model takes {num_channels}"
     height, width = loaded.shape[:2]
-    orientation = 1
+    way = 1
     with suppress(OSError), Image.open(path) as opened:  # Pillow does not know what has many channels
-        orientation = opened.getexif().get(_ORIENTATION, 1)
+        way = orientation(opened)
     if (width, height) != stated:
-        turned = f" (EXIF orientation {orientation})" if orientation >= 5 else ""
+        turned = f" (EXIF orientation {way})" if way >= TURNED else ""
         return "image_size", f"{name} is {width}x{height}{turned}, stated {stated[0]}x{stated[1]}"
-    is_ambiguous = 2 <= orientation <= 4 or (orientation >= 5 and width == height)
+    is_ambiguous = 2 <= way < TURNED or (way >= TURNED and width == height)
     return "image_orientation" if is_ambiguous else "", name
 
 

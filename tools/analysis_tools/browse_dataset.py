@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmengine.structures import BaseDataElement
+from mmengine.visualization import Visualizer
 from tqdm import tqdm
 
 from projects.deformable_detr.registry import DATASETS, SCOPE
@@ -42,15 +43,12 @@ def main(argv: list[str] | None = None) -> None:
 
     cfg = parse_config(args)
     dataset = training_set(cfg)
-    is_deep = image_loader(next(leaf_datasets(dataset))).color_type == "unchanged"
+    is_deep = has_deep_images(dataset)
     visualizer = build_visualizer(cfg, class_names(dataset.metainfo))
     num = len(dataset) if args.num is None else min(args.num, len(dataset))
     with MediaWriter(args.output_dir) as pictures:
         for index in tqdm(range(num), unit="image"):
-            image, sample = fed(dataset[index])
-            if not is_deep:  # a distortion leaves floats
-                image = image.clip(0, 255).astype(np.uint8)
-            picture = draw_sample(visualizer, image, sample, draw_gt=True)
+            picture, sample = picture_of(visualizer, dataset[index], is_deep)
             name = f"{index:06d}_{Path(sample.get('img_path', 'image.png')).name}"
             pictures.write(name, picture)
             if args.show:
@@ -70,12 +68,20 @@ def training_set(cfg: Config) -> BaseDataset:
     return DATASETS.build(cfg.train_dataloader.dataset)
 
 
-def fed(item: dict) -> tuple[np.ndarray, BaseDataElement]:
-    """An item of the data set as image (h, w, channels) and sample with boxes x1, y1, x2, y2 in pixels."""
+def has_deep_images(dataset: BaseDataset) -> bool:
+    """Whether the images may have more than 8 bits."""
+    return image_loader(next(leaf_datasets(dataset))).color_type == "unchanged"
+
+
+def picture_of(visualizer: Visualizer, item: dict, is_deep: bool) -> tuple[np.ndarray, BaseDataElement]:
+    """An item of the data set with its boxes drawn, (h, w, 3; BGR), and its sample."""
     sample = item["data_samples"]
     boxes = sample.gt_instances.bboxes
     sample.gt_instances.bboxes = getattr(boxes, "tensor", boxes)
-    return item["inputs"].permute(1, 2, 0).numpy(), sample
+    image = item["inputs"].permute(1, 2, 0).numpy()
+    if not is_deep:  # a distortion leaves floats
+        image = image.clip(0, 255).astype(np.uint8)
+    return draw_sample(visualizer, image, sample, draw_gt=True), sample
 
 
 if __name__ == "__main__":

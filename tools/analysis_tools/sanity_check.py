@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 
 from projects.reliable_runner.data.seeded_items import seed_generators
-from projects.reliable_runner.drawing import build_visualizer, draw_sample
+from projects.reliable_runner.drawing import build_visualizer
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.media import MediaWriter
 from projects.reliable_runner.launcher import add_cfg_options, parse_config, positive_int, run_tool
@@ -30,7 +30,7 @@ from projects.reliable_runner.sanity import (
     remedies,
     shrunk,
 )
-from tools.analysis_tools.browse_dataset import fed, training_set
+from tools.analysis_tools.browse_dataset import has_deep_images, picture_of, training_set
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -91,9 +91,8 @@ def draw(cfg: Config, dataset: BaseDataset, items: list[dict], folder: Path) -> 
     visualizer = build_visualizer(cfg, dataset.metainfo["classes"])
     with MediaWriter(folder) as pictures:
         for item in copy.deepcopy(items):
-            image, sample = fed(item)
-            name = Path(sample.get("img_path", "image")).with_suffix(".png").name
-            pictures.write(name, draw_sample(visualizer, image, sample, draw_gt=True))
+            picture, sample = picture_of(visualizer, item, has_deep_images(dataset))
+            pictures.write(Path(sample.get("img_path", "image")).with_suffix(".png").name, picture)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pycocotools import mask as rle
 from ..data.stored_values import read_stored
 from ..errors import InputError
 
-_TURNED = 5  # from this EXIF orientation on width and height change places
+TURNED = 5  # from this EXIF orientation on width and height change places
 _HOW = {
     "id": "numbered in their order",
     "bbox": "the box of the segmentation",
@@ -118,12 +118,16 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
+def orientation(image: Image.Image) -> int:
+    """EXIF's number of how an image is turned or mirrored; 1 is upright."""
+    return image.getexif().get(0x0112, 1)
+
+
 def _size_of(path: str) -> tuple[int, int] | None:
     """Width and height as the image is shown; None if it can't be read."""
     try:
         with Image.open(path) as image:
-            turned = image.getexif().get(0x0112, 1) >= _TURNED
-            return image.size[::-1] if turned else image.size
+            return image.size[::-1] if orientation(image) >= TURNED else image.size
     except (OSError, UnidentifiedImageError, ValueError):
         pass
     try:

@@ -11,7 +11,13 @@ from PIL import Image
 
 from projects.deformable_detr.registry import MODELS, SCOPE
 from projects.reliable_runner.errors import InputError, NonFiniteError
-from projects.reliable_runner.inference import detect_batch, inference_detector, init_detector, prepare, read_image
+from projects.reliable_runner.inference import (
+    detect_batch,
+    inference_detector,
+    init_detector,
+    prepare,
+    read_image,
+)
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "tests" / "tiny_ddetr.py"

@@ -1,6 +1,7 @@
 """Every config has the right names, builds, trains every parameter and predicts."""
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -147,12 +148,12 @@ def leaves(dataset: dict) -> list[dict]:
     return [leaf for part in inner for leaf in leaves(part)] if inner else [dataset]
 
 
-def test_recipe_of_background_images(shapes_root):
-    images = json.loads((shapes_root / "annotations/val.json").read_text())["images"]
-    (shapes_root / "annotations/background.json").write_text(json.dumps(dict(images=images)))
-    if not (shapes_root / "background").exists():
-        (shapes_root / "background").symlink_to(shapes_root / "val")
-    dataset = small_data(shapes_root, the_recipe("background.json"))
+def test_recipe_of_background_images(shapes_root, tmp_path):
+    root = Path(shutil.copytree(shapes_root, tmp_path / "data"))
+    images = json.loads((root / "annotations/val.json").read_text())["images"]
+    (root / "annotations/background.json").write_text(json.dumps(dict(images=images)))
+    (root / "val").rename(root / "background")
+    dataset = small_data(root, the_recipe("background.json"))
     assert len(dataset) == 8 + 4
     assert [len(dataset[i]["data_samples"].gt_instances) for i in range(8, 12)] == [0] * 4
     assert sum(len(dataset[i]["data_samples"].gt_instances) for i in range(8)) > 8

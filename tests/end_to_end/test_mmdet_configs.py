@@ -134,17 +134,17 @@ def test_a_killed_run_resumes_to_the_bit(train, model):
 @pytest.mark.parametrize(
     "model", ["dab", *(pytest.param(name, marks=pytest.mark.slow) for name in ("detr", "conditional"))]
 )
-def test_accumulated_gradients_are_those_of_one_batch(train, shapes_root, model):
+def test_accumulated_gradients_are_those_of_one_batch(train, shapes_root, tmp_path, model):
     """Without dropout; the second batch has no object, the third has more than the fourth."""
     annotations = json.loads((shapes_root / "annotations/train.json").read_text())
     images = [image["id"] for image in annotations["images"]]
     for image in images[2:4], images[7:]:
         annotations["annotations"] = [x for x in annotations["annotations"] if x["image_id"] not in image]
-    (shapes_root / "annotations/sparse.json").write_text(json.dumps(annotations))
+    (tmp_path / "sparse.json").write_text(json.dumps(annotations))
     options = {
         "train_dataloader.sampler.shuffle": False,
         "train_dataloader.dataset.filter_cfg.filter_empty_gt": False,
-        "train_dataloader.dataset.ann_file": "annotations/sparse.json",
+        "train_dataloader.dataset.ann_file": str(tmp_path / "sparse.json"),
         "optim_wrapper.optimizer": dict(type="SGD", lr=0.01),
         "optim_wrapper.clip_grad": None,
         "train_cfg.max_epochs": 1,

@@ -170,12 +170,12 @@ def test_splits_give_the_same_losses_and_weights(train, variant, splits):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_objects", [0, 1])
-def test_splits_without_objects_give_the_same(train, shapes_root, num_objects):
+def test_splits_without_objects_give_the_same(train, shapes_root, tmp_path, num_objects):
     """A process may have none while another has some, or all have none; one run with workers for its data."""
-    path = Path(f"annotations/with_{num_objects}.json")
+    path = tmp_path / "few.json"
     annotations = json.loads((shapes_root / "annotations/train.json").read_text())
     annotations["annotations"] = annotations["annotations"][:num_objects]
-    (shapes_root / path).write_text(json.dumps(annotations))
+    path.write_text(json.dumps(annotations))
     options = VARIANTS["two_stage"] | {
         "default_hooks.rehearsal": None,  # it refuses a training without objects
         "train_dataloader.dataset.ann_file": str(path),

@@ -5,13 +5,14 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 DEMO := work_dirs/demo
 
-.PHONY: help setup build demo test test-all soak bench lint format wheel clean
+.PHONY: help setup build demo test test-all soak bench gpu lint format wheel clean
 help:
 	@echo "make demo    draw a data set, train on it, test, draw the detections"
 	@echo "make test    run the tests, without those marked slow; PROCS=2 processes"
 	@echo "make test-all  all of them, as the continuous integration does"
 	@echo "make soak    kills at random instants, spoilt files, thousands of iterations: within 20 minutes"
 	@echo "make bench   time the op beside the others that are installed, and the model beside mmdet's"
+	@echo "make gpu     on a machine with a GPU: build, test and time everything there; writes docs/gpu.md"
 	@echo "make build   rebuild the C++/CUDA op"
 	@echo "make wheel   one wheel for every Python >= 3.10 and torch >= 2.10, in dist/"
 	@echo "make lint    ruff, as the continuous integration runs it"
@@ -69,6 +70,9 @@ $(VENV)/.ziglang: $(VENV)/.installed
 bench: setup
 	$(PY) benchmarks/op.py --out work_dirs/bench_op
 	$(PY) benchmarks/train.py configs/shapes/ddetr_r18_shapes.py --shape 128 128
+
+gpu: $(VENV)/.installed $(VENV)/transformers
+	$(PY) benchmarks/gpu.py
 
 lint: setup
 	$(PY) -m ruff check .

@@ -28,10 +28,10 @@ from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
+from benchmarks.models import use_ours_in_mmcv
 from benchmarks.op import milliseconds, peak_megabytes
 from benchmarks.random_batch import random_batch
 from ms_deform_attn import _library
-from ms_deform_attn.compat.mmcv_ops import use_in_mmcv
 from projects.deformable_detr.registry import MODELS
 from projects.reliable_runner.launcher import add_common_arguments, read_config, run_tool
 
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     cfg = read_config(args)
-    use_in_mmcv(False)  # mmdet's model samples as mmcv does
+    use_ours_in_mmcv(False, args.device)  # mmdet's model samples as mmcv does
     MMLogger.get_current_instance().setLevel("WARNING")  # initialisation reports every parameter
     init_default_scope(cfg.default_scope)
     torch.set_num_threads(args.threads or torch.get_num_threads())

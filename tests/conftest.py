@@ -24,6 +24,11 @@ from projects.reliable_runner.launcher import run_tool
 REPO = Path(__file__).resolve().parents[1]
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+
+
 @pytest.fixture(scope="session")
 def shapes_root(tmp_path_factory) -> Path:
     """A drawn data set: 8 training and 4 held-out images of 64 px, three classes."""

@@ -159,11 +159,12 @@ def emulated(emulated_ops, monkeypatch) -> ctypes.CDLL:
     assert library.margins_are_untouched(), "a kernel wrote beyond a tensor"
 
 
-@pytest.fixture(params=["cpu", "emulated", "cuda"])
+CUDA = pytest.param("cuda", marks=pytest.mark.gpu)
+
+
+@pytest.fixture(params=["cpu", "emulated", CUDA])
 def device(request) -> str:
     """Where the entries take their tensors; "emulated" is the CPU, but with the kernels for CUDA."""
-    if request.param == "cuda" and not torch.cuda.is_available():
-        pytest.skip("there is no CUDA device")
     if request.param == "emulated":
         request.getfixturevalue("emulated")
         return "cpu"

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch.utils.cpp_extension import COMMON_NVCC_FLAGS
 
-from .conftest import CASES, ENTRIES, Sizes
+from .conftest import CASES, CUDA, ENTRIES, Sizes
 
 KERNELS = Path(__file__).parents[2] / "ops" / "csrc" / "cuda"
 UNFUSED = ENTRIES["unfused"]
-on_cuda = pytest.mark.parametrize("device", ["emulated", "cuda"], indirect=True)
+on_cuda = pytest.mark.parametrize("device", ["emulated", CUDA], indirect=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -95,7 +95,7 @@ def test_a_failed_launch_names_the_gpu_and_the_architectures(emulated):
         emulated.fail_launches(False)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.gpu
 @pytest.mark.parametrize("entry", ["boxes"], indirect=True)
 def test_cuda_graph_replays_forward_and_backward(entry):
     inputs = CASES["3_channels"].inputs(entry, torch.float32, "cuda")

@@ -10,7 +10,7 @@ import torch
 
 from ms_deform_attn import ms_deform_attn, ms_deform_attn_fused, ms_deform_attn_reference
 
-from .conftest import CASES, ENTRIES
+from .conftest import CASES, CUDA, ENTRIES
 
 UNFUSED = ENTRIES["unfused"]
 
@@ -51,7 +51,7 @@ def test_half_values_are_computed_in_float32(entry, sizes, device, dtype, half_s
 
 
 @pytest.mark.parametrize("entry", ["unfused", "points"], indirect=True)
-@pytest.mark.parametrize("device", ["cpu", "cuda"], indirect=True)
+@pytest.mark.parametrize("device", ["cpu", CUDA], indirect=True)
 def test_gradcheck(entry, device):
     generator = torch.Generator().manual_seed(0)
     shapes, starts = [(3, 2), (1, 1)], [0, 6]
@@ -74,7 +74,7 @@ def test_gradcheck(entry, device):
     [("unfused", torch.float32), ("boxes", torch.float32), ("boxes", torch.bfloat16)],
     indirect=["entry"],
 )
-@pytest.mark.parametrize("device", ["cpu", "cuda"], indirect=True)
+@pytest.mark.parametrize("device", ["cpu", CUDA], indirect=True)
 def test_opcheck(direction, value_dtype, entry, sizes, device):
     inputs = sizes.inputs(entry, torch.float32, device, value_dtype)
     for i in (0, *entry.differentiable):

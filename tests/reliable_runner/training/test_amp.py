@@ -7,7 +7,6 @@ from projects.deformable_detr.registry import OPTIM_WRAPPERS
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.training.optim_wrapper import AmpOptimWrapper
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -63,7 +62,7 @@ def test_other_types_are_refused(monkeypatch, dtype):
         build(torch.nn.Linear(4, 3), dtype)
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_float16_scales_the_loss():
     model = torch.nn.Linear(4, 3).cuda()
     wrapper = build(model, "float16")

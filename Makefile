@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 DEMO := work_dirs/demo
 
-.PHONY: help setup build demo test test-all soak bench gpu lint format wheel clean
+.PHONY: help setup build demo test test-all soak bench gpu lint format wheel check-wheel clean
 help:
 	@echo "make demo    draw a data set, train on it, test, draw the detections"
 	@echo "make test    run the tests, without those marked slow; PROCS=2 processes"
@@ -15,6 +15,7 @@ help:
 	@echo "make gpu     on a machine with a GPU: build, test and time everything there; writes docs/gpu.md"
 	@echo "make build   rebuild the C++/CUDA op"
 	@echo "make wheel   one wheel for every Python >= 3.10 and torch >= 2.10, in dist/"
+	@echo "make check-wheel  the same wheel beside each of TORCHES, each alone in an environment"
 	@echo "make lint    ruff, as the continuous integration runs it"
 	@echo "PYTHON=python3.12 and VENV=folder choose another Python and virtual environment"
 
@@ -86,6 +87,15 @@ format: setup
 wheel: setup
 	rm -rf build
 	$(PIP) wheel . --no-deps --no-build-isolation --wheel-dir dist
+
+# Downloads gigabytes: PyPI's torch for Linux is the one for CUDA.
+TORCHES ?= 2.10.0 2.13.0
+check-wheel: wheel
+	for torch in $(TORCHES); do \
+		env=$(VENV)/torch-$$torch && $(PYTHON) -m venv --clear $$env && \
+		$$env/bin/pip install --quiet torch==$$torch && $$env/bin/pip install --quiet --no-deps dist/*.whl && \
+		(cd $$env && bin/python $(CURDIR)/tests/ops/wheel_in_use.py) || exit 1; \
+	done
 
 clean:
 	rm -rf build dist *.egg-info ops/ms_deform_attn/*.so $(VENV)/.built

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
 from projects.reliable_runner.data.image_arrays import as_shown
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.inference import make_batch, read_image
+from projects.reliable_runner.inference import prepare, read_image
 
 from .detections import Detections, predict
 from .frame import META_KEYS, ImageFrame
@@ -19,37 +20,24 @@ from .record import Record, record_attention
 
 @dataclass
 class View:
-    """An image, what each layer attended to, and what was detected.
+    """An image, what each layer attended to, and what was detected."""
 
-    Args:
-        image: the original image, (h, w, 3), RGB, uint8.
-        frame: from units of the network's image to pixels of the original one.
-        input_frame: from pixels of the network's input to pixels of the original image.
-        record: attention of each layer, of a batch of one.
-        detections: of each decoder layer.
-        classes: their names.
-    """
-
-    image: np.ndarray
-    frame: ImageFrame
-    input_frame: ImageFrame
-    record: Record
+    image: np.ndarray  # the original one, (h, w, 3), RGB, uint8
+    frame: ImageFrame  # from units of the network's image to pixels of the original one
+    input_frame: ImageFrame  # from pixels of the network's input to pixels of the original image
+    record: Record  # of a batch of one
     detections: Detections
     classes: Sequence[str]
 
     @classmethod
     def of(cls, detector: nn.Module, path: str | Path) -> "View":
-        """Run a detector on one image.
-
-        Args:
-            detector: `DeformableDETR` or mmdet's ``DETR`` on a CPU, as `init_detector` returns it.
-            path: the image.
+        """Run a detector, `DeformableDETR` or mmdet's ``DETR`` on a CPU, on one image.
 
         Raises:
             InputError: the model is another one, or the image can't be read.
         """
         detector.test_pipeline[-1].meta_keys = META_KEYS  # whatever the config keeps
-        batch = make_batch(detector, [path])
+        batch = pseudo_collate([prepare(detector, path)])
         with record_attention(detector) as record:
             (sample,), cls_scores, bbox_preds = predict(detector, batch)
         frame = ImageFrame.of(sample)

@@ -6,16 +6,11 @@ from collections.abc import Iterator, Sequence
 from projects.reliable_runner.data.finding import Finding
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_completion import complete, name_categories
-from projects.reliable_runner.files.coco_file import FIELDS, entry_faults, entry_name, fields_of
+from projects.reliable_runner.files.coco_file import FIELDS, entry_faults
 
 
 def split_entries(content: dict, folder: str, classes: Sequence[str]) -> tuple[dict, list[Finding]]:
-    """Complete the entries, and separate those that have what COCO wants from those that do not.
-
-    Args:
-        content: the parsed file.
-        folder: of the images.
-        classes: names of the categories where the file has none.
+    """Complete the entries of a parsed file, and separate those that have what COCO wants from the others.
 
     Returns:
         The file with complete entries alone, each id once among images and categories; and the findings.
@@ -29,19 +24,17 @@ def split_entries(content: dict, folder: str, classes: Sequence[str]) -> tuple[d
             findings.append(Finding("section_missing", message, is_error=True))
             continue
         faulty, repeated, seen = defaultdict(list), [], set()
-        fields = fields_of(section, folder)
         for index, entry in enumerate(entries):
-            faults = list(entry_faults(entry, fields))
+            faults = list(entry_faults(section, index, entry, folder))
             for key, text in faults:
-                faulty[key].append(f"{entry_name(section, index, entry)} {text}")
+                faulty[key].append(text)
             if faults:
                 continue
-            is_new = entry["id"] not in seen
-            seen.add(entry["id"])
-            if not is_new:
+            if entry["id"] in seen:
                 repeated.append(entry["id"])
-            if is_new or section == "annotations":
+            if entry["id"] not in seen or section == "annotations":
                 kept.append(entry)
+            seen.add(entry["id"])
         for key, texts in faulty.items():
             message = f"{section} with a missing or wrong {key!r}" if key else f"{section} that are no object"
             findings.append(Finding(f"{section}_{key}", message, texts, is_error=True))

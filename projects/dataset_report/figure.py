@@ -15,13 +15,7 @@ _MOST_CLASSES = 30
 
 
 def draw_statistics(checked: dict[str, CheckedSource], num_queries: int | None, out: Path) -> None:
-    """Draw classes, sizes of boxes, objects an image and sizes of images.
-
-    Args:
-        checked: by split.
-        num_queries: of the model; None if it has none.
-        out: the picture, written anew.
-    """
+    """Draw classes, sizes of boxes, objects an image and sizes of images of each split."""
     figure, axes = plt.subplots(2, 2, figsize=(11, 7.6), layout="constrained")
     _draw_classes(axes[0, 0], checked)
     _draw_sides(axes[0, 1], checked)

@@ -1,14 +1,13 @@
 """What a run is about to work on, logged before its first iteration."""
 
-import logging
-
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import shorten
+from projects.reliable_runner.log import warn
 from projects.reliable_runner.run_state import built_loops, leaf_datasets
 
 
@@ -32,6 +31,6 @@ class DatasetReportHook(Hook):
                         f"{dataset.ann_file}. {len(missing)} of {len(dataset)} images are missing{others}"
                     )
                 if lines := getattr(dataset, "summary", ()):
-                    print_log("\n  ".join((f"{dataset.ann_file}:", *lines)), logger="current")
+                    MMLogger.get_current_instance().info("\n  ".join((f"{dataset.ann_file}:", *lines)))
                 for finding in getattr(dataset, "suspicions", ()) if loop is runner._train_loop else ():
-                    print_log(f"{dataset.ann_file}: {finding}", logger="current", level=logging.WARNING)
+                    warn(f"{dataset.ann_file}: {finding}")

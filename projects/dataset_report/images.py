@@ -48,11 +48,7 @@ def check_images(
 ) -> list[Finding]:
     """Files that are missing, listed twice, unreadable, or not of the stated size or the model's channels.
 
-    Args:
-        images: entries of the annotation file.
-        paths: of each.
-        load: the pipeline's ``LoadImageFromFile``; None leaves the files unopened.
-        num_channels: what the model takes.
+    ``load`` is the pipeline's ``LoadImageFromFile``; None leaves the files unopened.
     """
     counts = Counter(os.path.normpath(image["file_name"]) for image in images)
     items = defaultdict(list, image_missing=missing_files(paths))
@@ -114,13 +110,10 @@ def _groups(paths: Iterable[str], key: Callable[[str], Hashable]) -> list[list[s
 
 
 def check_splits(paths: dict[str, Sequence[str]], with_content: bool) -> Iterator[Finding]:
-    """Images that are in two splits, or twice in one under several names.
+    """Images that are in two splits, or twice in one under several names; ``paths`` are by split.
 
-    A name alone is no evidence: cameras number their images from 1 in every folder.
-
-    Args:
-        paths: of the images, by split.
-        with_content: whether the files' bytes are compared too, and not only their places.
+    A name alone is no evidence: cameras number their images from 1 in every folder. ``with_content`` compares
+    the files' bytes too.
     """
     splits = defaultdict(set)
     for split, files in paths.items():

@@ -18,19 +18,12 @@ _BINS = (0, 8, 16, 32, 64, 96, 128, 256, 512, np.inf)
 
 @dataclass
 class CheckedSource:
-    """An annotation file after the checks.
-
-    Args:
-        source: where it is.
-        categories: its complete ones.
-        statistics: of its complete entries.
-        input_sides: (num_objects,), see `Statistics.sides_at_input`; None if that is not known.
-    """
+    """An annotation file after the checks."""
 
     source: Source
-    categories: list[dict]
-    statistics: Statistics
-    input_sides: np.ndarray | None = None
+    categories: list[dict]  # its complete ones
+    statistics: Statistics  # of its complete entries
+    input_sides: np.ndarray | None = None  # (num_objects,), see `Statistics.sides_at_input`, if it is known
 
     def to_dict(self) -> dict:
         """As JSON holds it; the label of a category that is no class is None, sides are in pixels."""

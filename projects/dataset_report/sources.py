@@ -9,30 +9,21 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS, init_default_scope
 
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.quiet import quiet
+from projects.reliable_runner.log import quiet
 
 _RESIZES = ("Resize", "DETRResize")
 
 
 @dataclass
 class Source:
-    """An annotation file with its images.
+    """An annotation file with its images."""
 
-    Args:
-        split: "train", "val" or "test"; several files of a split are numbered.
-        cfg: config of its data set.
-        ann_file: path of the annotation file.
-        folder: what the file names of the images are relative to.
-        classes: names by label, or the string that a config has in their place.
-        is_scored: whether the COCO metric reads the file too.
-    """
-
-    split: str
-    cfg: dict
+    split: str  # "train", "val" or "test"; several files of a split are numbered
+    cfg: dict  # of its data set
     ann_file: str
-    folder: str
-    classes: Sequence[str] | str
-    is_scored: bool
+    folder: str  # what the file names of the images are relative to
+    classes: Sequence[str] | str  # names by label, or the string that a config has in their place
+    is_scored: bool  # whether the COCO metric reads the file too
 
     @property
     def labels(self) -> Sequence[str]:
@@ -100,11 +91,7 @@ def _source(split: str, cfg: dict) -> Source:
 
 
 def input_resize(cfg: Config) -> Callable[[float, float], tuple[float, float]] | None:
-    """How the test pipeline resizes, if it has a plain ``Resize``.
-
-    Returns:
-        From width and height of an image to the factors of both; None if there is no such step.
-    """
+    """From width and height of an image the factors of the test pipeline's ``Resize``, if it has one."""
     loader = cfg.get("test_dataloader") or cfg.get("val_dataloader") or {}
     steps = next(_leaves(loader.dataset), {}).get("pipeline", []) if loader else []
     step = next((step for step in steps if step.get("type") in _RESIZES and "scale" in step), None)

@@ -26,24 +26,14 @@ _SUBSTITUTE = "_substitute_predefined_vars"  # mmengine calls it with each file 
 class _Files:
     """The files of a config, the named one first, and what stands at their tops.
 
-    Args:
-        path: the named file.
-        options: names that stand above all files.
-        values: what names have in files that do not own them.
-
-    Attributes:
-        owner: the first file that sets a name, "" for an option.
-        overridden: the names that a further file sets as well.
-        read: the names that a file reads.
-        heirs: the files that inherit others.
-        cfg: the config.
+    ``options`` stand above all files; ``values`` is what names have in files that do not own them.
     """
 
     def __init__(self, path: Path, options: set[str], values: dict) -> None:
-        self.owner = dict.fromkeys(options, "")
-        self.overridden: set[str] = set()
-        self.read: set[str] = set()
-        self.heirs: set[str] = set()
+        self.owner = dict.fromkeys(options, "")  # the first file that sets a name, "" for an option
+        self.overridden: set[str] = set()  # the names that a further file sets as well
+        self.read: set[str] = set()  # the names that a file reads
+        self.heirs: set[str] = set()  # the files that inherit others
         substitute = getattr(Config, _SUBSTITUTE)
 
         def note(filename: str, target: str) -> None:
@@ -153,9 +143,10 @@ def _check_names(files: _Files, path: Path, options: set[str]) -> None:
 
 def _places(value: object, place: str) -> Iterator[str]:
     """The keys below a key, with dots."""
-    items = enumerate(value) if isinstance(value, (list, tuple)) else ()
-    items = value.items() if isinstance(value, dict) else items
-    for key, child in items:
-        if isinstance(value, dict):
+    if isinstance(value, dict):
+        for key, child in value.items():
             yield f"{place}.{key}"
-        yield from _places(child, f"{place}.{key}")
+            yield from _places(child, f"{place}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for index, child in enumerate(value):
+            yield from _places(child, f"{place}.{index}")

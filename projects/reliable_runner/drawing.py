@@ -20,11 +20,9 @@ from .run_state import leaf_datasets
 
 
 def build_visualizer(cfg: Config, classes: list[str] | None) -> Visualizer:
-    """Build the visualizer that ``cfg`` names; it draws, and writes nothing.
+    """Build the visualizer that ``cfg`` names, by default mmdet's; it draws, and writes nothing.
 
-    Args:
-        cfg: ``visualizer`` holds settings such as ``line_width``; by default mmdet's ``DetLocalVisualizer``.
-        classes: names by label; up to ten get colours that are easy to tell apart.
+    Up to ten ``classes``, names by label, get colours that are easy to tell apart.
     """
     settings = dict(cfg.get("visualizer") or dict(type="DetLocalVisualizer"), vis_backends=None)
     settings.pop("name", None)
@@ -40,16 +38,10 @@ def build_visualizer(cfg: Config, classes: list[str] | None) -> Visualizer:
 def draw_sample(
     visualizer: Visualizer, image: np.ndarray, sample: DetDataSample, draw_gt: bool = False
 ) -> np.ndarray:
-    """Draw all predictions of ``sample``, or its true boxes.
+    """Draw all predictions of ``sample``, or its true boxes, into a copy of an image.
 
-    Args:
-        visualizer: of `build_visualizer`.
-        image: (h, w, 3), BGR, or what `as_shown` takes, in the size that the boxes are for; it stays as is.
-        sample: with ``pred_instances``, or ``gt_instances``.
-        draw_gt: whether the true boxes are drawn instead of the predictions.
-
-    Returns:
-        (h, w, 3), uint8, BGR.
+    ``image`` is (h, w, 3), BGR, or what `as_shown` takes, in the size that the boxes are for. Returns
+    (h, w, 3), uint8, BGR.
     """
     with warnings.catch_warnings():
         # A box that ends at the last pixel counts as one.

@@ -4,10 +4,7 @@ from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """Bad input: a file, config key, image, annotation or checkpoint that a user can mend.
-
-    The message names the thing and says what to do. The tools print it alone, without a traceback.
-    """
+    """Bad input that a user can mend; the message, which the tools print alone, names it and what to do."""
 
 
 class NonFiniteError(InputError):

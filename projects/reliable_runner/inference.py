@@ -25,10 +25,10 @@ from .checks.compiled_ops import check_compiled_ops
 from .checks.weights import check_fits
 from .data.image_arrays import as_image
 from .data.step_errors import name_steps
-from .errors import InputError
+from .errors import InputError, first_line
 from .launcher import parse_config
+from .log import quiet
 from .metric.coco_metric import check_finite
-from .quiet import quiet
 from .run_state import input_channels
 
 Image = str | Path | np.ndarray
@@ -51,7 +51,7 @@ def init_detector(
 
     Returns:
         The detector in evaluation mode. ``dataset_meta["classes"]`` are the checkpoint's, or the config's if
-        it names none; ``cfg`` and ``test_pipeline`` are what `inference_detector` reads.
+        it names none.
 
     Raises:
         InputError: config or checkpoint can't be read, they do not fit, there is no such device, or the
@@ -77,11 +77,7 @@ def init_detector(
 
 
 def load_weights(detector: nn.Module, checkpoint: str | Path) -> dict:
-    """Replace weights and classes of a detector by those of ``checkpoint``; return its ``meta``.
-
-    Raises:
-        InputError: the checkpoint can't be read, or its weights or classes are of another model.
-    """
+    """Replace weights and classes of a detector by those of ``checkpoint``; return its ``meta``."""
     contents = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")
     check_fits(checkpoint, contents.get("state_dict", contents), detector)
     _load_checkpoint_to_model(detector, contents)
@@ -91,7 +87,7 @@ def load_weights(detector: nn.Module, checkpoint: str | Path) -> dict:
 
 
 def _set_classes(detector: nn.Module, meta: dict, checkpoint: str | Path | None) -> None:
-    classes, source, cfg = class_names(meta.get("dataset_meta") or meta), checkpoint, detector.cfg
+    classes, source, cfg = class_names(meta), checkpoint, detector.cfg
     if classes is None:
         dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True))
         classes, source = class_names(dataset.metainfo), f"the test_dataloader of {cfg.filename}"
@@ -121,7 +117,7 @@ def inference_detector(
         into the classes; all on the CPU.
 
     Raises:
-        InputError: an image can't be read, is of another form, or what is predicted for it is not finite.
+        InputError: an image can't be read, is of another form, or a prediction for it is NaN or infinite.
     """
     if isinstance(images, Image):
         return inference_detector(detector, [images])[0]
@@ -142,34 +138,17 @@ def detect_batch(detector: nn.Module, prepared: Sequence[dict], first: int = 0) 
 
 
 def read_image(detector: nn.Module, path: str | Path) -> np.ndarray:
-    """Read an image as the test pipeline of ``detector`` does, see `LoadImageFromFile`.
-
-    Raises:
-        InputError: it is missing, damaged or no image.
-    """
+    """Read an image as the test pipeline of ``detector`` does, see `LoadImageFromFile`."""
     return detector.test_pipeline[0](dict(img_path=str(path)))["img"]
-
-
-def make_batch(detector: nn.Module, images: Sequence[Image]) -> dict:
-    """Images as the test pipeline of ``detector`` prepares them, for its data preprocessor.
-
-    Raises:
-        InputError: see `prepare`.
-    """
-    return pseudo_collate([prepare(detector, image) for image in images])
 
 
 @name_steps
 def prepare(detector: nn.Module, image: Image, path: str | Path | None = None) -> dict:
-    """An image as the test pipeline of ``detector`` prepares it.
-
-    Args:
-        detector: what `init_detector` returns.
-        image: a path, or an array, see `as_image`.
-        path: of an array, for messages.
+    """An image, a path or an array, as the test pipeline of ``detector`` prepares it.
 
     Raises:
-        InputError: the image can't be read, is none, or a step of the pipeline fails.
+        InputError: the image can't be read, is none (see `as_image`), or a step of the pipeline fails; the
+            message names the ``path`` of an array.
     """
     if not isinstance(image, np.ndarray):
         image, path = read_image(detector, image), image
@@ -205,5 +184,4 @@ def _device(name: str | None) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"device {name!r} can't be used: {reason}; cpu always can") from error
+        raise InputError(f"device {name!r} can't be used: {first_line(error)}; cpu always can") from error

@@ -24,7 +24,7 @@ from .data.seeded_items import ClassBalancedDataset, ConcatDataset, MultiImageMi
 from .data.step_errors import name_steps
 from .drawing import DetVisualizationHook
 from .files.atomic_file import AtomicLocalBackend
-from .files.checkpoint_file import load_from_local
+from .files.checkpoint_file import read_checkpoint
 from .files.data_file import SafePickleHandler, SafeYamlHandler
 from .files.pretrained import load_from_http, load_from_openmmlab, load_from_torchvision, refuse_other_stores
 from .labels import set_readable
@@ -81,7 +81,7 @@ _DEFAULT_HOOKS = dict(
     hints=dict(type=HintHook),
 )
 _LOADERS = {
-    "": load_from_local,
+    "": read_checkpoint,
     ("http://", "https://"): load_from_http,
     ("modelzoo://", "torchvision://"): load_from_torchvision,
     ("open-mmlab://", "openmmlab://"): load_from_openmmlab,

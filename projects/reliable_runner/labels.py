@@ -13,17 +13,13 @@ def readable(text: str) -> str:
     if text.isascii():
         return text
     known = _characters(findfont(FontProperties()))
-    return "".join(x if x == "\n" or ord(x) in known and not _is_joined(x) else anyascii(x) for x in text)
-
-
-def _is_joined(character: str) -> bool:
-    """Whether it is of a script from right to left, which Matplotlib neither turns nor joins."""
-    return bidirectional(character) in ("R", "AL")
+    return "".join(x if x in known or x == "\n" else anyascii(x) for x in text)
 
 
 @cache
-def _characters(font: str) -> set[int]:
-    return set(get_font(font).get_charmap())
+def _characters(font: str) -> set[str]:
+    """Those of a font but for scripts from right to left, which Matplotlib neither turns nor joins."""
+    return {x for x in map(chr, get_font(font).get_charmap()) if bidirectional(x) not in ("R", "AL")}
 
 
 def set_readable(set_text: Callable) -> Callable:

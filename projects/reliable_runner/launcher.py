@@ -65,9 +65,7 @@ def positive_int(text: str) -> int:
 
 
 def read_config(args: Namespace) -> Config:
-    """`parse_config`, and set ``work_dir`` and ``launcher``.
-
-    The work_dir is the first of ``args.work_dir``, the config's own and ``work_dirs/<config name>``.
+    """`parse_config`, and set ``launcher`` and ``work_dir``, which is ``work_dirs/<config name>`` by default.
 
     Raises:
         InputError: `parse_config` raises it, or the work_dir can't be written.
@@ -105,7 +103,7 @@ def parse_config(args: Namespace) -> Config:
 
 
 def _place(error: Exception, file: str) -> str:
-    """Return which file of the inheritance chain raised ``error``, with the line where one is known."""
+    """Which file of the inheritance chain raised ``error``, with the line where one is known."""
     line = getattr(error, "lineno", None)
     for frame, lineno in traceback.walk_tb(error.__traceback__):
         if frame.f_globals.get("__name__") == Config.__module__:

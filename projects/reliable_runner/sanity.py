@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 
 from .data.seeded_items import seed_generators
 from .errors import InputError, NonFiniteError
+from .log import quiet
 from .progress import progress
-from .quiet import quiet
 from .training.hints import batch_hint
 
 LEARNT = 0.9  # share of the objects that are found
@@ -26,17 +27,10 @@ _EVERY = 25  # iterations between looks at what is found
 
 
 def images_with_objects(dataset: BaseDataset, number: int) -> list[int]:
-    """The first images that have an object.
-
-    Raises:
-        InputError: there is none.
-    """
-    chosen = []
-    for index in range(len(dataset)):
-        if any(not x["ignore_flag"] for x in dataset.get_data_info(index)["instances"]):
-            chosen.append(index)
-        if len(chosen) == number:
-            break
+    """The first images that have an object; `InputError` if there is none."""
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    has_object = (any(not x["ignore_flag"] for x in info["instances"]) for info in infos)
+    chosen = list(islice((index for index, is_chosen in enumerate(has_object) if is_chosen), number))
     if not chosen:
         raise InputError("no image of the training set has an object")
     return chosen
@@ -81,9 +75,7 @@ def look_at_model(cfg: Config, batch: dict) -> Iterator[str]:
     if queries and most > queries:
         yield f"model.num_queries: {queries} queries, but an image has {most} objects"
     num_classes = (model.get("bbox_head") or {}).get("num_classes")
-    label = max(
-        (int(sample.gt_instances.labels.max()) for sample in samples if len(sample.gt_instances)), default=-1
-    )
+    label = max((label for sample in samples for label in sample.gt_instances.labels.tolist()), default=-1)
     if num_classes and label >= num_classes:
         yield f"labels: an object has the label {label}, but model.bbox_head.num_classes is {num_classes}"
     optimizer = (cfg.get("optim_wrapper") or {}).get("optimizer") or {}
@@ -116,36 +108,25 @@ def unbatched(batch: dict) -> list[dict]:
 def remedies(cfg: Config, batch: dict) -> Iterator[tuple[str, Config, str]]:
     """What may be at fault, a config that changes it, and how."""
 
-    def changed(**options) -> Config:
+    def changed(options: dict) -> Config:
         other = copy.deepcopy(cfg)
-        other.merge_from_dict({key.replace("__", "."): value for key, value in options.items()})
+        other.merge_from_dict(options)
         return other
 
-    most = max(len(sample.gt_instances) for sample in batch["data_samples"])
-    if cfg.model.get("num_queries", most) < most:
-        yield "model.num_queries", changed(model__num_queries=3 * most), f"with {3 * most} queries"
     backbone = cfg.model.get("backbone") or {}
     norm = backbone.get("norm_cfg") or dict(type="BN")
     if backbone.get("frozen_stages", -1) >= 0 or not norm.get("requires_grad", True):
-        thawed = changed(model__backbone__frozen_stages=-1, model__backbone__norm_eval=False)
-        thawed.model.backbone.norm_cfg = dict(norm, requires_grad=True)
-        yield "model.backbone (frozen)", thawed, "with a backbone that learns"
-    given = cfg.optim_wrapper.optimizer.lr
+        thawed = dict(frozen_stages=-1, norm_eval=False, norm_cfg=dict(norm, requires_grad=True))
+        change = {f"model.backbone.{key}": value for key, value in thawed.items()}
+        yield "model.backbone", changed(change), "with a backbone that learns"
+    key, given = "optim_wrapper.optimizer.lr", cfg.optim_wrapper.optimizer.lr
     for lr in dict.fromkeys((1e-4, 1e-3, given / 10, given * 10)):
-        if lr == given:
-            continue
-        yield (
-            "optim_wrapper.optimizer.lr",
-            changed(optim_wrapper__optimizer__lr=lr),
-            f"with a learning rate of {lr:g}",
-        )
-    raw = changed(model__data_preprocessor__mean=None, model__data_preprocessor__std=None)
-    pixels, channels = normalised(raw, batch), len(batch["inputs"][0])
-    measured = copy.deepcopy(cfg)
-    measured.model.data_preprocessor.update(
-        mean=[pixels.mean().item()] * channels, std=[pixels.std().item()] * channels
-    )
-    yield "model.data_preprocessor", measured, "with the images' own mean and deviation"
+        if lr != given:
+            yield key, changed({key: lr}), f"with a learning rate of {lr:g}"
+    key = "model.data_preprocessor"
+    pixels = normalised(changed({f"{key}.mean": None, f"{key}.std": None}), batch)
+    measured = {f"{key}.mean": [pixels.mean().item()], f"{key}.std": [pixels.std().item()]}
+    yield key, changed(measured), "with the images' own mean and deviation"
 
 
 def shrunk(item: dict, max_side: int | None) -> dict:
@@ -165,13 +146,6 @@ def learn(
     cfg: Config, batch: dict, device: str, iterations: int, text: str
 ) -> tuple[float, dict[str, float]]:
     """Train on one batch, with the config's optimizer, neither schedule nor dropout.
-
-    Args:
-        cfg: the config.
-        batch: images and samples.
-        device: where.
-        iterations: at most so many.
-        text: for the progress bar.
 
     Returns:
         The share of the batch's objects that are found in the end, 0 after a NaN step, and the last losses.

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from mmengine.dataset import pseudo_collate
 
 from projects.attention_viewer.frame import META_KEYS, ImageFrame
-from projects.reliable_runner.inference import make_batch
+from projects.reliable_runner.inference import prepare
 
 DIRECTIONS = [None, "horizontal", "vertical", "diagonal"]
 
@@ -14,7 +15,7 @@ def test_a_planted_block_is_found_again(direction, build, picture):
     """Where the network's input is bright, the frame says the place of the block in the original."""
     detector = build("base", direction)
     detector.test_pipeline[-1].meta_keys = META_KEYS
-    batch = detector.data_preprocessor(make_batch(detector, [picture]))
+    batch = detector.data_preprocessor(pseudo_collate([prepare(detector, picture)]))
     assert batch["inputs"].shape[-2:] == (64, 64)  # 32 x 32 and padding
     (sample,) = batch["data_samples"]
     frame = ImageFrame.of(sample)

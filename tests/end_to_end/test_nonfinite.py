@@ -96,7 +96,7 @@ def test_weights_that_are_not_finite_are_named(train, checkpoint, capfd):
     contents["state_dict"]["decoder.layers.0.norms.2.bias"][5] = math.nan
     torch.save(contents, checkpoint)
     work_dir, error = train(CONFIG, f"load_from={checkpoint}")
-    name = "first: weights are already not finite, since the step before: decoder.layers.0.norms.2.bias"
+    name = "first: weights are already NaN or infinite, since the step before: decoder.layers.0.norms.2.bias"
     assert name in error
     assert name in replay(capfd, work_dir, CONFIG)
 

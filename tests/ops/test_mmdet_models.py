@@ -14,7 +14,7 @@ import projects.reliable_runner  # noqa: F401, which lets mmdet be imported
 from ms_deform_attn import _library
 from ms_deform_attn.compat.mmcv_ops import use_in_mmcv
 from projects.reliable_runner.checks.compiled_ops import check_compiled_ops
-from projects.reliable_runner.quiet import quiet
+from projects.reliable_runner.log import quiet
 
 BACKBONE = {"backbone.depth": 18, "backbone.base_channels": 8, "backbone.init_cfg": None}
 DETR = {

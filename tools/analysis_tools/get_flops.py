@@ -27,7 +27,7 @@ from projects.deformable_detr.registry import MODELS
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import CocoFile
 from projects.reliable_runner.launcher import add_cfg_options, parse_config, positive_int, run_tool
-from projects.reliable_runner.quiet import quiet
+from projects.reliable_runner.log import quiet
 from projects.reliable_runner.run_state import input_channels
 
 Shape = tuple[int, int]
@@ -67,15 +67,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def read_shapes(ann_file: Path, num_images: int) -> Counter[Shape]:
-    """Sizes of images as the paper resizes them: shorter side 800, longer side at most 1333.
-
-    Args:
-        ann_file: annotations in COCO format; the images are not read.
-        num_images: how many images, in the order of their ids.
-
-    Raises:
-        InputError: the file is missing, has no images or is not in COCO format.
-    """
+    """Sizes of the first images, by id, as the paper resizes them: shorter side 800, longer at most 1333."""
     with quiet():
         images = CocoFile(str(ann_file), folder="").imgs
     if not images:
@@ -88,7 +80,7 @@ def count_parameters(model: nn.Module) -> Counter[str]:
     """Parameters of each direct child of ``model``; those of none are under ``""``."""
     counts = Counter()
     for name, parameter in model.named_parameters():
-        counts[name.split(".")[0] if "." in name else ""] += parameter.numel()
+        counts[name.rpartition(".")[0].partition(".")[0]] += parameter.numel()
     return counts
 
 
@@ -105,11 +97,8 @@ def count_flops(model: nn.Module, shape: Shape) -> Counter[str]:
     """Multiply-adds of one image, by direct child of ``model``; under ``""`` what none of them does.
 
     What a child calls counts as the child's, so that box branches which refine between two decoder layers
-    are the decoder's. Nothing is computed: the tensors have shapes but no numbers.
-
-    Args:
-        model: a detector in evaluation mode.
-        shape: height and width of the image in pixels.
+    are the decoder's. Nothing is computed: the tensors have shapes but no numbers. ``shape`` is the image's
+    height and width in pixels.
     """
     sample = DetDataSample(metainfo=dict(img_shape=shape, batch_input_shape=shape))
     counter = FlopCounterMode(display=False, depth=1, custom_mapping=op_formulas())
@@ -117,11 +106,10 @@ def count_flops(model: nn.Module, shape: Shape) -> Counter[str]:
     plain = sdpa_kernel(SDPBackend.MATH)
     with FakeTensorMode(allow_non_fake_inputs=True), plain, counter:
         model(torch.zeros(1, input_channels(model) or 3, *shape), [sample], mode="tensor")
-    by_module = counter.get_flop_counts()
     counts = Counter()
-    for name, _ in model.named_children():
-        if flops := by_module.get(f"{type(model).__name__}.{name}"):
-            counts[name] = sum(flops.values()) / 2  # PyTorch counts a multiply-add as two
+    for name, flops in counter.get_flop_counts().items():
+        if name.count(".") == 1:  # a child
+            counts[name.partition(".")[2]] = sum(flops.values()) / 2  # PyTorch counts a multiply-add as two
     counts[""] = counter.get_total_flops() / 2 - counts.total()
     return counts
 

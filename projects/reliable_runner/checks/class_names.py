@@ -1,28 +1,26 @@
 """Classes of the model, of the data and of a checkpoint: they agree, or the run says so and stops."""
 
-import logging
 import os
 from collections.abc import Iterator
 
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from ..errors import InputError
+from ..log import warn
 from ..run_state import bare_model, built_loops, leaf_datasets
 
 
 class ClassCheckHook(Hook):
-    """Compares classes before the first iteration of a training, validation or test run.
+    """Compares model, data sets and metrics before the first iteration of a run.
 
-    A data set whose number of classes is not the head's ``num_classes`` stops the run, and so does one that
-    makes no batch. A metric that reads another annotation file than its data set, more detections an image
-    than count, and an image with more objects than the model has queries are warned about.
+    A metric that reads another annotation file than its data set, more detections an image than count, and
+    an image with more objects than the model has queries are warned about.
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Compare the data sets of the run with the model.
+        """Compare.
 
         Raises:
             InputError: ``bbox_head.num_classes`` is not the number of classes of a data set, or a data set
@@ -40,7 +38,7 @@ class ClassCheckHook(Hook):
                     f"batch_size is {loader.batch_sampler.batch_size}. Lower it or set drop_last=False."
                 )
         for warning in [*_detection_limits(model, loops), *_too_few_queries(model, datasets)]:
-            print_log(warning, logger="current", level=logging.WARNING)
+            warn(warning)
 
 
 def _detection_limits(model: nn.Module, loops: list[BaseLoop]) -> Iterator[str]:
@@ -94,8 +92,7 @@ def check_num_classes(model: nn.Module, classes: list[str] | None, source: objec
 
 def class_difference(runner: Runner, checkpoint: dict) -> str:
     """Lines with the classes of ``checkpoint`` and of the run, "" if they agree or one names none."""
-    meta = checkpoint.get("meta", {})
-    theirs = class_names(meta.get("dataset_meta") or meta)
+    theirs = class_names(checkpoint.get("meta", {}))
     loop = next(built_loops(runner), None)
     ours = class_names(getattr(loop.dataloader.dataset, "metainfo", {})) if loop else None
     if theirs is None or ours is None or theirs == ours:
@@ -104,6 +101,7 @@ def class_difference(runner: Runner, checkpoint: dict) -> str:
 
 
 def class_names(metainfo: dict) -> list[str] | None:
-    """Return the classes in ``metainfo``; checkpoints of older versions write the key in capitals."""
+    """The classes in the metainfo of a data set, or in the ``meta`` of a checkpoint of any version."""
+    metainfo = metainfo.get("dataset_meta") or metainfo
     classes = metainfo.get("classes", metainfo.get("CLASSES"))
     return None if classes is None else list(classes)

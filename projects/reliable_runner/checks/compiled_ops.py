@@ -8,13 +8,10 @@ from ..errors import InputError
 
 
 def check_compiled_ops(model: nn.Module, config: str) -> None:
-    """Refuse a model that needs compiled ops of mmcv which are not installed.
+    """Refuse a model that needs compiled ops of mmcv which are not installed; the message names ``config``.
 
     Beside modules of ``mmcv.ops`` these are the kinds of NMS that an mmdet head's ``test_cfg`` asks for,
     other than the plain one; a loss on a GPU may need one too.
-
-    Raises:
-        InputError: it needs one; the message names the file ``config``, the parts of the model and the ops.
     """
     if not are_missing():
         return

@@ -10,28 +10,13 @@ from ..errors import InputError
 from ..run_state import missing_state
 
 # Settings that tell one kind of optimizer from another, and the averages that have a parameter's shape.
-_MARKS = {
-    "betas",
-    "amsgrad",
-    "momentum_decay",
-    "momentum",
-    "dampening",
-    "alpha",
-    "rho",
-    "lr_decay",
-    "lambd",
-    "etas",
-}
+_MARKS = {"betas", "amsgrad", "momentum_decay", "momentum", "dampening"}
+_MARKS |= {"alpha", "rho", "lr_decay", "lambd", "etas"}
 _AVERAGES = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "sum")
 
 
 def check_state(path: str | Path, checkpoint: dict, runner: Runner) -> None:
-    """Refuse a state that the run could not resume from.
-
-    Args:
-        path: where it is from, for the message.
-        checkpoint: what mmengine's Runner has saved.
-        runner: with optimizer and schedulers built.
+    """Refuse a state, read from ``path``, that the run could not resume from.
 
     Raises:
         InputError: A part is not there, or is of another optimizer or schedule.
@@ -50,8 +35,7 @@ def _faults(checkpoint: dict, runner: Runner) -> Iterator[str]:
     if optimizer := getattr(runner.optim_wrapper, "optimizer", None):
         yield from _optimizer_faults(checkpoint["optimizer"], optimizer)
     schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
-    states = checkpoint.get("param_schedulers", [])
-    keys = [state.keys() for state in states]
+    keys = [state.keys() for state in checkpoint.get("param_schedulers", [])]
     own = [scheduler.state_dict().keys() for scheduler in schedulers]
     if len(keys) != len(own) or any(theirs - ours for theirs, ours in zip(keys, own, strict=True)):
         yield "param_scheduler is another schedule; --resume-schedule config takes that of the config"

@@ -1,17 +1,16 @@
 """A checkpoint fits what the run does with it, or the run stops."""
 
-import logging
 from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files.checkpoint_family import foreign_weights, guess_family
 from ..files.coco_file import shorten
+from ..log import warn
 from ..run_state import bare_model, must_fit_exactly
 from .class_names import class_difference
 from .training_state import check_state
@@ -50,21 +49,17 @@ class CheckpointCheckHook(Hook):
         if runner._resume:
             check_state(path, checkpoint, runner)
         if not exact and (report := _adapt(weights, model, difference)):
-            print_log(f"{path}: {report}", logger="current", level=logging.WARNING)
+            warn(f"{path}: {report}")
 
 
 def check_fits(path: str | Path, weights: dict, model: nn.Module, exact: bool = True) -> None:
-    """Refuse weights of another model.
+    """Refuse weights, a state dict read from ``path``, of another code base or of another model.
 
-    Args:
-        path: where they are from, for the message.
-        weights: a state dict; a leading ``module.`` is passed over, and so are counters of batches, which old
-            checkpoints lack.
-        model: what is to have them.
-        exact: whether it wants all of them and no others; else some must fit that are not its backbone's.
+    Unless ``exact`` it is enough if some fit that are not the backbone's. A leading ``module.`` is passed
+    over, and so are counters of batches, which old checkpoints lack.
 
     Raises:
-        InputError: They are of another code base or of another model.
+        InputError: They do not fit.
     """
     foreign = foreign_weights(weights, path)
     if foreign and guess_family(weights) != guess_family(model.state_dict()):
@@ -94,9 +89,7 @@ def _bare(weights: dict) -> dict[str, Tensor]:
 
 
 def _shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {
-        key: tuple(value.shape) for key, value in weights.items() if not key.endswith("num_batches_tracked")
-    }
+    return {k: tuple(v.shape) for k, v in weights.items() if not k.endswith("num_batches_tracked")}
 
 
 def _misfits(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, tuple]:
@@ -108,8 +101,7 @@ def _misfits(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, tu
 def _untied(weights: dict[str, Tensor], model: nn.Module) -> list[str]:
     """Which tensors are one in ``model``, but differ in ``weights``.
 
-    A model without box refinement has one branch for all layers. The checkpoint of one with it has the same
-    names and shapes, so nothing else tells them apart.
+    A model without box refinement has one branch for all layers, else its checkpoint is like one with it.
     """
     first: dict[int, str] = {}
     twins = [(key, first.setdefault(id(x), key)) for key, x in model.state_dict(keep_vars=True).items()]
@@ -121,15 +113,10 @@ def _untied(weights: dict[str, Tensor], model: nn.Module) -> list[str]:
 
 
 def _adapt(weights: dict, model: nn.Module, difference: str) -> str:
-    """Make ``weights`` fit ``model``: what can't be loaded, stays as the model has it.
+    """Give ``weights`` all names of ``model`` and no others: what can't be loaded, stays as the model has it.
 
-    Args:
-        weights: a state dict; gets all names of the model, and no others.
-        model: initialised.
-        difference: not empty if the classes are others; then no class branch is taken.
-
-    Returns:
-        A report of all that was left out, "" if nothing was.
+    If there is a ``difference`` of the classes, no class branch is taken. Returns a report of all that was
+    left out, "" if nothing was.
     """
     found, own = _bare(weights), model.state_dict()
     left = _misfits(found, own)

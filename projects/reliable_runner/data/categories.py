@@ -15,11 +15,6 @@ def labels_by_category(categories: Sequence[dict], classes: Sequence[str]) -> di
 def compare_names(classes: Sequence[str] | str, categories: Sequence[str], ann_file: str) -> None:
     """Compare the classes of a data set with the categories of its file, which may be more, in any order.
 
-    Args:
-        classes: names by label.
-        categories: names in the file.
-        ann_file: the file, for the message.
-
     Raises:
         InputError: ``classes`` is a string, or a class is no category or more than one.
     """
@@ -28,19 +23,16 @@ def compare_names(classes: Sequence[str] | str, categories: Sequence[str], ann_f
             f"metainfo: classes is the string {classes!r}; for one class write "
             f"metainfo=dict(classes=({classes!r},))"
         )
-    doubled = [name for name in dict.fromkeys(classes) if [*classes].count(name) > 1]
-    if doubled:
+    if doubled := [name for name in dict.fromkeys(classes) if [*classes].count(name) > 1]:
         raise InputError(
             f"metainfo: classes has {shorten(doubled)} more than once; each label has its own name"
         )
-    doubled = [name for name in classes if categories.count(name) > 1]
-    if doubled:
+    if doubled := [name for name in classes if categories.count(name) > 1]:
         raise InputError(
             f"{ann_file}: several categories are named {shorten(doubled)}, which labels follow: give each a "
             "name of its own in the file, or their annotations one category_id"
         )
-    absent = [name for name in classes if name not in categories]
-    if absent:
+    if absent := [name for name in classes if name not in categories]:
         single = tuple(name for name in categories if categories.count(name) == 1)
         raise InputError(
             f"{ann_file}: it has no category {shorten(absent)}{both_lists(classes, categories)}\n"

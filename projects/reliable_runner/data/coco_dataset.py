@@ -1,14 +1,14 @@
 """COCO data that says what is wrong with it before training starts."""
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
 from mmdet.datasets import CocoDataset as _CocoDataset
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 
 from ..errors import InputError
 from ..files.coco_file import CocoFile, shorten
+from ..log import warn
 from .categories import both_lists, compare_names
 from .finding import Finding
 from .image_loading import missing_files
@@ -27,21 +27,15 @@ class CocoDataset(_CocoDataset, SeededItems):
     ``ignore_flag`` 1. What is random about a training image is seeded (`SeededItems`). Arguments are those of
     mmdet's class.
 
-    Attributes:
-        max_instances (tuple[int, str]): The most objects (crowds left out) in one image, and its path.
-        summary (list[str]): Lines about the classes and the sizes of the objects in the file.
-        suspicions (list[Finding]): What all of the file looks like, and may be meant so.
-        missing_images (list[str]): Paths of the images that do not exist.
-
     Raises:
         InputError: The annotation file is missing or not COCO, its categories do not match the classes,
             no image is left, or all annotations are skipped.
     """
 
-    max_instances: tuple[int, str] = (0, "")
-    summary: Sequence[str] = ()
-    suspicions: Sequence[Finding] = ()
-    missing_images: Sequence[str] = ()
+    max_instances: tuple[int, str] = (0, "")  # the most objects (crowds left out) in one image, and its path
+    summary: Sequence[str] = ()  # lines about the classes and the sizes of the objects in the file
+    suspicions: Sequence[Finding] = ()  # what all of the file looks like, and may be meant so
+    missing_images: Sequence[str] = ()  # paths
 
     def load_data_list(self) -> list[dict]:
         """Read the annotation file once; see mmdet's method for what an item holds."""
@@ -50,10 +44,10 @@ class CocoDataset(_CocoDataset, SeededItems):
             report = self._skipped_report()
             if not any(info["instances"] for info in data_list):
                 raise InputError(
-                    f"{self.ann_file}: {report}\nNone is left. Boxes are x, y, width, height in pixels; "
-                    "ids are equal only if their types are."
+                    f"{report}\nNone is left. Boxes are x, y, width, height in pixels; ids are equal only if "
+                    "their types are."
                 )
-            self._warn(report)
+            warn(report)
         return data_list
 
     def COCOAPI(self, path: str) -> CocoFile:
@@ -65,14 +59,13 @@ class CocoDataset(_CocoDataset, SeededItems):
         compare_names(classes, categories, self.ann_file)
         if len(categories) > len(classes):
             lists = both_lists(classes, categories)
-            self._warn(f"boxes of categories that are not among the classes are ignored{lists}")
+            warn(f"{self.ann_file}: boxes of categories that are not among the classes are ignored{lists}")
         statistics = Statistics(content, classes)
         self.summary, self.suspicions = statistics.summary(), statistics.suspicions()
         self._skipped = statistics.faulty()
         self._faulty_ids = {statistics.ids[i] for i in np.flatnonzero(statistics.faults >= 0)}
         for key, known in ("image_id", coco.imgs), ("category_id", coco.cats):
-            unknown = [ann for ann in content["annotations"] if ann[key] not in known]
-            if unknown:
+            if unknown := [ann for ann in content["annotations"] if ann[key] not in known]:
                 names = [f"annotation {ann['id']} ({key} {ann[key]!r})" for ann in unknown]
                 self._skipped[f"whose {key} the file does not hold"] = names
         return coco
@@ -86,15 +79,13 @@ class CocoDataset(_CocoDataset, SeededItems):
         """Apply ``filter_cfg`` as mmdet does, and say how many images that leaves out."""
         kept = super().filter_data()
         total = len(self.data_list)
+        if not total:
+            raise InputError(f"{self.ann_file}: it holds no image")
+        leaves = f"{self.ann_file}: filter_cfg={dict(self.filter_cfg or {})} leaves"
         if not kept:
-            reason = f"filter_cfg={dict(self.filter_cfg or {})} leaves none of its {total} images"
-            raise InputError(f"{self.ann_file}: {reason if total else 'it holds no image'}")
+            raise InputError(f"{leaves} none of its {total} images")
         if len(kept) < total:
-            print_log(
-                f"{self.ann_file}: {total - len(kept)} of {total} images are left out by "
-                f"filter_cfg={dict(self.filter_cfg)}",
-                logger="current",
-            )
+            MMLogger.get_current_instance().info(f"{leaves} out {total - len(kept)} of {total} images")
         self.max_instances = max(
             (sum(not instance["ignore_flag"] for instance in info["instances"]), info["img_path"])
             for info in kept
@@ -113,7 +104,4 @@ class CocoDataset(_CocoDataset, SeededItems):
         total = sum(map(len, self._skipped.values()))
         lines = [f"\n  {len(names)} {fault}: {shorten(names)}" for fault, names in self._skipped.items()]
         scored = "\n  (the COCO metric reads the file itself and still counts them)"
-        return f"{total} annotations are skipped" + "".join(lines) + scored * self.test_mode
-
-    def _warn(self, message: str) -> None:
-        print_log(f"{self.ann_file}: {message}", logger="current", level=logging.WARNING)
+        return f"{self.ann_file}: {total} annotations are skipped{''.join(lines)}{scored * self.test_mode}"

@@ -7,11 +7,8 @@ class DETRResize(Resize):
     """Resizes as the official codes of DETR and Deformable DETR do (``get_size_with_aspect_ratio``).
 
     The longer of the resized sides is rounded down, where mmcv's ``Resize`` rounds to the nearest, and Pillow
-    filters where it makes smaller. So the published AP can be reproduced to the last digit.
-
-    Args:
-        scale: the most that the longer side may have, and the shorter side, in pixels.
-        **kwargs: of mmdet's ``Resize``.
+    filters where it makes smaller. So the published AP can be reproduced to the last digit. ``scale`` is the
+    most that the longer side may have, and the shorter side, in pixels.
     """
 
     def __init__(self, scale: tuple[int, int], **kwargs) -> None:

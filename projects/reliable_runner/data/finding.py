@@ -8,23 +8,14 @@ from ..files.coco_file import shorten
 
 @dataclass
 class Finding:
-    """Entries with the same fault.
+    """Entries with the same fault."""
 
-    Args:
-        key: identifies the fault in ``report.json``.
-        message: what they are, in the plural; a full sentence if there are no ``items``.
-        items: all of them: ids, file names, or words.
-        remedy: what to do; "" if that is plain.
-        is_error: whether it stops training or silently spoils it.
-        where: the split; "" if it concerns several.
-    """
-
-    key: str
-    message: str
-    items: Sequence = ()
+    key: str  # in ``report.json``
+    message: str  # what they are, in the plural; a full sentence if there are no ``items``
+    items: Sequence = ()  # all of them: ids, file names, or words
     remedy: str = ""
-    is_error: bool = False
-    where: str = ""
+    is_error: bool = False  # whether it stops training or silently spoils it
+    where: str = ""  # the split; "" if it concerns several
 
     def __str__(self) -> str:
         text = self.message.partition("\n")[0]

@@ -58,8 +58,11 @@ def as_image(array: np.ndarray, num_channels: int, name: str, any_range: bool = 
         array = array[..., :3] if array.shape[2] == 4 else array
     if channels_of(array) != num_channels:
         raise InputError(f"{name} has {channels_of(array)} channels, but the model takes {num_channels}")
-    if array.dtype != np.uint8 and not any_range:
-        _check_range(array, name)
+    low, high = array.min(), array.max()
+    if array.dtype != np.uint8 and not any_range and (low < 0 or 0 < high <= 1 or high > 255):
+        raise InputError(
+            f"{name} has values in [{low:g}, {high:g}] instead of [0, 255]; multiply by 255 what is in [0, 1]"
+        )
     return array
 
 
@@ -85,11 +88,3 @@ def as_shown(image: np.ndarray) -> np.ndarray:
     low, high = np.percentile(image, (1, 99), axis=(0, 1))
     scaled = (image - low) / np.maximum(high - low, np.finfo(np.float32).tiny)
     return (scaled.clip(0, 1) * 255).round().astype(np.uint8)
-
-
-def _check_range(array: np.ndarray, name: str) -> None:
-    low, high = array.min(), array.max()
-    if 0 < high <= 1:
-        raise InputError(f"{name} has values in [{low:g}, {high:g}]; give them in [0, 255]: multiply by 255")
-    if low < 0 or high > 255:
-        raise InputError(f"{name} has values in [{low:g}, {high:g}] instead of [0, 255]")

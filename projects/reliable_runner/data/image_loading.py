@@ -16,9 +16,6 @@ from ..errors import InputError, first_line
 from .image_arrays import as_values, channels_of
 from .stored_values import read_if_deep, read_stored
 
-# mmcv lays it on a coloured canvas; OpenCV drops the alpha.
-_MODE_FOR_CV2 = "LA"
-
 
 class LoadImageFromFile(_LoadImageFromFile):
     """mmcv's ``LoadImageFromFile``, by default with Pillow, which notices a file that is cut short.
@@ -77,7 +74,7 @@ class LoadImageFromFile(_LoadImageFromFile):
         backend = self.imdecode_backend
         if backend == "pillow":
             with Image.open(io.BytesIO(content)) as image:
-                if image.mode == _MODE_FOR_CV2:
+                if image.mode == "LA":  # mmcv lays it on a coloured canvas; OpenCV drops the alpha
                     image.load()  # raises if the file is cut short
                     backend = "cv2"
         img = mmcv.imfrombytes(content, flag=self.color_type, backend=backend)

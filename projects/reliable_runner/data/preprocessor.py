@@ -12,11 +12,8 @@ from ..errors import InputError
 class DetDataPreprocessor(_DetDataPreprocessor):
     """mmdet's ``DetDataPreprocessor`` for images of any number of channels.
 
-    Args:
-        mean: of each channel, or one for all; in the order of RGB where ``bgr_to_rgb`` turns three channels.
-            Others than three are never turned.
-        std: as many.
-        *args, **kwargs: of mmdet's class.
+    ``mean`` and ``std`` are those of each channel, or one for all; in the order of RGB where ``bgr_to_rgb``
+    turns three channels. Others than three are never turned.
     """
 
     def __init__(

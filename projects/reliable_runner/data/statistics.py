@@ -24,10 +24,6 @@ class Statistics:
 
     Counts and sizes are of objects, the annotations that a model is trained on: neither crowds nor faulty.
 
-    Args:
-        coco: the parsed file; its entries have all that COCO wants.
-        classes: names by label.
-
     Attributes:
         file_names, image_sizes: of the images; (num_images, 2), width and height in pixels.
         ids, boxes: of the annotations; (n, 4), x, y, width, height in pixels, as in the file.
@@ -76,8 +72,8 @@ class Statistics:
 
     def names(self, chosen: np.ndarray) -> list[str]:
         """Annotations where ``chosen``, (n,), is True, each with its image."""
-        images, indices = self.file_names, np.flatnonzero(chosen)
-        return [f"annotation {self.ids[i]} in {images[self._images[i]]}" for i in indices]
+        indices = np.flatnonzero(chosen)
+        return [f"annotation {self.ids[i]} in {self.file_names[self._images[i]]}" for i in indices]
 
     def faulty(self) -> dict[str, list[str]]:
         """The `names` of annotations that can't be trained on, by what is wrong with their boxes."""
@@ -85,11 +81,7 @@ class Statistics:
         return {fault: names for fault, names in found.items() if names}
 
     def sides_at_input(self, resize: Callable[[float, float], tuple[float, float]]) -> np.ndarray:
-        """`sides` in the image that the network gets.
-
-        Args:
-            resize: from width and height of an image to the factors of both.
-        """
+        """`sides` in the network's input; ``resize`` makes factors of an image's width and height."""
         factors = np.array([resize(*size) for size in self.image_sizes]).reshape(-1, 2)[self._images]
         return np.sqrt((self.boxes[:, 2:] * factors)[self._is_object].prod(1))
 
@@ -152,16 +144,12 @@ def reach_out(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def check_corners(boxes: np.ndarray, sizes: np.ndarray) -> list[Finding]:
-    """Find out whether boxes were written as x1, y1, x2, y2 instead of x, y, width, height.
+    """Whether boxes were written as x1, y1, x2, y2 instead of x, y, width, height; see `box_faults`.
 
     A box speaks for it if it leaves its image as x, y, width, height, but lies in it, with x2 > x1 and
     y2 > y1, as corners. In a file of corners every box lies in its image as corners, and about three in four
     speak for it: those whose centre is right of the middle or below it. So it is an error if 99% of the boxes
     could be corners and half of them (at least ten) speak for it; a warning if a twentieth does.
-
-    Args:
-        boxes: (n, 4), as in the file.
-        sizes: (n, 2), width and height of the image of each.
     """
     if not len(boxes):
         return []

@@ -30,7 +30,8 @@ def name_steps(load: Callable) -> Callable:
         except InputError:
             raise
         except Exception as error:
-            steps = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if _is_step(frame)]
+            frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+            steps = [frame for frame in frames if isinstance(frame.f_locals.get("self"), BaseTransform)]
             if not steps:
                 raise
             step = " ".join(repr(steps[-1].f_locals["self"]).split())
@@ -41,10 +42,6 @@ def name_steps(load: Callable) -> Callable:
             ) from error
 
     return load_or_explain
-
-
-def _is_step(frame: FrameType) -> bool:
-    return isinstance(frame.f_locals.get("self"), BaseTransform)
 
 
 def _images(frame: FrameType) -> Iterator[str]:

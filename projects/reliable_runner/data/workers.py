@@ -27,12 +27,6 @@ def note_image(path: str) -> None:
     _notes[start : start + _LENGTH] = os.fsencode(path)[-_LENGTH:].ljust(_LENGTH, b"\0")
 
 
-def noted_image(pid: int) -> str:
-    """What the process ``pid`` has noted last, also if it is dead; "" if nothing."""
-    start = pid % _SLOTS * _LENGTH
-    return os.fsdecode(_notes[start : start + _LENGTH].rstrip(b"\0"))
-
-
 def explain_death(error: BaseException | None) -> str | None:
     """Say which image a data worker died at and what to do, if ``error`` is of such a death."""
     texts = []
@@ -42,12 +36,10 @@ def explain_death(error: BaseException | None) -> str | None:
     text = "\n".join(reversed(texts))  # the cause says how a process ended, what is raised from it only which
     if full := _SHARED_MEMORY.search(text):
         return f"data workers have no room for a batch ({full[0]}). {_REMEDIES['Bus error']}"
-    if not (died := re.search(r"DataLoader worker \(pid(?:\(s\))? (\d+)[^)]*\) (.*)", text)):
+    if not (died := re.search(r"DataLoader worker \(pid(?:\(s\))? (\d+)[^)]*\) ([^.\n]*)", text)):
         return None
-    pid, how, remedy = int(died[1]), died[2].partition(".")[0], _OTHERWISE
-    if killed_by := re.search(r"killed by signal: ([^.]*)", how):
-        how = f"was killed by signal {killed_by[1]}"
-        remedy = _REMEDIES.get(killed_by[1], _OTHERWISE)
-    image = noted_image(pid)
+    pid, how = int(died[1]), died[2].replace("is killed by signal:", "was killed by signal")
+    start = pid % _SLOTS * _LENGTH
+    image = os.fsdecode(_notes[start : start + _LENGTH].rstrip(b"\0"))
     at = f" at image {image}" if image else ""
-    return f"data worker {pid} {how}{at}. {remedy}"
+    return f"data worker {pid} {how}{at}. {_REMEDIES.get(how.rpartition('signal ')[2], _OTHERWISE)}"

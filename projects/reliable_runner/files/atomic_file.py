@@ -13,9 +13,7 @@ _SUFFIX = ".unfinished"
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write ``data`` to a temporary file beside ``path`` and, once it is on the disk, rename it.
 
-    Args:
-        path: the file; its folder is made. A link stays, and the file that it names is written.
-        data: all of its contents.
+    The folder is made. A link stays, and the file that it names is written.
 
     Raises:
         InputError: it can't be written; what was there before is still there.

@@ -31,20 +31,14 @@ _OWNERS = {
 
 
 def guess_family(keys: Iterable[str]) -> str | None:
-    """Guess whose weights these are.
+    """Guess by their names whose weights these are; a leading ``module.`` is passed over.
 
-    Args:
-        keys: names of the weights; a leading ``module.`` is passed over.
-
-    Returns:
-        "mmdet" (3.x, and ours), "mmdet2", "official" (fundamentalvision), "huggingface" or "detrex" for a
-        Deformable DETR, "detr" for a plain DETR of any of them, "resnet" for torchvision's, or None.
+    "mmdet" (3.x, and ours), "mmdet2", "official" (fundamentalvision), "huggingface" or "detrex" for a
+    Deformable DETR, "detr" for a plain DETR of any of them, "resnet" for torchvision's, or None.
     """
     names = [key.removeprefix("module.") for key in keys]
-    for family, pattern in _PATTERNS.items():
-        if any(re.match(pattern, name) for name in names):
-            return family
-    return None
+    fits = (kind for kind, pattern in _PATTERNS.items() if any(re.match(pattern, name) for name in names))
+    return next(fits, None)
 
 
 def whose_weights(keys: Iterable[str]) -> str:

@@ -58,11 +58,7 @@ def allowed_globals() -> list:
 
 
 def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict:
-    """Read a checkpoint of mmengine's Runner, or bare weights by name, from a local file.
-
-    Args:
-        path: A file that ``torch.save`` has written; ``~`` is expanded.
-        map_location: Where tensors go, as in `torch.load`.
+    """Read a checkpoint of mmengine's Runner, or bare weights by name; see `read_torch_file`.
 
     Returns:
         A dict with ``state_dict`` and whatever else the Runner saved, or a dict of tensors alone. A text
@@ -70,8 +66,7 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
         deviation of the images, which mmdet's published checkpoints carry: a config gives them.
 
     Raises:
-        InputError: The file is missing, empty, cut short or foreign, holds objects other than tensors,
-            plain values and mmengine's log history, or holds no weights. Nothing in it was run.
+        InputError: The file can't be read, or holds no weights. Nothing in it was run.
     """
     checkpoint = read_torch_file(path, map_location)
     weights = _weights(path, checkpoint)
@@ -82,11 +77,7 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
 
 
 def read_torch_file(path: str | Path, map_location: MapLocation = "cpu") -> object:
-    """Read what ``torch.save`` has written; nothing in it is run.
-
-    Args:
-        path: a local file; ``~`` is expanded.
-        map_location: where tensors go, as in `torch.load`.
+    """Read what ``torch.save`` has written into a local file; nothing in it is run.
 
     Raises:
         InputError: The file is missing, empty, cut short or foreign, or holds objects other than tensors,
@@ -130,11 +121,7 @@ def _diagnosis(path: Path, error: Exception) -> str:
 
 
 def _weights(path: str | Path, checkpoint: object) -> dict:
-    """Return the part of ``checkpoint`` that holds the weights by name.
-
-    Raises:
-        InputError: There is none.
-    """
+    """The part of ``checkpoint`` that holds the weights by name; `InputError` if there is none."""
     contents = checkpoint if isinstance(checkpoint, dict) else {}
     if isinstance(contents.get("state_dict"), dict):
         return contents["state_dict"]
@@ -144,8 +131,3 @@ def _weights(path: str | Path, checkpoint: object) -> dict:
     remedy = foreign_weights([str(key) for part in parts for key in part], path) or _SAVE_WEIGHTS
     keys = ", ".join(map(repr, list(contents)[:8])) or f"none, it holds a {type(checkpoint).__name__}"
     raise InputError(f"{path}: this is no checkpoint: it has no 'state_dict', its keys are {keys}; {remedy}")
-
-
-def load_from_local(filename: str, map_location: MapLocation) -> dict:
-    """Load a local file; see `read_checkpoint`."""
-    return read_checkpoint(filename, map_location)

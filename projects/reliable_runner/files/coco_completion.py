@@ -3,8 +3,10 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from pycocotools import mask as rle
@@ -23,14 +25,9 @@ _HOW = {
 
 
 def complete(content: dict, folder: str | None = None) -> list[str]:
-    """Fill in what is missing; the file on the disk stays as it is.
+    """Fill in what is missing in a parsed file; return what that was, with numbers and where it is from.
 
-    Args:
-        content: the parsed file, whatever it holds.
-        folder: of the images, whose sizes are read if they are missing; None leaves them out.
-
-    Returns:
-        What was filled in, with the number of entries and where it is from.
+    Sizes are read from the images in ``folder``; None leaves them out.
     """
     for section in ("annotations", "categories"):
         content.setdefault(section, [])
@@ -76,21 +73,18 @@ def _entries(content: dict, section: str) -> Iterator[dict]:
 
 
 def _missing(annotation: dict) -> Iterator[tuple[str, object]]:
-    segmentation = annotation.get("segmentation")
-    box, area = annotation.get("bbox"), None
-    if segmentation and None in (box, annotation.get("area")):
-        try:
-            outline, area = _extent(segmentation)
-        except (TypeError, ValueError, KeyError, IndexError):
-            outline = area = None  # it is none
-        if box is None and outline:
-            box = outline
-            yield "bbox", box
-    if annotation.get("area") is None:
-        if area is None and _is_box(box):
-            area = float(box[2] * box[3])
-        if area is not None:
-            yield "area", area
+    segmentation, box, area = (annotation.get(key) for key in ("segmentation", "bbox", "area"))
+    outline = size = None
+    if segmentation and None in (box, area):
+        with suppress(TypeError, ValueError, KeyError, IndexError):  # it is none
+            outline, size = _extent(segmentation)
+    if box is None and outline:
+        box = outline
+        yield "bbox", box
+    if area is None and size is None and _is_box(box):
+        size = float(box[2] * box[3])
+    if area is None and size is not None:
+        yield "area", size
     if annotation.get("iscrowd") is None:
         yield "iscrowd", 0
 
@@ -106,16 +100,9 @@ def _extent(segmentation: list | dict) -> tuple[list[float], float]:
         counts = segmentation["counts"]
         mask = rle.frPyObjects(segmentation, height, width) if isinstance(counts, list) else segmentation
         return rle.toBbox(mask).tolist(), float(rle.area(mask))
-    polygons = [np.array(polygon, float).reshape(-1, 2) for polygon in segmentation]
+    polygons = [np.array(polygon, np.float32).reshape(-1, 2) for polygon in segmentation]
     points = np.concatenate(polygons)
-    x, y = points.min(0).tolist()
-    width, height = np.ptp(points, 0).tolist()
-    area = sum(abs(_cross(polygon, np.roll(polygon, -1, 0)).sum()) / 2 for polygon in polygons)
-    return [x, y, width, height], float(area)
-
-
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+    return [*points.min(0).tolist(), *np.ptp(points, 0).tolist()], sum(map(cv2.contourArea, polygons))
 
 
 def orientation(image: Image.Image) -> int:
@@ -126,12 +113,8 @@ def orientation(image: Image.Image) -> int:
 def _size_of(path: str) -> tuple[int, int] | None:
     """Width and height as the image is shown; None if it can't be read."""
     try:
-        with Image.open(path) as image:
+        with suppress(UnidentifiedImageError), Image.open(path) as image:
             return image.size[::-1] if orientation(image) >= TURNED else image.size
-    except (OSError, UnidentifiedImageError, ValueError):
-        pass
-    try:
-        height, width = read_stored(Path(path).read_bytes()).shape[:2]
-        return width, height
+        return read_stored(Path(path).read_bytes()).shape[1::-1]
     except Exception:  # decoders raise all kinds
         return None

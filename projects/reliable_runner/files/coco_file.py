@@ -1,15 +1,14 @@
 """A COCO annotation file, checked while it is read."""
 
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mmdet.datasets.api_wrappers import COCO
-from mmengine.logging import print_log
 
 from ..errors import InputError
+from ..log import warn
 from .coco_completion import complete, name_categories
 
 _FORMAT = "The format: https://cocodataset.org/#format-data (object detection)."
@@ -18,16 +17,9 @@ _ID = (int, str)
 _NUMBER = (int, float)
 _MOST = 2**63  # integers of numpy and torch are below
 FIELDS = {
-    "images": {"id": _ID, "file_name": str, "width": _NUMBER, "height": _NUMBER},
-    "annotations": {
-        "id": _ID,
-        "image_id": _ID,
-        "category_id": _ID,
-        "bbox": list,
-        "area": _NUMBER,
-        "iscrowd": int,
-    },
-    "categories": {"id": _ID, "name": str},
+    "images": dict(id=_ID, file_name=str, width=_NUMBER, height=_NUMBER),
+    "annotations": dict(id=_ID, image_id=_ID, category_id=_ID, bbox=list, area=_NUMBER, iscrowd=int),
+    "categories": dict(id=_ID, name=str),
 }
 _SIZE = {"width", "height"}
 _told: set[tuple[str, str]] = set()
@@ -52,15 +44,16 @@ class CocoFile(COCO):
 
     def createIndex(self) -> None:
         """Complete and check every entry, then build the index (the parent's constructor calls this)."""
-        if "images" not in self.dataset:
-            found = ", ".join(self.dataset) or "nothing"
-            fault = f"no images (it holds {found})"
-            raise InputError(f"annotation file {self.path} is not COCO: {fault}. {_FORMAT}")
-        tell_completion(self.path, complete(self.dataset, self.folder))
-        for section in FIELDS:
-            faults = self._faults(section, self.dataset[section])
-            if faults:
-                raise InputError(f"annotation file {self.path} is not COCO: {shorten(faults)}. {_FORMAT}")
+        faults = [f"no images (it holds {', '.join(self.dataset) or 'nothing'})"]
+        if "images" in self.dataset:
+            for line in complete(self.dataset, self.folder):
+                if (self.path, line) not in _told:  # in this process
+                    warn(f"{self.path}: filled in: {line}")
+                    _told.add((self.path, line))
+            checks = (self._faults(section, self.dataset[section]) for section in FIELDS)
+            faults = next(filter(None, checks), None)
+        if faults:
+            raise InputError(f"annotation file {self.path} is not COCO: {shorten(faults)}. {_FORMAT}")
         self.name_categories(self.classes)
 
     def name_categories(self, classes: Sequence[str]) -> None:
@@ -85,13 +78,13 @@ class CocoFile(COCO):
     def _faults(self, section: str, entries: object) -> list[str]:
         if not isinstance(entries, list):
             return [f"{section!r} is no list but {type(entries).__name__}"]
-        fields, faults, seen = fields_of(section, self.folder), [], set()
+        faults, seen = [], set()
         for index, entry in enumerate(entries):
-            found = [text for _, text in entry_faults(entry, fields)]
+            found = [text for _, text in entry_faults(section, index, entry, self.folder)]
             if not found:
-                found = ["repeats an id"] * (entry["id"] in seen)
+                found = [f"{section}[{index}] (id {entry['id']}) repeats an id"] * (entry["id"] in seen)
                 seen.add(entry["id"])
-            faults += [f"{entry_name(section, index, entry)} {text}" for text in found]
+            faults += found
         if len(set(map(type, seen))) > 1:
             faults.append(f"{section} have numbers and strings as ids")
         return faults
@@ -104,11 +97,7 @@ def shorten(items: list[str]) -> str:
 
 
 def read_json(path: str) -> dict:
-    """Parse an annotation file, whatever it holds.
-
-    Raises:
-        InputError: The file is missing or is not a JSON object.
-    """
+    """Parse an annotation file; `InputError` if it is missing or is not a JSON object."""
     with _named_errors(path), open(path) as file:
         content = json.load(file)
         assert isinstance(content, dict)
@@ -141,32 +130,22 @@ def _reason(path: str, error: Exception) -> str:
     return f"cannot be read: {error}"  # a number of thousands of digits is a ValueError
 
 
-def tell_completion(path: str, filled: list[str]) -> None:
-    """Log once in this process what was filled in."""
-    for line in filled:
-        if (path, line) not in _told:
-            print_log(f"{path}: filled in: {line}", logger="current", level=logging.WARNING)
-            _told.add((path, line))
-
-
-def fields_of(section: str, folder: str | None) -> dict:
-    """What an entry must have: types by key; ``folder`` as in `CocoFile`."""
-    return {key: types for key, types in FIELDS[section].items() if folder is not None or key not in _SIZE}
-
-
-def entry_faults(entry: object, fields: dict) -> Iterator[tuple[str, str]]:
-    """Compare an entry with `fields_of` its section: each wrong key, "" if it is no object, and a message."""
+def entry_faults(section: str, index: int, entry: object, folder: str | None) -> Iterator[tuple[str, str]]:
+    """Each wrong key of an entry, "" if it is no object, and a message; ``folder`` as in `CocoFile`."""
     if not isinstance(entry, dict):
-        yield "", f"is no object but {entry!r:.80}"
+        yield "", f"{section}[{index}] is no object but {entry!r:.80}"
         return
-    for key, types in fields.items():
+    name = f"{section}[{index}] (id {entry.get('id')!s:.40})"
+    for key, types in FIELDS[section].items():
         value = entry.get(key)
+        if folder is None and key in _SIZE:
+            continue
         if key not in entry:
-            yield key, f"has no {key!r}"
+            yield key, f"{name} has no {key!r}"
         elif not _is(value, types):
-            yield key, f"has {key} {value!r:.80}"
+            yield key, f"{name} has {key} {value!r:.80}"
         elif key == "bbox" and not (len(value) == 4 and all(_is(side, _NUMBER) for side in value)):
-            yield key, f"has bbox {value!r:.80} instead of [x, y, width, height]"
+            yield key, f"{name} has bbox {value!r:.80} instead of [x, y, width, height]"
 
 
 def _is(value: object, types: type | tuple[type, ...]) -> bool:
@@ -178,17 +157,9 @@ def _is(value: object, types: type | tuple[type, ...]) -> bool:
     return not huge and not isinstance(value, bool) and isinstance(value, types)
 
 
-def entry_name(section: str, index: int, entry: object) -> str:
-    """Where an entry is in its file."""
-    key = entry.get("id") if isinstance(entry, dict) else None
-    return f"{section}[{index}] (id {key!s:.40})"
-
-
 def _nearby(path: str) -> str:
-    folder = Path(path).absolute().parent
-    if folder.is_dir():
-        names = sorted(file.name for file in folder.glob("*.json"))
-        return f"{folder} holds {shorten(names) if names else 'no .json file'}"
-    while not folder.parent.is_dir():
-        folder = folder.parent
-    return f"there is no folder {folder}"
+    folders = Path(path).absolute().parents
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        return f"there is no folder {missing[-1]}"
+    names = sorted(file.name for file in folders[0].glob("*.json"))
+    return f"{folders[0]} holds {shorten(names) or 'no .json file'}"

@@ -20,11 +20,7 @@ class SafePickleHandler(PickleHandler):
     """Pickles of plain values, arrays and tensors, as ``tools/test.py --out`` writes them."""
 
     def load_from_fileobj(self, file: BinaryIO, **_) -> object:
-        """Read an open file.
-
-        Raises:
-            InputError: The file is damaged, or holds other objects. Nothing in it was run.
-        """
+        """Read an open file; `InputError` if it is damaged or holds other objects. Nothing in it is run."""
         try:
             with torch.serialization.safe_globals(
                 [*allowed_globals(), (_storage, "torch.storage._load_from_bytes")]
@@ -41,11 +37,7 @@ class SafeYamlHandler(YamlHandler):
     """YAML of plain values."""
 
     def load_from_fileobj(self, file: TextIO, **_) -> object:
-        """Read an open file.
-
-        Raises:
-            InputError: The file is damaged, or has Python objects in it. Nothing in it was run.
-        """
+        """Read an open file; `InputError` if it is damaged or holds other objects. Nothing in it is run."""
         try:
             return yaml.safe_load(file)
         except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -1,25 +1,20 @@
 """A disk that is too small for a run is an error before the run starts."""
 
-import logging
 import os
 import shutil
 from math import ceil
 from pathlib import Path
 
 from mmengine.hooks import CheckpointHook, EMAHook
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..errors import InputError
+from ..log import warn
 from ..run_state import bare_model
 
 
 def check_writable(folder: Path, name: str, option: str) -> None:
-    """Make ``folder``, the ``name`` of a run, which ``option`` chooses.
-
-    Raises:
-        InputError: It can't be made or written.
-    """
+    """Make ``folder``, the ``name`` of a run, which ``option`` chooses; `InputError` if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -29,21 +24,16 @@ def check_writable(folder: Path, name: str, option: str) -> None:
 
 
 def check_disk_space(runner: Runner, hook: CheckpointHook) -> None:
-    """Compare what ``hook`` is going to write with what is free.
-
-    Args:
-        runner: before its first iteration, its checkpoint read if it resumes one.
-        hook: knows its folder, and the checkpoints that are there already.
+    """Compare what ``hook`` is going to write with what is free, before the first iteration.
 
     Raises:
         InputError: There is no room for one more checkpoint beside the one that it replaces.
     """
-    to_write = _checkpoints_to_write(runner, hook)
-    added = to_write
-    if hook.max_keep_ckpts > 0:
-        added = min(to_write, hook.max_keep_ckpts - len(hook.keep_ckpt_ids))
+    added = to_write = _checkpoints_to_write(runner, hook)
     if not to_write:
         return
+    if hook.max_keep_ckpts > 0:
+        added = min(to_write, hook.max_keep_ckpts - len(hook.keep_ckpt_ids))
     one, best = _sizes(runner, hook)
     # The temporary file of a checkpoint stands beside the checkpoint that it replaces.
     needed = one * (min(added, 1) + 1)
@@ -59,11 +49,7 @@ def check_disk_space(runner: Runner, hook: CheckpointHook) -> None:
             f"{found}; to write one safely, with the one it replaces, takes {_mb(needed)}: {remedy}"
         )
     if free < wanted:
-        print_log(
-            f"{found}, and the whole run {_mb(wanted)}: {remedy}",
-            logger="current",
-            level=logging.WARNING,
-        )
+        warn(f"{found}, and the whole run {_mb(wanted)}: {remedy}")
 
 
 def _checkpoints_to_write(runner: Runner, hook: CheckpointHook) -> int:

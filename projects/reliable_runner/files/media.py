@@ -13,18 +13,14 @@ from mmdet.utils.misc import IMG_EXTENSIONS
 from ..errors import InputError
 
 VIDEO_EXTENSIONS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv")
-_WRITABLE = (".jpg", ".jpeg", ".png")
 
 
 def find_media(inputs: Sequence[str | Path]) -> list[Path]:
-    """Find images and videos.
+    """Find images and videos, each once, those of a folder or pattern in the order of their names.
 
     Args:
         inputs: files (any), folders and patterns; of a folder the images and videos in it, not those in its
             subfolders; in a pattern ``**`` stands for any subfolders.
-
-    Returns:
-        The files, each once, those of a folder or pattern in the order of their names.
 
     Raises:
         InputError: an input does not exist, or holds neither image nor video.
@@ -60,11 +56,7 @@ def is_video(path: Path) -> bool:
 
 def picture_name(name: str) -> str:
     """``name``, with ``.png`` after it unless it is that of a JPEG or PNG."""
-    return _with_ending(name, *_WRITABLE)
-
-
-def _with_ending(name: str, *endings: str) -> str:
-    return name if name.lower().endswith(endings) else name + endings[-1]
+    return name if name.lower().endswith((".jpg", ".jpeg", ".png")) else f"{name}.png"
 
 
 class Video:
@@ -103,11 +95,7 @@ class Video:
 
 
 class MediaWriter:
-    """Writes pictures into a folder, those of a video as a video (.mp4); a context manager.
-
-    Args:
-        folder: it is made with the first picture.
-    """
+    """Writes pictures into a folder, which it makes, those of a video as a video; a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -121,17 +109,18 @@ class MediaWriter:
             video.release()
 
     def write(self, name: str, picture: np.ndarray, fps: float | None = None) -> None:
-        """Write a picture (h, w, 3), uint8, BGR.
+        """Write a picture (h, w, 3), uint8, BGR, or the next frame of a video of ``fps`` frames a second.
 
-        Args:
-            name: below the folder; what is neither JPEG nor PNG gets ``.png`` or ``.mp4`` after its name.
-            picture: the pixels.
-            fps: not None for the next frame of a video, frames a second.
+        What is neither JPEG nor PNG gets ``.png``, a video ``.mp4`` after its ``name`` below the folder.
 
         Raises:
             InputError: the file can't be written.
         """
-        path = self.folder / (picture_name(name) if fps is None else _with_ending(name, ".mp4"))
+        if fps is None:
+            name = picture_name(name)
+        elif not name.lower().endswith(".mp4"):
+            name += ".mp4"
+        path = self.folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if fps is None:

@@ -17,13 +17,9 @@ from .checkpoint_file import MapLocation, read_checkpoint
 def load_from_http(url: str, map_location: MapLocation = None, digest: str | None = None) -> dict:
     """Download a checkpoint once, on rank 0, into torch.hub's folder, and load it from there.
 
-    Args:
-        url: its address.
-        map_location: as in `torch.load`.
-        digest: the first digits of its SHA-256, in hexadecimal.
-
     Raises:
-        InputError: The download failed, or what came is no checkpoint, or not the one of ``digest``.
+        InputError: The download failed, or what came is no checkpoint, or not the one of ``digest``, the
+            first digits of a SHA-256 in hexadecimal.
     """
     path = Path(torch.hub.get_dir(), "checkpoints", url.partition("?")[0].rpartition("/")[2])
     if get_rank() == 0:
@@ -34,11 +30,7 @@ def load_from_http(url: str, map_location: MapLocation = None, digest: str | Non
 
 
 def load_from_torchvision(filename: str, map_location: MapLocation = None) -> dict:
-    """Load ImageNet weights by torchvision's name of the model, e.g. ``torchvision://resnet50``.
-
-    Raises:
-        InputError: There is no such name, the download failed, or what came is not what was published.
-    """
+    """Load ImageNet weights by torchvision's name of the model, e.g. ``torchvision://resnet50``."""
     url = _published(filename, "torchvision_0.12.json")
     # torchvision's file names end in the first digits of the file's SHA-256.
     digest = re.search(r"-([0-9a-f]+)\.pth$", url)
@@ -46,25 +38,17 @@ def load_from_torchvision(filename: str, map_location: MapLocation = None) -> di
 
 
 def load_from_openmmlab(filename: str, map_location: MapLocation = None) -> dict:
-    """Load OpenMMLab's weights by name, e.g. ``open-mmlab://detectron2/resnet50_caffe``.
-
-    Raises:
-        InputError: There is no such name, the download failed, or what came is no checkpoint.
-    """
+    """Load OpenMMLab's weights by name, e.g. ``open-mmlab://detectron2/resnet50_caffe``."""
     return load_from_http(_published(filename, "openmmlab.json"), map_location)
 
 
 def refuse_other_stores(filename: str, map_location: MapLocation = None) -> dict:
-    """Refuse what would be read without a check.
-
-    Raises:
-        InputError: always.
-    """
+    """Refuse what would be read without a check."""
     raise InputError(f"{filename}: fetch the checkpoint from there, and name the local file")
 
 
 def _published(filename: str, index: str) -> str:
-    """Return the address of a name, by one of the lists that mmengine has."""
+    """The address of a name in one of mmengine's lists; `InputError` if it is not there."""
     urls = mmengine.load(Path(mmengine.__file__).parent / "hub" / index)
     scheme, _, name = filename.partition("://")
     if name not in urls:

@@ -47,11 +47,7 @@ class CocoMetric(_CocoMetric):
             super(CocoFile, self._coco_api).createIndex()
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Take a batch of predictions.
-
-        Raises:
-            NonFiniteError: A box or a score is NaN or infinite.
-        """
+        """Take a batch of predictions; see `check_finite`."""
         for sample in data_samples:
             check_finite(sample["pred_instances"], sample.get("img_path", sample["img_id"]))
         super().process(data_batch, data_samples)
@@ -65,8 +61,7 @@ class CocoMetric(_CocoMetric):
         if self._coco_api is not None:
             self._coco_api.name_categories(self.dataset_meta["classes"])
             images = [truth["img_id"] for truth, _ in results]
-            strange = [f"id {image!r}" for image in images if image not in self._coco_api.imgs]
-            if strange:
+            if strange := [f"id {image!r}" for image in images if image not in self._coco_api.imgs]:
                 raise InputError(
                     f"val_evaluator.ann_file {self.ann_file} does not hold the images that were predicted: "
                     f"{shorten(strange)}; give it the ann_file of the data set"
@@ -89,11 +84,7 @@ class CocoMetric(_CocoMetric):
 
 
 def check_finite(predictions: InstanceData | dict, image: object) -> None:
-    """Check the ``bboxes`` and ``scores`` of an image, which the message names.
-
-    Raises:
-        NonFiniteError: A box or a score is NaN or infinite.
-    """
+    """Raise `NonFiniteError`, which names the ``image``, if a predicted box or score is NaN or infinite."""
     if not all(predictions[key].isfinite().all() for key in ("bboxes", "scores")):
         raise NonFiniteError(
             f"non-finite predictions of the last decoder layer for image {image}: the weights hold NaN or "
@@ -104,10 +95,7 @@ def check_finite(predictions: InstanceData | dict, image: object) -> None:
 def _check_truth(coco: CocoFile) -> None:
     """Refuse NaN or infinite true boxes: any detection would match them."""
     anns = coco.dataset["annotations"]
-    faulty = [
-        f"annotation {ann['id']}" for ann in anns if not all(map(isfinite, (*ann["bbox"], ann["area"])))
-    ]
-    if faulty:
+    if faulty := [f"annotation {x['id']}" for x in anns if not all(map(isfinite, (*x["bbox"], x["area"])))]:
         raise InputError(
             f"annotation file {coco.path}: bbox or area is NaN or infinite, so it can't be scored: "
             f"{shorten(faulty)}; correct or remove them"

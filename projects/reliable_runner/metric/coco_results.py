@@ -14,12 +14,7 @@ class CocoResults:
     """Collects detections and writes them as a COCO file.
 
     Its ``annotations`` are what pycocotools' ``loadRes`` takes; with ``images`` and ``categories`` beside
-    them the file is itself a data set.
-
-    Args:
-        classes: names by label.
-        category_ids: by label.
-        image_ids: by file name; by default images are numbered 1, 2, ... as they are added.
+    them the file is itself a data set. Without ``image_ids``, by file name, images are numbered from 1 on.
     """
 
     def __init__(
@@ -31,12 +26,7 @@ class CocoResults:
         self.annotations: list[dict] = []
 
     def add(self, file_name: str, sample: DetDataSample, frame_id: int | None = None) -> list[dict]:
-        """Add the ``pred_instances`` of an image, with boxes x1, y1, x2, y2 in pixels.
-
-        Args:
-            file_name: of the image or the video.
-            sample: what was detected.
-            frame_id: of a video, the number of the frame from 0 on.
+        """Add the ``pred_instances`` of an image, or of a video's frame ``frame_id``, from 0 on.
 
         Returns:
             Its annotations: ``bbox`` is x, y, width, height in pixels.
@@ -48,16 +38,10 @@ class CocoResults:
         first = len(self.annotations)
         found = (sample.pred_instances[key].tolist() for key in ("bboxes", "labels", "scores"))
         for (x1, y1, x2, y2), label, score in zip(*found, strict=True):
+            w, h, category_id = x2 - x1, y2 - y1, self.categories[label]["id"]
+            annotation = dict(id=len(self.annotations) + 1, image_id=image_id, category_id=category_id)
             self.annotations.append(
-                dict(
-                    id=len(self.annotations) + 1,
-                    image_id=image_id,
-                    category_id=self.categories[label]["id"],
-                    bbox=[x1, y1, x2 - x1, y2 - y1],
-                    area=(x2 - x1) * (y2 - y1),
-                    iscrowd=0,
-                    score=score,
-                )
+                annotation | dict(bbox=[x1, y1, w, h], area=w * h, iscrowd=0, score=score)
             )
         return self.annotations[first:]
 
@@ -68,11 +52,7 @@ class CocoResults:
         return f"  {names[annotation['category_id']]} {annotation['score']:.3f}  {box}"
 
     def save(self, path: Path) -> None:
-        """Write the file.
-
-        Raises:
-            InputError: it can't be written.
-        """
+        """Write the file; `InputError` if that can't be done."""
         contents = dict(images=self.images, categories=self.categories, annotations=self.annotations)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,15 +62,7 @@ class CocoResults:
 
 
 def ids_of(ann_file: Path, paths: Sequence[Path], classes: Sequence[str]) -> tuple[list[int], list[int]]:
-    """The ids that an annotation file gives to images and classes.
-
-    Args:
-        ann_file: in COCO's format; it may lack annotations.
-        paths: an image is the one of the file whose ``file_name`` its path ends with.
-        classes: names by label.
-
-    Returns:
-        The image ids, and the category ids by label.
+    """The ids that a COCO file gives to images, with whose ``file_name`` a path ends, and to classes.
 
     Raises:
         InputError: the file can't be read, or it does not hold all of them.

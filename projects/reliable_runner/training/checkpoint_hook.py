@@ -7,7 +7,7 @@ from mmengine.fileio import BaseStorageBackend, LocalBackend
 from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
-from ..files.atomic_file import remove_unfinished, write_atomically
+from ..files.atomic_file import remove_unfinished
 from ..files.disk_space import check_disk_space, check_writable
 
 
@@ -39,11 +39,7 @@ class CheckpointHook(_CheckpointHook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Clear up after a killed run, and see that there is room.
-
-        Raises:
-            InputError: The folder can't be written, or there is no room for a checkpoint.
-        """
+        """Clear up after a killed run; `InputError` if there is no room, or the folder can't be written."""
         super().before_train(runner)
         self._find_in_out_dir(runner.message_hub.runtime_info)
         # What a checkpoint notes as outdated, the killed run may not have come to remove.
@@ -92,8 +88,7 @@ class CheckpointHook(_CheckpointHook):
         step = runner.epoch if self.by_epoch else runner.iter
         path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
         if path == self.last_ckpt and not self._is_noted:
-            meta = dict(epoch=runner.epoch, iter=runner.iter)
-            self._save_checkpoint_with_step(runner, step, meta)
+            self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=runner.iter))
 
     def save_unsaved(self, runner: Runner) -> None:
         """Save what was trained since the last checkpoint."""
@@ -108,26 +103,6 @@ class CheckpointHook(_CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save, note it in ``last_checkpoint``, and only then remove what is one too many."""
-        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
-            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
-                self.file_backend.remove(self.filename_tmpl.format(self.keep_ckpt_ids[0]))
-            self.keep_ckpt_ids.append(step)
-            runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
-        name = self.filename_tmpl.format(step)
-        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
-        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
-        runner.save_checkpoint(
-            self.out_dir,
-            name,
-            self.file_client_args,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-            backend_args=self.backend_args,
-            **self.args,
-        )
-        if is_main_process():
-            write_atomically(Path(runner.work_dir, "last_checkpoint"), self.last_ckpt.encode())
+        super()._save_checkpoint_with_step(runner, step, meta)
         self.file_backend.remove_outdated()
         self._is_noted = True

@@ -1,4 +1,4 @@
-"""Where a training step stops being finite: weights, the output of a module, a loss, gradients."""
+"""Where a training step becomes NaN or infinite: weights, the output of a module, a loss, gradients."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,40 +18,30 @@ class Output:
     name: str
     kind: str  # its class
     max_abs: float  # NaN if one of its numbers is
-    faulty_images: list[int]  # those of the batch for which it is not finite
+    faulty_images: list[int]  # those of the batch for which it is NaN or infinite
 
 
 @dataclass
 class Forward:
-    """A forward pass.
-
-    Attributes:
-        outputs: of the modules, in the order in which they are done.
-        losses: by name, with their graph.
-    """
+    """A forward pass: the outputs of the modules, in the order in which they are done, and the losses."""
 
     outputs: list[Output] = field(default_factory=list)
     losses: dict[str, Tensor] = field(default_factory=dict)
 
     def first_output(self) -> Output | None:
-        """The first output that is not finite."""
+        """The first output that is NaN or infinite."""
         return next((output for output in self.outputs if not math.isfinite(output.max_abs)), None)
 
     def first_fault(self) -> str | None:
-        """What is not finite first, in words."""
+        """What is NaN or infinite first, in words."""
         if output := self.first_output():
-            return f"the output of {output.name} ({output.kind}) is the first that is not finite"
+            return f"the output of {output.name} ({output.kind}) is the first that is NaN or infinite"
         losses = [name for name, loss in self.losses.items() if not _finite([loss])]
-        return f"{shorten(losses)} not finite, all modules are" if losses else None
+        return f"{shorten(losses)} NaN or infinite, no output of a module is" if losses else None
 
 
 def forward(model: nn.Module, data_batch: dict) -> Forward:
-    """Run the forward pass of a training step and note what each module gives.
-
-    Args:
-        model: a detector in training mode.
-        data_batch: as the data loader gives it.
-    """
+    """Run the forward pass of a training step on a batch of the data loader; note what each module gives."""
     record = Forward()
     handles = [
         module.register_forward_hook(_noting(name, record.outputs, len(data_batch["data_samples"])))
@@ -69,20 +59,16 @@ def forward(model: nn.Module, data_batch: dict) -> Forward:
 
 
 def faulty_weights(state_dict: dict[str, Tensor]) -> str | None:
-    """Which weights are not finite before any forward pass, in words."""
+    """Which weights are NaN or infinite before any forward pass, in words."""
     names = [name for name, value in state_dict.items() if not _finite([value])]
-    if names:
-        return f"weights are already not finite, since the step before: {shorten(names)}"
-    return None
+    return f"weights are already NaN or infinite, since the step before: {shorten(names)}" if names else None
 
 
 def faulty_gradients(model: nn.Module) -> str | None:
-    """Which gradients are not finite, in words, those nearest to the loss first."""
-    named = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
-    names = [name for name, grad in named if not _finite([grad])]
-    if names:
-        return f"the forward pass is finite, gradients are not: {shorten(names[::-1])}"
-    return None
+    """Which gradients are NaN or infinite, in words, those nearest to the loss first."""
+    parameters = model.named_parameters()
+    names = [name for name, p in parameters if p.grad is not None and not _finite([p.grad])]
+    return f"the forward pass is finite, gradients are not: {shorten(names[::-1])}" if names else None
 
 
 def _noting(name: str, outputs: list[Output], bs: int):
@@ -97,7 +83,7 @@ def _noting(name: str, outputs: list[Output], bs: int):
 
 
 def _faulty_images(output: object, bs: int) -> set[int]:
-    """For which of ``bs`` images ``output`` is not finite; all of them where it has no dimension of images.
+    """For which of ``bs`` images ``output`` is NaN or infinite; all where it has no dimension of images.
 
     That is the first dimension, also if it is images times heads or queries; or the second, after the layers.
     """
@@ -119,18 +105,14 @@ def _faulty_images(output: object, bs: int) -> set[int]:
 
 
 def _tensors(value: object) -> Iterator[Tensor]:
-    """Yield the tensors in what a module gives or takes."""
+    """The tensors in what a module gives or takes."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _tensors(item)
-    elif isinstance(value, BaseDataElement):
-        for _, item in value.items():
-            yield from _tensors(getattr(item, "tensor", item))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
+        return
+    if isinstance(value, Mapping | BaseDataElement):
+        value = [getattr(item, "tensor", item) for _, item in value.items()]
+    for item in value if isinstance(value, list | tuple) else ():
+        yield from _tensors(item)
 
 
 def _finite(tensors: Iterable[Tensor]) -> bool:

@@ -9,10 +9,7 @@ _KEY = "early_stopping"
 class EarlyStoppingHook(_EarlyStoppingHook):
     """mmengine's hook, whose best score and count are in the checkpoints.
 
-    Args:
-        *args: of mmengine's hook.
-        min_delta: what counts as better; mmengine's 0.1 is ten points of AP.
-        **kwargs: of mmengine's hook.
+    ``min_delta`` is what counts as better; mmengine's 0.1 is ten points of AP.
     """
 
     priority = "LOW"  # before CheckpointHook, which saves what is counted here

@@ -7,13 +7,10 @@ from mmengine.structures import InstanceData
 
 
 class HungarianAssigner(_HungarianAssigner):
-    """mmdet's ``HungarianAssigner``; objects are matched with non-finite predictions first.
+    """mmdet's ``HungarianAssigner``; objects are matched with NaN or infinite predictions first.
 
     The loss is then NaN, and the loop reports it in all processes of a distributed run. A process that raised
     in its forward pass would leave the others waiting.
-
-    Args:
-        match_costs: configs of mmdet's costs that are added up.
     """
 
     def assign(

@@ -22,11 +22,8 @@ class FSDPStrategy(DDPStrategy):
 
     Args:
         units: names of lists of layers; each layer is gathered by itself while it computes. Everything else
-            stays gathered during the forward and backward pass.
+            stays gathered during the forward and backward pass. `InputError` if the model has no such list.
         **kwargs: as in mmengine's ``DDPStrategy``.
-
-    Raises:
-        InputError: the model has no such list.
     """
 
     def __init__(self, *, units: Sequence[str] = ("encoder.layers", "decoder.layers"), **kwargs) -> None:
@@ -69,9 +66,7 @@ class FSDPStrategy(DDPStrategy):
     def load_model_state_dict(self, state_dict: dict, **kwargs) -> None:
         """Take this process's share of all weights."""
         own = self.model.state_dict()
-        shares = {
-            name: _share(value, own[name]) if name in own else value for name, value in state_dict.items()
-        }
+        shares = {name: _share(value, own.get(name)) for name, value in state_dict.items()}
         super().load_model_state_dict(shares, **kwargs)
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
@@ -90,7 +85,7 @@ def _gathered(state: dict) -> dict:
     return tree_map_only(Tensor, Tensor.cpu, state)
 
 
-def _share(value: Tensor, like: Tensor) -> Tensor:
+def _share(value: Tensor, like: Tensor | None) -> Tensor:
     """This process's share of ``value``, split as ``like``; ``value`` itself if it is of another shape."""
     if not isinstance(like, DTensor) or value.shape != like.shape:
         return value

@@ -1,23 +1,16 @@
 """Hints at what keeps a training from learning, each once."""
 
-import logging
-
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.runner import Runner
+
+from ..log import warn
 
 _FIT = 1.5  # ratios of batch sizes up to here are left to the user
 
 
 def batch_hint(cfg: dict, batch_size: int, lr: float) -> str:
-    """What is wrong with the learning rate for a total batch, "" if nothing.
-
-    Args:
-        cfg: a config; its ``auto_scale_lr`` says for which batch the learning rate was chosen.
-        batch_size: images of an optimizer step, in all processes and batches.
-        lr: the learning rate.
-    """
+    """What is wrong with the learning rate for a step of ``batch_size`` images in all, "" if nothing."""
     settings = cfg.get("auto_scale_lr") or {}
     base = settings.get("base_batch_size")
     if not base or settings.get("enable") or 1 / _FIT <= batch_size / base <= _FIT:
@@ -41,7 +34,7 @@ class HintHook(Hook):
         per_batch = runner.train_dataloader.batch_sampler.batch_size
         lr = (runner.cfg.get("optim_wrapper") or {}).get("optimizer", {}).get("lr")
         if lr and (hint := batch_hint(runner.cfg, per_batch * get_world_size() * counts, lr)):
-            print_log(hint, logger="current", level=logging.WARNING)
+            warn(hint)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Look at AP50."""
@@ -55,12 +48,9 @@ class HintHook(Hook):
         if self._told or not found or any(found) or not runner.iter or runner.iter < max(warmups, default=0):
             return
         self._told = True
-        print_log(
+        warn(
             "the validation has found nothing (AP50 is 0). In the first epochs from scratch it is no fault; "
             "else the usual causes are a learning rate for another batch, labels that are shifted, boxes "
             "that the pipeline moves, a backbone without its weights, another normalisation. Which it is, "
-            "tells "
-            f"python tools/analysis_tools/sanity_check.py {runner.cfg.filename}",
-            logger="current",
-            level=logging.WARNING,
+            f"tells python tools/analysis_tools/sanity_check.py {runner.cfg.filename}"
         )

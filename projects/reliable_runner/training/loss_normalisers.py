@@ -21,26 +21,18 @@ class LossNormalisers:
     A step's gradient is the mean over its k batches. If each divides its sums by the step's total / k, it is
     the gradient of one batch of all the images. The totals are found by a forward pass of each batch without
     gradients. A model with ``normalises_by_step = True`` does this by itself, from the metainfo
-    ``step_num_objects`` of its samples, and costs no additional pass.
-
-    Args:
-        model: a detector; its loss modules are those whose ``forward`` takes ``avg_factor``.
+    ``step_num_objects`` of its samples, and costs no additional pass. The loss modules of another one are
+    those whose ``forward`` takes ``avg_factor``.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        modules = () if getattr(model, "normalises_by_step", False) else model.modules()
         self._model = model
-        self._losses = [m for m in model.modules() if "avg_factor" in signature(m.forward).parameters]
-        if getattr(model, "normalises_by_step", False):
-            self._losses = []
+        self._losses = [m for m in modules if "avg_factor" in signature(m.forward).parameters]
         self._shares: dict[Call, Tensor | float] = {}
 
     def measure(self, step: Sequence[dict], optim_wrapper: OptimWrapper) -> None:
-        """Find the normalisers of a step; random numbers and buffers are as before.
-
-        Args:
-            step: its batches, as the data loader gives them.
-            optim_wrapper: knows the precision.
-        """
+        """Find the normalisers of a step, the batches of the data loader; random numbers and buffers stay."""
         self._shares.clear()
         if len(step) == 1 or not self._losses:
             return

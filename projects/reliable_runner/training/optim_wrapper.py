@@ -17,9 +17,6 @@ class OptimWrapper(CompleteSteps, _OptimWrapper):
 
     A NaN loss makes that norm NaN too, and the gradients of a distributed run are averaged, so that all its
     processes refuse the same step without a further message between them.
-
-    Args:
-        *args, **kwargs: As in `mmengine.optim.OptimWrapper`.
     """
 
     scales_losses = False
@@ -31,11 +28,7 @@ class OptimWrapper(CompleteSteps, _OptimWrapper):
     def update_params(
         self, loss: Tensor, step_kwargs: dict | None = None, zero_kwargs: dict | None = None
     ) -> None:
-        """As in mmengine.
-
-        Raises:
-            NonFiniteError: See `step`.
-        """
+        """As in mmengine; raises what `step` does."""
         self._losses.append(loss.detach())
         super().update_params(loss, step_kwargs, zero_kwargs)
 
@@ -43,7 +36,7 @@ class OptimWrapper(CompleteSteps, _OptimWrapper):
         """Clip the gradients and update the parameters.
 
         Raises:
-            NonFiniteError: The gradients are not finite, in all processes of a distributed run at once.
+            NonFiniteError: A gradient is NaN or infinite, in all processes of a distributed run at once.
                 Nothing is updated, and the gradients are as they were. Where losses are scaled, gradients
                 that overflow are the scaler's to skip; then a loss must be it too.
         """
@@ -77,12 +70,8 @@ class AmpOptimWrapper(_AmpOptimWrapper, OptimWrapper):
 
     bfloat16 has float32's range of exponents, so its losses are not scaled and ``loss_scale`` is unused.
 
-    Args:
-        dtype: ``"float16"`` (a GPU only) or ``"bfloat16"``.
-        **kwargs: As in `mmengine.optim.AmpOptimWrapper`.
-
     Raises:
-        InputError: ``dtype`` is another one, or ``"float16"`` without a GPU.
+        InputError: ``dtype`` is neither "float16" nor "bfloat16", or "float16" without a GPU.
     """
 
     def __init__(self, dtype: str = "float16", **kwargs):
@@ -112,10 +101,3 @@ class AmpOptimWrapper(_AmpOptimWrapper, OptimWrapper):
         """See `OptimWrapper.step`; the scaler adapts its scale."""
         self.require_finite()
         super().step(**kwargs)
-
-    def state_dict(self) -> dict:
-        """Return the optimizer's state, and the loss scaler's where losses are scaled."""
-        state = super().state_dict()
-        if not self.loss_scaler.is_enabled():
-            del state["loss_scaler"]
-        return state

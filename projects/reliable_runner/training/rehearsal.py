@@ -1,19 +1,17 @@
 """What would fail at the first validation fails before the first iteration."""
 
-import logging
 from collections.abc import Iterator
 from itertools import islice
 from unittest.mock import patch
 
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..data.seeded_items import generators_kept
 from ..errors import InputError, NonFiniteError
-from ..quiet import quiet
+from ..log import quiet, warn
 from ..run_state import bare_model, input_channels, leaf_datasets
 from .val_loss import ValLossHook
 
@@ -46,7 +44,7 @@ class RehearsalHook(Hook):
         except NonFiniteError:  # the training says more of it
             return
         except Exception:
-            print_log("a validation fails, tried on one batch:", logger="current", level=logging.ERROR)
+            runner.logger.error("a validation fails, tried on one batch:")
             raise
         for key, wanted in _wanted(runner):
             if metrics and wanted not in metrics:  # without any detection there may be none
@@ -62,11 +60,7 @@ def _check_objects(runner: Runner) -> None:
         files = ", ".join(dataset.ann_file for dataset in datasets)
         if loop is runner.train_loop:
             raise InputError(f"{files}: no image has an object to train on")
-        print_log(
-            f"{files}: no image has an object: AP will be -1, and no checkpoint the best",
-            logger="current",
-            level=logging.WARNING,
-        )
+        warn(f"{files}: no image has an object: AP will be -1, and no checkpoint the best")
 
 
 def _check_channels(runner: Runner) -> None:
@@ -117,7 +111,6 @@ def _wanted(runner: Runner) -> Iterator[tuple[str, str]]:
                     yield "default_hooks.checkpoint.save_best", name
         if isinstance(hook, EarlyStoppingHook):
             yield "EarlyStoppingHook.monitor", hook.monitor
-    schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
-    for index, scheduler in enumerate(schedulers):
+    for index, scheduler in enumerate(runner.param_schedulers or ()):
         if hasattr(scheduler, "monitor"):
             yield f"param_scheduler.{index}.monitor", scheduler.monitor

@@ -1,13 +1,13 @@
 """What a resumed run takes from its config, and what from the checkpoint."""
 
 import ast
-import logging
 import warnings
 from collections.abc import Iterator
 
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from ..log import warn
 
 _SCHEDULE = ("optim_wrapper.optimizer", "optim_wrapper.paramwise_cfg", "param_scheduler")  # in the state
 _COMPARED = ("train_cfg", "train_dataloader", "optim_wrapper", "param_scheduler", "randomness", "model")
@@ -35,7 +35,7 @@ class ResumedSettingsHook(Hook):
         if not runner._resume or not {"meta", "optimizer", "param_schedulers"} <= checkpoint.keys():
             return
         if table := self._table(read_config_text(checkpoint["meta"].get("cfg", "")), runner.cfg.to_dict()):
-            print_log(table, logger="current", level=logging.WARNING)
+            warn(table)
         if self.schedule == "config":
             _take_schedule(runner, checkpoint)
 

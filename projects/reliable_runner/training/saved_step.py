@@ -12,6 +12,7 @@ from mmdet.structures.bbox import BaseBoxes
 from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from ..data.seeded_items import generators_kept
 from ..errors import InputError
@@ -23,21 +24,13 @@ _ELEMENTS = {kind.__name__: kind for kind in (DetDataSample, InstanceData, Pixel
 
 @dataclass
 class SavedStep:
-    """What goes into a step of the optimizer.
+    """What goes into a step of the optimizer; states are those before its first batch."""
 
-    Attributes:
-        iteration: counted from 1, as logs do.
-        dtype: of autocast, "float16" or "bfloat16"; None without it.
-        batches: as the data loader gives them; several if their gradients are summed.
-        random_states: torch's before the first batch, by type of device.
-        state_dict: the model's before the first batch.
-    """
-
-    iteration: int
-    dtype: str | None
-    batches: list[dict]
-    random_states: dict[str, Tensor]
-    state_dict: dict[str, Tensor]
+    iteration: int  # counted from 1, as logs do
+    dtype: str | None  # of autocast, "float16" or "bfloat16"; None without it
+    batches: list[dict]  # as the data loader gives them; several if their gradients are summed
+    random_states: dict[str, Tensor]  # torch's, by type of device
+    state_dict: dict[str, Tensor]  # the model's
 
     def repeat(self, model: nn.Module) -> list[Forward]:
         """Run the forward pass of each batch; ``model``, in training mode, is left as it was."""
@@ -53,7 +46,7 @@ class SavedStep:
 
     def save(self, path: Path) -> None:
         """Write the step for `load`."""
-        torch.save(_plain({field.name: getattr(self, field.name) for field in fields(self)}), path)
+        torch.save(tree_map(_plain, {field.name: getattr(self, field.name) for field in fields(self)}), path)
 
     @classmethod
     def load(cls, path: str | Path) -> "SavedStep":
@@ -69,7 +62,7 @@ class SavedStep:
                 f"{path}: this is no saved step; a training writes one into its work_dir for a NaN step, "
                 "nonfinite_iter_N.pth"
             )
-        return cls(**{**contents, "batches": _rebuilt(contents["batches"])})
+        return cls(**tree_map(_rebuilt, contents, is_leaf=_is_element))
 
 
 @contextmanager
@@ -104,37 +97,35 @@ def image_paths(data_batch: dict) -> list[str]:
     return [str(sample.metainfo.get("img_path", "?")) for sample in samples]
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, Tensor):
-        return value.detach().cpu()
-    if isinstance(value, BaseDataElement):
-        contents = dict(metainfo=value.metainfo, **dict(value.items()))
-        return {"element": type(value).__name__, "contents": _plain(contents)}
-    if isinstance(value, BaseBoxes):
-        return _plain(value.tensor)
-    if isinstance(value, PolygonMasks):
-        value = value.to_bitmap()
-    if isinstance(value, BitmapMasks):
-        return {"element": "BitmapMasks", "contents": torch.from_numpy(value.masks)}
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(value))
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(_plain, value))
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+def _plain(leaf: object) -> object:
+    """What is in no list, tuple or dict, as tensors and values."""
+    match leaf:
+        case Tensor():
+            return leaf.cpu()
+        case BaseDataElement():
+            contents = dict(metainfo=leaf.metainfo, **dict(leaf.items()))
+            return {"element": type(leaf).__name__, "contents": tree_map(_plain, contents)}
+        case BaseBoxes():
+            return leaf.tensor
+        case PolygonMasks() | BitmapMasks():
+            masks = leaf.to_ndarray()
+            return {"element": "BitmapMasks", "contents": torch.from_numpy(masks)}
+        case np.ndarray() | np.generic():
+            return leaf.tolist()
+        case None | bool() | int() | float() | str():
+            return leaf
+    return str(leaf)
 
 
 def _rebuilt(value: object) -> object:
-    if isinstance(value, list | tuple):
-        return type(value)(map(_rebuilt, value))
-    if not isinstance(value, dict):
+    """The inverse of `_plain`."""
+    if not _is_element(value):
         return value
-    if "element" not in value:
-        return {key: _rebuilt(item) for key, item in value.items()}
-    contents = _rebuilt(value["contents"])
+    contents = tree_map(_rebuilt, value["contents"], is_leaf=_is_element)
     if value["element"] == "BitmapMasks":
         return BitmapMasks(contents.numpy(), *contents.shape[1:])
     return _ELEMENTS[value["element"]](**contents)
+
+
+def _is_element(value: object) -> bool:
+    return isinstance(value, dict) and "element" in value

@@ -1,16 +1,14 @@
 """A resumed run that draws the same random numbers as the run that was never stopped."""
 
-import logging
-
 import torch
 from mmengine.dataset import worker_init_fn as mmengine_worker_init_fn
 from mmengine.dist import broadcast, get_rank
 from mmengine.hooks import Hook
-from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..data.sampler import DefaultSampler, InfiniteSampler
 from ..data.seeded_items import SeededItems, seed_generators
+from ..log import warn
 
 
 class EpochSeedHook(Hook):
@@ -49,11 +47,9 @@ class EpochSeedHook(Hook):
             isinstance(sampler, (DefaultSampler, InfiniteSampler)) for sampler in samplers
         )
         if loader.persistent_workers and not seeds_images:
-            print_log(
+            warn(
                 "train_dataloader.persistent_workers=True: a resumed run will draw other augmentations "
-                "than a run that was never stopped; set it to False for the same ones",
-                logger="current",
-                level=logging.WARNING,
+                "than a run that was never stopped; set it to False for the same ones"
             )
 
     def before_train_epoch(self, runner: Runner) -> None:

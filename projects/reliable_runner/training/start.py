@@ -1,6 +1,5 @@
 """Which checkpoint a training resumes from."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config
@@ -11,14 +10,9 @@ from ..run_state import missing_state
 
 
 def choose_start(cfg: Config, resume: str | None) -> str:
-    """Set ``resume`` and ``load_from`` of a config.
+    """Set ``resume`` and ``load_from`` of a config whose ``work_dir`` is set; return what to log of it.
 
-    Args:
-        cfg: its ``work_dir`` is set.
-        resume: a path; "auto" for the latest checkpoint of the work_dir, if there is one; or None.
-
-    Returns:
-        What the log should say of the choice, or "".
+    ``resume`` is a path; "auto" for the latest checkpoint of the work_dir, if there is one; or None.
 
     Raises:
         InputError: "auto", and there are checkpoints but none that a run can resume from.
@@ -27,29 +21,23 @@ def choose_start(cfg: Config, resume: str | None) -> str:
     if resume is None and cfg.get("resume") and not cfg.get("load_from"):
         resume = "auto"
     if resume is None and not cfg.get("resume"):
-        newest = next(_newest_first(folder), None)
-        if newest is None:
-            return ""
-        return (
-            f"{folder} has checkpoints of an earlier run, {newest.name} is the newest. This run starts anew "
-            "and overwrites those of the same name; --resume would resume the earlier run"
-        )
-    message = ""
-    if resume == "auto":
-        resume, message = latest_checkpoint(cfg.work_dir, folder)
-    if resume:
-        cfg.resume, cfg.load_from = True, resume
+        for newest in _newest_first(folder):
+            return (
+                f"{folder} has checkpoints of an earlier run, {newest.name} is the newest. This run starts "
+                "anew and overwrites those of the same name; --resume would resume the earlier run"
+            )
+        return ""
+    path, message = latest_checkpoint(cfg.work_dir, folder) if resume == "auto" else (resume, "")
+    if path:
+        cfg.resume, cfg.load_from = True, path
     return message
 
 
 def latest_checkpoint(work_dir: str | Path, folder: Path) -> tuple[str | None, str]:
     """Find the checkpoint that a run resumes from, also if its folder was moved since.
 
-    It is the one that ``last_checkpoint`` in ``work_dir`` names. If that can't be resumed, it is the newest
-    one in ``folder`` that can.
-
-    Returns:
-        The path, or None if there is no checkpoint at all; and what the log should say of it.
+    It is the one that ``last_checkpoint`` in ``work_dir`` names, else the newest in ``folder`` that can be
+    resumed; None if there is none at all. Beside it stands what to log.
 
     Raises:
         InputError: There are checkpoints, but none that a run can resume from. The message tells of each.
@@ -61,13 +49,10 @@ def latest_checkpoint(work_dir: str | Path, folder: Path) -> tuple[str | None, s
     candidates = [*first, *(path for path in _newest_first(folder) if path not in first)]
     problems = [] if noted else [f"{note} is {'empty' if note.is_file() else 'not there'}"]
     for path in candidates:
-        if problem := _problem(path):
-            problems.append(problem)
-        elif problems:
-            newest = f"The run resumes from the newest other checkpoint, {path}"
-            return str(path), f"{'; '.join(problems)}. {newest}"
-        else:
-            return str(path), ""
+        if not (problem := _problem(path)):
+            newest = f"{'; '.join(problems)}. The run resumes from the newest other checkpoint, {path}"
+            return str(path), newest if problems else ""
+        problems.append(problem)
     if candidates:
         raise InputError(
             f"{folder}: no checkpoint that is there can be resumed:"
@@ -83,9 +68,9 @@ def _checkpoint_folder(cfg: Config) -> Path:
     return Path(out_dir, Path(cfg.work_dir).name) if out_dir else Path(cfg.work_dir)
 
 
-def _newest_first(folder: Path) -> Iterator[Path]:
-    files = (path for path in folder.glob("*.pth") if path.is_file())
-    yield from sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+def _newest_first(folder: Path) -> list[Path]:
+    files = filter(Path.is_file, folder.glob("*.pth"))
+    return sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
 def _problem(path: Path) -> str:

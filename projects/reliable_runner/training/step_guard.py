@@ -1,15 +1,15 @@
 """What is done with a NaN step."""
 
-import logging
 from pathlib import Path
 
 import torch
 from mmengine.dist import all_gather_object, get_rank
-from mmengine.logging import MessageHub, print_log
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
 from ..errors import NonFiniteError
 from ..files.coco_file import shorten
+from ..log import warn
 from ..run_state import bare_model
 from .diagnosis import faulty_gradients, faulty_weights
 from .saved_step import SavedStep, image_paths, random_states, restore_buffers
@@ -22,10 +22,7 @@ class StepGuard:
 
     A step is one of the optimizer: several batches if their gradients are summed.
 
-    Args:
-        runner: mmengine's.
-        skip_nonfinite: how many steps of the run may be left out; one more stops it. A resumed run goes on
-            counting.
+    ``skip_nonfinite`` steps of the run may be left out; one more stops it. A resumed run goes on counting.
     """
 
     def __init__(self, runner: Runner, skip_nonfinite: int) -> None:
@@ -53,7 +50,7 @@ class StepGuard:
 
         Raises:
             NonFiniteError: as many as allowed were left out before. The message names the images, what was
-                not finite first, and a file that holds the step.
+                NaN or infinite first, and a file that holds the step.
         """
         # A forward pass moves the running statistics of batch norms; a step that is left out must not.
         restore_buffers(bare_model(self._runner), self._buffers)
@@ -70,15 +67,11 @@ class StepGuard:
         self._batches.clear()
         self._runner.optim_wrapper.zero_grad()
         hub = MessageHub.get_current_instance()
-        skipped = hub.get_scalar(_COUNT).current() if _COUNT in hub.log_scalars else 0
-        if skipped >= self._skip_nonfinite:
+        number = int(hub.get_scalar(_COUNT).current()) + 1 if _COUNT in hub.log_scalars else 1
+        if number > self._skip_nonfinite:
             raise NonFiniteError(report)
-        hub.update_scalar(_COUNT, int(skipped) + 1)
-        print_log(
-            f"step {int(skipped) + 1} of {self._skip_nonfinite} that may be left out: {report}",
-            logger="current",
-            level=logging.WARNING,
-        )
+        hub.update_scalar(_COUNT, number)
+        warn(f"step {number} of {self._skip_nonfinite} that may be left out: {report}")
 
     def _saved_step(self) -> SavedStep:
         runner = self._runner
@@ -92,7 +85,7 @@ class StepGuard:
         )
 
     def _diagnose(self, step: SavedStep) -> tuple[list[str], str | None]:
-        """The images to blame, or all of the step, and what of this process is not finite first."""
+        """The images to blame, or all of the step, and what of this process is NaN or infinite first."""
         model = bare_model(self._runner)
         with torch.no_grad():
             # In any case: other processes may wait for their part of a sum.

@@ -16,12 +16,7 @@ from .step_guard import StepGuard
 
 
 class _GuardedLoop:
-    """Mixin of mmengine's loops.
-
-    Args:
-        skip_nonfinite: how many NaN steps are left out before one stops the run.
-        *args, **kwargs: as in mmengine's loop.
-    """
+    """Mixin of mmengine's loops; ``skip_nonfinite`` NaN steps are left out before one stops the run."""
 
     def __init__(self, *args, skip_nonfinite: int = 0, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -29,10 +24,7 @@ class _GuardedLoop:
         self._normalisers: LossNormalisers | None = None
 
     def run_iter(self, *args) -> None:
-        """Train on one batch.
-
-        Args:
-            *args: the batch, after its number where the run counts epochs.
+        """Train on a batch, before which stands its number where the run counts epochs.
 
         Raises:
             NonFiniteError: See `StepGuard.give_up`.

@@ -46,7 +46,7 @@ def load(model: nn.Module, weights: dict, resume: bool = False, train: bool = Tr
 def report(monkeypatch) -> list[str]:
     """What the hook logs."""
     lines: list[str] = []
-    monkeypatch.setattr(checkpoint, "print_log", lambda message, **_: lines.extend(message.splitlines()))
+    monkeypatch.setattr(checkpoint, "warn", lambda message: lines.extend(message.splitlines()))
     return lines
 
 

@@ -96,9 +96,7 @@ def test_other_numbers_are_refused():
 
 def test_the_file_stays_and_is_told_of_once(tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr(
-        "projects.reliable_runner.files.coco_file.print_log", lambda text, **_: told.append(text)
-    )
+    monkeypatch.setattr("projects.reliable_runner.files.coco_file.warn", told.append)
     box = annotation()
     del box["area"], box["iscrowd"]
     path = tmp_path / "a.json"

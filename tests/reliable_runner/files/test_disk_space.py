@@ -20,7 +20,7 @@ CHECKPOINT = WEIGHTS + 2 * 6 * MB
 @pytest.fixture
 def warnings(monkeypatch) -> list[str]:
     logged: list[str] = []
-    monkeypatch.setattr(disk_space, "print_log", lambda message, **_: logged.append(message))
+    monkeypatch.setattr(disk_space, "warn", logged.append)
     return logged
 
 

@@ -1,6 +1,5 @@
 """A validation that finds nothing is hinted at once, after the warm-up."""
 
-import logging
 from types import SimpleNamespace
 
 import pytest
@@ -15,12 +14,7 @@ COSINE = dict(type="CosineAnnealingLR", by_epoch=False, end=9000)
 @pytest.fixture
 def warnings(monkeypatch) -> list[str]:
     texts = []
-
-    def keep(text: str, logger: str, level: int) -> None:
-        assert level == logging.WARNING
-        texts.append(text)
-
-    monkeypatch.setattr(hints, "print_log", keep)
+    monkeypatch.setattr(hints, "warn", texts.append)
     return texts
 
 

@@ -98,7 +98,7 @@ def test_each_epoch_draws_its_own_numbers(num_workers):
 
 def test_workers_that_outlive_an_epoch_are_warned_about(monkeypatch):
     logged = []
-    monkeypatch.setattr(seeding, "print_log", lambda message, **_: logged.append(message))
+    monkeypatch.setattr(seeding, "warn", logged.append)
     epochs(1, persistent_workers=False)
     assert not logged
     epochs(1, persistent_workers=True)

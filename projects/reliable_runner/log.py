@@ -1,4 +1,4 @@
-"""Suppress stdout and log records below ERROR."""
+"""The log of mmengine: a warning, and silence."""
 
 import io
 import logging
@@ -8,9 +8,14 @@ from contextlib import contextmanager, redirect_stdout
 from mmengine.logging import MMLogger
 
 
+def warn(message: str) -> None:
+    """Log a warning."""
+    MMLogger.get_current_instance().warning(message)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Errors alone are logged, and nothing is printed."""
+    """Within this errors alone are logged, and nothing is printed."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     # Its own method: what `logging.disable` does, mmengine's loggers remember for good.

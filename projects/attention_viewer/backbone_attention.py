@@ -10,21 +10,15 @@ from torch import Tensor, nn
 class BackboneAttention:
     """Attention of one block, which is worked out only for the token that is looked at.
 
-    Positions are x and y in pixels of the network's input.
-
-    Args:
-        name: of the block.
-        attention: has ``num_heads``, ``num_groups`` and ``points_and_weights(x, tokens)``, which returns
-            ``grid`` (num_points, 2), ``points`` (bs, num_groups, num_points, 2), both in tokens, and
-            ``weights`` (bs, num_heads, number of tokens, num_points).
-        stride: side of a token.
-        x: what the attention got, (bs, channels, h, w).
+    Positions are x and y in pixels of the network's input. The attention has ``num_heads`` and
+    ``points_and_weights(x, tokens)``, which returns ``grid`` (num_points, 2), ``points`` (bs, num_groups,
+    num_points, 2), both in tokens, and ``weights`` (bs, num_heads, number of tokens, num_points).
     """
 
-    name: str
+    name: str  # of the block
     attention: nn.Module
-    stride: int
-    x: Tensor
+    stride: int  # side of a token
+    x: Tensor  # what the attention got, (bs, channels, h, w)
 
     @property
     def num_heads(self) -> int:

@@ -12,17 +12,11 @@ from .frame import ImageFrame
 
 @dataclass
 class Detections:
-    """The best class and the box of each query, as each layer of the decoder sees them.
+    """The best class and the box of each query, as each layer of the decoder sees them."""
 
-    Args:
-        scores: (num_layers, num_queries) in [0, 1].
-        labels: (num_layers, num_queries).
-        boxes: (num_layers, num_queries, 4), x1, y1, x2, y2 in pixels of the original image.
-    """
-
-    scores: Tensor
-    labels: Tensor
-    boxes: Tensor
+    scores: Tensor  # (num_layers, num_queries) in [0, 1]
+    labels: Tensor  # (num_layers, num_queries)
+    boxes: Tensor  # (num_layers, num_queries, 4), x1, y1, x2, y2 in pixels of the original image
 
     @classmethod
     def of_outputs(

@@ -15,25 +15,17 @@ class ImageFrame(NamedTuple):
     """Maps units of the network's image to pixels of the original image.
 
     Pixels are continuous: (0, 0) is the outer corner of the first pixel, (width, height) that of the last.
-
-    Args:
-        size: width and height of the original image, in pixels.
-        unit: what one unit of x and of y is, in pixels of the original image.
-        flipped: whether x and y are mirrored.
     """
 
-    size: tuple[int, int]
-    unit: tuple[float, float]
-    flipped: tuple[bool, bool]
+    size: tuple[int, int]  # width and height of the original image, in pixels
+    unit: tuple[float, float]  # what one unit of x and of y is, in pixels of the original image
+    flipped: tuple[bool, bool]  # whether x and y are mirrored
 
     @classmethod
     def of(cls, sample: DetDataSample) -> "ImageFrame":
         """The frame whose unit is the network's image without padding.
 
-        Args:
-            sample: of a pipeline that resizes, then flips, then pads, each if at all. Its metainfo holds
-                ``ori_shape``, ``img_shape`` and, if the pipeline did such, ``scale_factor`` (x, y), ``flip``
-                and ``flip_direction``.
+        The pipeline resizes, then flips, then pads, each if at all; the metainfo has `META_KEYS`.
         """
         meta = sample.metainfo
         (h, w), (img_h, img_w) = meta["ori_shape"][:2], meta["img_shape"][:2]

@@ -1,6 +1,7 @@
 """Attention as a map over the image."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +19,6 @@ def attention_map(
 
     Deformable attention gives its weights to the tokens that it interpolates between; maps of coarser levels
     are enlarged to the finest one and added.
-
-    Args:
-        attention: of one layer.
-        queries: indices of queries.
-        heads: indices of heads.
 
     Returns:
         (h, w), the image without padding, as multiples of attention that is spread evenly over the image.
@@ -47,7 +43,7 @@ def _weights_of_tokens(weights: Tensor, locations: Tensor, shapes: Sequence[tupl
     The op's output is linear in its value, so the weight of a token is the gradient of the token's value.
     """
     sizes = [h * w for h, w in shapes]
-    starts = [sum(sizes[:level]) for level in range(len(sizes))]
+    starts = [0, *accumulate(sizes[:-1])]
     value = weights.new_zeros(1, sum(sizes), weights.shape[2], 1, requires_grad=True)
     output = ms_deform_attn_reference(value, shapes, starts, locations, weights).mean()
     (gradient,) = torch.autograd.grad(output, value)

@@ -32,15 +32,9 @@ _LARGEST = 90  # area of the backbone's point that gets the most attention
 def picture_points(
     view: View, stage: str, layers: Sequence[int], query: int, heads: Sequence[int], by_head: bool = False
 ) -> Figure:
-    """Where a query samples the image, in all levels (paper, figure 6).
+    """Where a query, for the encoder a token, samples the image in all levels (paper, figure 6).
 
-    Args:
-        view: the image.
-        stage: "encoder" or "decoder".
-        layers: a panel each.
-        query: index of the query; for the encoder, of the token.
-        heads: indices of the heads that are shown.
-        by_head: colour by head instead of by attention weight.
+    Each layer has a panel. Colours are attention weights, or ``by_head``.
 
     Raises:
         InputError: the attention is dense and has no sampling points.
@@ -81,14 +75,7 @@ def picture_map(view: View, stage: str, layers: Sequence[int], query: int, heads
 def picture_total(
     view: View, stage: str, layers: Sequence[int], heads: Sequence[int], score_thr: float
 ) -> Figure:
-    """The attention of all queries of detections; for the encoder, of all tokens.
-
-    Args:
-        view: the image.
-        stage: "encoder" or "decoder".
-        layers: those that are averaged.
-        heads: indices of the heads that are averaged.
-        score_thr: least score of a detection.
+    """The mean attention of all queries of detections, for the encoder of all tokens, over layers and heads.
 
     Raises:
         InputError: nothing is detected.
@@ -112,27 +99,23 @@ def picture_total(
 def picture_shared_points(
     view: View, layers: Sequence[int], point: Tensor, head: int | None = None
 ) -> Figure:
-    """The points that a token of a backbone attends to, larger the more it does.
+    """The points that a token of a backbone attends to, larger the more it does; a panel for each block.
 
-    Args:
-        view: the image.
-        layers: blocks of the backbone, a panel each.
-        point: (2,), x and y in pixels of the original image; each block has the token that it lies in.
-        head: the head that is shown; by default all, and a group's points have the mean of its heads.
+    The token is that in which ``point`` lies, (2,), in pixels of the original image. Without a ``head`` a
+    group's points have the mean of its heads.
     """
     figure, axes = _sheet(view, "backbone", layers)
     panels = []
     for layer in layers:
-        block = view.record["backbone"][layer]
-        heads = view.heads("backbone", head, layer)
-        centre, points, weights = block.seen_from(view.input_frame.to_units(point))
-        shares = weights * weights.shape[1]
-        heads_a_group = len(weights) // len(points)
+        view.heads("backbone", head, layer)  # raises if there is no such head
+        centre, points, weights = view.record["backbone"][layer].seen_from(view.input_frame.to_units(point))
+        shares = (weights * weights.shape[1]).unflatten(0, (len(points), -1))  # heads of each group
         if head is None:
-            shares = shares.unflatten(0, (-1, heads_a_group)).mean(1)
+            shares = shares.mean(1)
         else:
-            points, shares = points[[head // heads_a_group]], shares[heads]
-        panels.append((points.flatten(0, 1), shares.flatten(), centre))
+            group, number = divmod(head, shares.shape[1])
+            points, shares = points[group], shares[group, number]
+        panels.append((points.reshape(-1, 2), shares.flatten(), centre))
     norm = Normalize(0, max(shares.max().item() for _, shares, _ in panels))
     for ax, (points, shares, centre) in zip(axes, panels, strict=True):
         sizes = 2 + _LARGEST * shares / norm.vmax
@@ -153,11 +136,8 @@ def picture_offsets(view: View, layers: Sequence[int]) -> Figure:
 
 
 def _sheet(view: View, stage: str, layers: Sequence[int]) -> tuple[Figure, list[Axes]]:
-    titles = [f"{stage} layer {layer}" for layer in layers]
-    if stage == "backbone":
-        titles = [
-            f"{title} ({view.record[stage][layer].name})" for title, layer in zip(titles, layers, strict=True)
-        ]
+    names = [f" ({view.record[stage][layer].name})" if stage == "backbone" else "" for layer in layers]
+    titles = [f"{stage} layer {layer}{name}" for layer, name in zip(layers, names, strict=True)]
     return new_sheet(view.image, titles)
 
 

@@ -63,9 +63,8 @@ Record = dict[str, list[Attention | BackboneAttention]]
 def record_attention(model: nn.Module) -> Iterator[Record]:
     """Record the attention of the one forward that is run inside the ``with``.
 
-    Args:
-        model: `DeformableDETR` or mmdet's ``DETR``, in evaluation mode; its backbone may have
-            ``deformable_blocks()``: name, attention and side of a token in pixels for each block.
+    ``model`` is `DeformableDETR` or mmdet's ``DETR``, in evaluation mode; its backbone may have
+    ``deformable_blocks()``: name, attention and side of a token in pixels for each block.
 
     Raises:
         InputError: the model has another kind of attention.
@@ -93,11 +92,7 @@ def record_attention(model: nn.Module) -> Iterator[Record]:
 
 
 def find_attentions(model: nn.Module, stage: str) -> list[nn.Module]:
-    """The attention to the image in each layer of ``stage``, "encoder" or "decoder"; [] if it has none.
-
-    Raises:
-        InputError: it is neither deformable nor mmcv's ``MultiheadAttention``.
-    """
+    """The attention to the image in each layer of a stage; `InputError` if it is of another kind."""
     layers = getattr(getattr(model, stage, None), "layers", [])
     attentions = [getattr(layer, _ATTENTION_OF[stage], None) for layer in layers]
     known = all(isinstance(a, ms_deform_attn.MSDeformAttn | MultiheadAttention) for a in attentions)

@@ -26,9 +26,8 @@ class SparsityMeter:
         """Take the attention of one forward."""
         for stage in ("encoder", "decoder"):
             for layer, attention in enumerate(record[stage]):
-                values = negative_entropy(
-                    attention.weights.flatten(3).double()
-                )  # (bs, num_queries, num_heads)
+                # (bs, num_queries, num_heads)
+                values = negative_entropy(attention.weights.flatten(3).double())
                 used = ~attention.padding
                 if attention.locations is None:
                     num_keys = used.sum(1)[:, None, None]

@@ -25,12 +25,7 @@ from projects.reliable_runner.launcher import add_cfg_options, parse_config, run
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Check as ``argv`` (by default the command line) says.
-
-    Raises:
-        InputError: there is nothing that could be checked, or the folder can't be written.
-        SystemExit: with status 1, if a training cannot start.
-    """
+    """Check as ``argv`` (by default the command line) says; exit with status 1 if a training cannot start."""
     parser = ArgumentParser(description="Check the data sets of a config before training on them.")
     parser.add_argument("config", help="config file")
     parser.add_argument(

@@ -51,11 +51,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def read_results(path: Path) -> list[dict]:
-    """Read what ``tools/test.py --out`` has written; nothing in it is run.
-
-    Raises:
-        InputError: the file is missing or damaged, or holds no predictions.
-    """
+    """Read what ``tools/test.py --out`` has written; nothing in it is run."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; tools/test.py --out {path} writes it")
     results = SafePickleHandler().load_from_path(path)
@@ -68,15 +64,7 @@ def read_results(path: Path) -> list[dict]:
 def draw_sheet(
     dataset: BaseDataset, results: list[dict], out: Path, num_images: int, score_thr: float
 ) -> None:
-    """Draw ``num_images`` evenly spread images with the detections of at least ``score_thr``.
-
-    Args:
-        dataset: the test set, for the true boxes and the class names.
-        results: predictions for all images, as mmdet's ``DumpDetResults`` writes them.
-
-    Raises:
-        InputError: an image is not in the test set, or can't be read.
-    """
+    """Draw ``num_images`` images, spread over the test set, with detections of ``score_thr`` or more."""
     chosen = np.linspace(0, len(results) - 1, min(num_images, len(results))).round().astype(int)
     shown = [results[i] for i in chosen]
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]

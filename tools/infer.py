@@ -55,7 +55,8 @@ def main(argv: list[str] | None = None) -> None:
         ids, category_ids = ids_of(args.ann_file, paths, classes)
         image_ids = dict(zip(names, ids, strict=True))
     else:
-        image_ids, category_ids = None, default_ids(classes)
+        is_coco = tuple(classes) == CocoDataset.METAINFO["classes"]
+        image_ids, category_ids = None, COCO_IDS if is_coco else range(1, len(classes) + 1)
     results = CocoResults(classes, category_ids, image_ids)
     visualizer = build_visualizer(detector.cfg, classes)
 
@@ -109,21 +110,10 @@ def parse_args(argv: list[str] | None) -> Namespace:
     return parser.parse_args(argv)
 
 
-def default_ids(classes: list[str]) -> list[int]:
-    """COCO's category ids for COCO's classes, else 1, 2, ..."""
-    if tuple(classes) == CocoDataset.METAINFO["classes"]:
-        return list(COCO_IDS)
-    return list(range(1, len(classes) + 1))
-
-
 def read_frames(detector: nn.Module, files: dict[str, Path], unread: list[str], bar: tqdm) -> Iterator[Frame]:
-    """Yield the images of all files.
+    """Yield the images of all ``files``, paths by name.
 
-    Args:
-        detector: its test pipeline says how images are read.
-        files: their paths by name.
-        unread: gets the names of the files that can't be read, or not to their end.
-        bar: gets a warning for each of those.
+    ``unread`` gets the names of those that can't be read, or not to their end, ``bar`` a warning for each.
     """
     for name, path in files.items():
         try:

@@ -46,11 +46,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def enable_drawing(cfg: Config, args: Namespace) -> None:
-    """Let the visualization hook draw.
-
-    Raises:
-        InputError: The config has no visualization hook.
-    """
+    """Let the visualization hook draw; `InputError` if the config has none."""
     hook = cfg.get("default_hooks", {}).get("visualization")
     if hook is None:
         raise InputError(

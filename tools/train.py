@@ -65,11 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:
-    """Switch ``auto_scale_lr`` on.
-
-    Raises:
-        InputError: The config does not say for which batch size its learning rate is.
-    """
+    """Switch ``auto_scale_lr`` on; `InputError` if the config does not say for which batch its rate is."""
     if not cfg.get("auto_scale_lr", {}).get("base_batch_size"):
         raise InputError(
             f"{cfg.filename}: --auto-scale-lr wants auto_scale_lr = dict(enable=False, base_batch_size=N), "

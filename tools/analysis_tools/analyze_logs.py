@@ -28,7 +28,6 @@ def main(argv: list[str] | None = None) -> None:
     plot.add_argument("json_logs", nargs="+", type=Path, help="vis_data/scalars.json of runs")
     plot.add_argument("--keys", nargs="+", default=["bbox_mAP"], help="which values to plot")
     plot.add_argument("--legend", nargs="+", help="a name for each curve, log by log, key by key")
-    plot.add_argument("--title", help="title of the picture")
     plot.add_argument("--out", type=Path, default=Path("curve.png"), help="picture to write")
     time = tasks.add_parser("cal_train_time", help="seconds an iteration, by epoch")
     time.add_argument("json_logs", nargs="+", type=Path, help="vis_data/scalars.json of runs")
@@ -39,11 +38,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def plot_logs(args: Namespace) -> None:
-    """Plot the curves that ``args`` names, the mean of the values of each epoch.
-
-    Raises:
-        InputError: a log has no such values, or there are not as many names as curves.
-    """
+    """Plot the curves that ``args`` names, the mean of the values of each epoch."""
     curves = {}
     for path in args.json_logs:
         log, run = read_log(path), path.parents[1] if path.parent.name == "vis_data" else path
@@ -56,7 +51,7 @@ def plot_logs(args: Namespace) -> None:
         raise InputError(f"--legend names {len(names)} curves, but there are {len(curves)}")
 
     figure = Figure(figsize=(6.4, 4), layout="constrained")
-    ax = figure.add_subplot(xlabel="epoch", title=args.title or "")
+    ax = figure.add_subplot(xlabel="epoch")
     for name, curve in zip(names, curves.values(), strict=True):
         values = by_epoch(curve)
         ax.plot(values.keys(), [fmean(v) for v in values.values()], marker="o", markersize=3, label=name)
@@ -72,9 +67,6 @@ def print_train_times(args: Namespace) -> None:
 
     The values are those in the log, each the mean over ``log_processor.window_size`` iterations. The first of
     an epoch, in which data workers start, counts with ``--include-outliers`` alone.
-
-    Raises:
-        InputError: a log has no times, or a single one an epoch, which is left out.
     """
     for path in args.json_logs:
         log = read_log(path)
@@ -104,17 +96,11 @@ def by_epoch(curve: list[tuple[float, float]]) -> dict[float, list[float]]:
 
 
 def read_log(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """Read a log that mmengine's visualizer has written.
-
-    Args:
-        path: ``vis_data/scalars.json``, one JSON object a line.
+    """Read ``vis_data/scalars.json``, which mmengine's visualizer has written, one JSON object a line.
 
     Returns:
         For each value its (epoch, value) pairs; metrics of the test set without their ``coco/``, times those
         of training alone. In the log of a training that counts iterations alone their number is the epoch.
-
-    Raises:
-        InputError: the file is missing, or is no such log.
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such log")

@@ -57,11 +57,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def training_set(cfg: Config) -> BaseDataset:
-    """Build the data set of ``train_dataloader``.
-
-    Raises:
-        InputError: the config has none, or its data can't be read.
-    """
+    """Build the data set of ``train_dataloader``; `InputError` if the config has none."""
     if not cfg.get("train_dataloader"):
         raise InputError(f"{cfg.filename}: it has no train_dataloader, whose dataset is to be drawn")
     init_default_scope(cfg.get("default_scope") or SCOPE)

@@ -69,21 +69,14 @@ def main(argv: list[str] | None = None) -> None:
         print(f"learnt by heart: {found:.0%} of the objects of {len(items)} images are found{known}")
         return
     # First what was seen without training: a remedy may also hide the fault of another part.
-    for part, change, how in sorted(
-        remedies(cfg, batch), key=lambda remedy: not suspected(remedy[0], faults)
-    ):
+    suspects = {fault.partition(":")[0] for fault in faults}
+    for part, change, how in sorted(remedies(cfg, batch), key=lambda remedy: remedy[0] not in suspects):
         better, _ = learn(change, batch, args.device, args.iterations, how)
         if better >= LEARNT:
             text = f"{part} is at fault: {how} {better:.0%} is learnt, as configured {found:.0%}"
             raise InputError(f"{cfg.filename}: {text}")
-    high = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
-    known = "".join(f"; {fault}" for fault in faults)
-    raise InputError(f"{cfg.filename}: only {found:.0%} of the objects are learnt{known}; losses: {high}")
-
-
-def suspected(part: str, faults: list[str]) -> bool:
-    """Whether a fault that begins with its part is one of ``part``, which may have a remark after a space."""
-    return any(fault.startswith(f"{part.split()[0]}:") for fault in faults)
+    text = "; ".join([*faults, *(f"{name} {value:.3g}" for name, value in losses.items())])
+    raise InputError(f"{cfg.filename}: only {found:.0%} of the objects are learnt; {text}")
 
 
 def draw(cfg: Config, dataset: BaseDataset, items: list[dict], folder: Path) -> None:

@@ -77,17 +77,12 @@ def main(argv: list[str] | None = None) -> None:
     view = View.of(detector, args.image)
     args.stage = args.stage or ("decoder" if view.record["decoder"] else "encoder")
     check_options(args)
-    drawn = picture_of_backbone if args.stage == "backbone" else picture
-    save(drawn(view, args), args.out)
+    save(picture(view, args), args.out)
     print(f"saved {args.out}")
 
 
 def check_options(args: Namespace) -> None:
-    """Refuse options that exclude each other.
-
-    Raises:
-        InputError: there are such.
-    """
+    """Refuse options that exclude each other."""
     shown = {"backbone": ("points", "offsets")}.get(args.stage, ("points", "map", "total"))
     if args.show and args.show not in shown:
         raise InputError(f"--show {args.show}: of the {args.stage} there is {', '.join(shown)}")
@@ -98,7 +93,14 @@ def check_options(args: Namespace) -> None:
 
 
 def picture(view: View, args: Namespace) -> Figure:
-    """The picture of encoder or decoder that the arguments ask for."""
+    """The picture that the arguments ask for."""
+    if args.stage == "backbone":
+        layers = view.layers("backbone", args.layer or ("all" if args.show == "offsets" else "last"))
+        if args.show == "offsets":
+            return picture_offsets(view, layers)
+        point = find_point(view, args)
+        print("backbone, at {:.0f} {:.0f}".format(*point.tolist()))
+        return picture_shared_points(view, layers, point, args.head)
     layers = view.layers(args.stage, args.layer or ("all" if args.show == "total" else "last"))
     show = args.show or ("map" if view.record[args.stage][0].locations is None else "points")
     heads = view.heads(args.stage, args.head)
@@ -109,16 +111,6 @@ def picture(view: View, args: Namespace) -> Figure:
     if show == "map":
         return picture_map(view, args.stage, layers, query, heads)
     return picture_points(view, args.stage, layers, query, heads, by_head=args.initial)
-
-
-def picture_of_backbone(view: View, args: Namespace) -> Figure:
-    """The picture of the backbone that the arguments ask for."""
-    if args.show == "offsets":
-        return picture_offsets(view, view.layers("backbone", args.layer or "all"))
-    layers = view.layers("backbone", args.layer or "last")
-    point = find_point(view, args)
-    print("backbone, at {:.0f} {:.0f}".format(*point.tolist()))
-    return picture_shared_points(view, layers, point, args.head)
 
 
 def find_query(view: View, args: Namespace) -> int:

@@ -15,11 +15,7 @@ _NEVER = -50.0
 
 
 def parse_ids(text: str) -> list[int]:
-    """The rows that ``--classes`` names: "coco", or numbers with commas between.
-
-    Raises:
-        InputError: it is neither, or names a row twice.
-    """
+    """The rows that ``--classes`` names: "coco", or numbers with commas between, each once."""
     try:
         ids = list(COCO_IDS) if text == "coco" else [int(part) for part in text.split(",")]
     except ValueError:
@@ -38,15 +34,9 @@ def num_rows(tensors: dict[str, Tensor]) -> int:
 
 
 def select(tensors: dict[str, Tensor], ids: Sequence[int], two_stage: bool) -> dict[str, Tensor]:
-    """Keep the rows of ``ids``, in this order.
+    """Keep the rows of ``ids``, in this order; return the others, by the name of the tensor.
 
     The encoder's branch of a two-stage model keeps its first rows: its row 0 means "object" in every code.
-
-    Returns:
-        The other rows, by the name of the tensor.
-
-    Raises:
-        InputError: the branches have no such rows.
     """
     rows = num_rows(tensors)
     if max(ids) >= rows:
@@ -61,11 +51,7 @@ def select(tensors: dict[str, Tensor], ids: Sequence[int], two_stage: bool) -> d
 def spread(
     tensors: dict[str, Tensor], ids: Sequence[int], two_stage: bool, unused: dict[str, Tensor]
 ) -> None:
-    """Undo `select`: class i becomes row ``ids[i]``; rows that are not in ``unused`` never score.
-
-    Raises:
-        InputError: there is not one id a class.
-    """
+    """Undo `select`: class i becomes row ``ids[i]``; rows that are not in ``unused`` never score."""
     if num_rows(tensors) != len(ids):
         raise InputError(f"--classes names {len(ids)} rows, but the model has {num_rows(tensors)} classes")
     rows = max([max(ids) + 1, *(len(ids) + len(rest) for rest in unused.values())])

@@ -4,6 +4,7 @@ python tools/model_converters/convert.py r50_deformable_detr-checkpoint.pth ours
 python tools/model_converters/convert.py ours.pth model.safetensors --to huggingface
 """
 
+import re
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -98,9 +99,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{args.source}: {family} ({FAMILIES[family]}), {variant}")
     if others:
         print(f"left out: {', '.join(map(str, others))}")
-    rows = next(
-        len(t) for key, t in result.items() if key.endswith(("cls_branches.0.bias", "class_embed.0.bias"))
-    )
+    rows = next(len(t) for key, t in result.items() if re.search(r"(branches|class_embed)\.0\.bias$", key))
     print(f"{args.target}: {args.to} ({FAMILIES[args.to]}), {rows} rows of classes")
     if settings := meta.get("cfg_options"):
         print(f"it needs --cfg-options {' '.join(f'{key}={value}' for key, value in settings.items())}")

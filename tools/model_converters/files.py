@@ -13,18 +13,10 @@ from projects.reliable_runner.files.checkpoint_file import read_torch_file
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Read a file without running anything in it.
+    """Read the weights by name, and everything else in a file, without running anything in it.
 
-    Args:
-        path: ``.safetensors``, or what ``torch.save`` has written: weights under ``state_dict`` (mmdet) or
-            ``model`` (official, detrex), or alone (transformers). ``argparse.Namespace``, which official
-            checkpoints hold, is read as plain values.
-
-    Returns:
-        The weights by name and everything else in the file.
-
-    Raises:
-        InputError: it can't be read, or holds no weights.
+    It is ``.safetensors``, or what ``torch.save`` has written: weights under ``state_dict`` (mmdet) or
+    ``model`` (official, detrex), or alone (transformers).
     """
     if path.suffix == ".safetensors":
         try:
@@ -48,11 +40,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def _is_tensors(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(isinstance(tensor, Tensor) for tensor in value.values())
-    )
+    return isinstance(value, dict) and value != {} and all(isinstance(x, Tensor) for x in value.values())
 
 
 def write_tensors(path: Path, family: str, tensors: dict[str, Tensor], meta: dict) -> None:

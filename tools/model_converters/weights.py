@@ -8,6 +8,7 @@ from torch import Tensor
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files import checkpoint_family
+from projects.reliable_runner.files.coco_file import shorten
 from tools.model_converters.names import FAMILIES, num_decoder_layers, rename_pairs
 
 VARIANTS = ("base", "refine", "two-stage")
@@ -23,27 +24,19 @@ _IN_MEMORY = (
 
 
 def guess_family(names: Iterable[str]) -> str:
-    """The family that has such names.
-
-    Raises:
-        InputError: none of `FAMILIES` has.
-    """
+    """The family that has such names; `InputError` if none of `FAMILIES` has."""
     names = list(names)
     family = checkpoint_family.guess_family(names)
     if family == "huggingface" and any("encoder.stages." in name for name in names):
         return "huggingface-resnet"
     if family not in FAMILIES:
         owner = checkpoint_family.whose_weights(names)
-        raise InputError(f"its weights are {owner}, not of {', '.join(FAMILIES)}: {_listed(names)}")
+        raise InputError(f"its weights are {owner}, not of {', '.join(FAMILIES)}: {shorten(names)}")
     return family
 
 
 def decode(state_dict: dict[str, Tensor], family: str) -> dict[str, Tensor]:
-    """Name all weights of a model as mmdet does.
-
-    Args:
-        state_dict: by the names of ``family``.
-        family: one of `FAMILIES`.
+    """Name all weights of a model, which has the names of ``family``, as mmdet does.
 
     Raises:
         InputError: a name is unknown or missing, or the two names of a branch hold different numbers.
@@ -64,7 +57,7 @@ def decode(state_dict: dict[str, Tensor], family: str) -> dict[str, Tensor]:
         "branches that differ under their two names": differing,
     }
     if any(faults.values()):
-        found = "; ".join(f"{len(names)} {what}: {_listed(names)}" for what, names in faults.items() if names)
+        found = "; ".join(f"{len(names)} {what}: {shorten(names)}" for what, names in faults.items() if names)
         raise InputError(
             f"read as {family} ({FAMILIES[family]}) it has {found}; convert a complete Deformable DETR with "
             "a ResNet as its code saved it"
@@ -111,9 +104,6 @@ def guess_variant(state_dict: dict[str, Tensor], tensors: dict[str, Tensor]) -> 
     Args:
         state_dict: as a file has it.
         tensors: the same by mmdet's names.
-
-    Raises:
-        InputError: the model has two stages, and its layers share their branches.
     """
     num_layers = num_decoder_layers(tensors)
     is_refined = any(map(_SECOND_NAME.match, state_dict)) or any(
@@ -174,8 +164,3 @@ def _is_needed(name: str, bottleneck: bool) -> bool:
         return bottleneck
     # A shortcut is where the number of channels changes.
     return "downsample" not in name or (".0.downsample" in name and (bottleneck or "layer1" not in name))
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -132,15 +132,15 @@ def install() -> None:
             for cls in classes:
                 kind.register_module(module=cls, force=True)
     use_in_mmcv()
-    if not hasattr(registry.Registry.build, "__wrapped__"):
-        registry.Registry.build = explain_errors(registry.Registry.build)
-    if not hasattr(BaseDataset.prepare_data, "__wrapped__"):
-        BaseDataset.prepare_data = name_steps(BaseDataset.prepare_data)
-    if not hasattr(Text.set_text, "__wrapped__"):
-        Text.set_text = set_readable(Text.set_text)
-    for runner in (Runner, FlexibleRunner):
-        if not hasattr(runner.register_default_hooks, "__wrapped__"):
-            runner.register_default_hooks = _with_default_hooks(runner.register_default_hooks)
+    for cls, name, wrap in (
+        (registry.Registry, "build", explain_errors),
+        (BaseDataset, "prepare_data", name_steps),
+        (Text, "set_text", set_readable),
+        (Runner, "register_default_hooks", _with_default_hooks),
+        (FlexibleRunner, "register_default_hooks", _with_default_hooks),
+    ):
+        if not hasattr(method := getattr(cls, name), "__wrapped__"):
+            setattr(cls, name, wrap(method))
     register_backend("local", AtomicLocalBackend, force=True, prefixes="")
     register_handler(["pkl", "pickle"])(SafePickleHandler)
     register_handler(["yaml", "yml"])(SafeYamlHandler)
@@ -152,9 +152,6 @@ def _with_default_hooks(register):
     @wraps(register)
     def register_default_hooks(self, hooks: dict | None = None) -> None:
         hooks = {**_DEFAULT_HOOKS, **(hooks or {})}
-        for name in _DEFAULT_HOOKS:
-            if hooks[name] is None:
-                del hooks[name]
-        register(self, hooks)
+        register(self, {name: hook for name, hook in hooks.items() if hook or name not in _DEFAULT_HOOKS})
 
     return register_default_hooks

@@ -108,10 +108,11 @@ def _plain(leaf: object) -> object:
         case BaseBoxes():
             return leaf.tensor
         case PolygonMasks() | BitmapMasks():
-            masks = leaf.to_ndarray()
-            return {"element": "BitmapMasks", "contents": torch.from_numpy(masks)}
+            return {"element": "BitmapMasks", "contents": torch.from_numpy(leaf.to_ndarray())}
         case np.ndarray() | np.generic():
             return leaf.tolist()
+        case tuple():  # a torch.Size
+            return tuple(leaf)
         case None | bool() | int() | float() | str():
             return leaf
     return str(leaf)

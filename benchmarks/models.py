@@ -79,7 +79,7 @@ def of_mmdet(name: str, shape: tuple[int, int], device: str) -> Candidate:
     from mmengine.registry import MODELS, DefaultScope
 
     from benchmarks.random_batch import random_batch
-    from projects.reliable_runner.quiet import quiet
+    from projects.reliable_runner.log import quiet
 
     cfg = Config(dict(model=get_config(f"mmdet::{MMDET[name]}").model)).model
     cfg.backbone.init_cfg = None

@@ -9,7 +9,6 @@ can start, 1 if something would stop it or silently spoil it; the last line says
 
 import json
 import sys
-from argparse import ArgumentParser
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -21,13 +20,12 @@ matplotlib.use("Agg")
 from projects.dataset_report.check import check_datasets
 from projects.dataset_report.figure import draw_statistics
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
+from projects.reliable_runner.launcher import config_parser, parse_config, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
     """Check as ``argv`` (by default the command line) says; exit with status 1 if a training cannot start."""
-    parser = ArgumentParser(description="Check the data sets of a config before training on them.")
-    parser.add_argument("config", help="config file")
+    parser = config_parser("Check the data sets of a config before training on them.")
     parser.add_argument(
         "--split",
         nargs="+",
@@ -40,7 +38,6 @@ def main(argv: list[str] | None = None) -> None:
         help="folder for report.json and statistics.png (work_dirs/<config name>/check_dataset)",
     )
     parser.add_argument("--quick", action="store_true", help="do not open the images")
-    add_cfg_options(parser)
     args = parser.parse_args(argv)
 
     cfg = parse_config(args)

@@ -3,9 +3,7 @@
 python tools/replay_batch.py work_dirs/first/ddetr_r50_50e.py work_dirs/first/nonfinite_iter_1234.pth
 """
 
-import math
 import sys
-from argparse import ArgumentParser
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -15,7 +13,7 @@ from mmengine.registry import init_default_scope
 
 from projects.deformable_detr.registry import MODELS
 from projects.reliable_runner.checks.weights import check_fits
-from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
+from projects.reliable_runner.launcher import config_parser, parse_config, run_tool
 from projects.reliable_runner.training.diagnosis import Forward, faulty_gradients, faulty_weights
 from projects.reliable_runner.training.saved_step import SavedStep, image_paths
 
@@ -24,12 +22,10 @@ SHOWN = 15  # modules before the first fault
 
 def main(argv: list[str] | None = None) -> None:
     """Repeat the step that ``argv`` (by default the command line) names."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", help="config file of the run; its work_dir holds a copy")
+    parser = config_parser(__doc__.splitlines()[0])
     parser.add_argument("step", help="nonfinite_iter_N.pth, which the run has left in its work_dir")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--all", action="store_true", help="show all modules")
-    add_cfg_options(parser)
     args = parser.parse_args(argv)
 
     cfg = parse_config(args)
@@ -54,10 +50,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def table(done: Forward, all_modules: bool) -> str:
     """The largest magnitude of each module's output, in their order, and the losses."""
-    first = next((i for i, output in enumerate(done.outputs) if not math.isfinite(output.max_abs)), None)
-    outputs = done.outputs
+    outputs, first = done.outputs, done.first_output()
     if not all_modules:
-        end = len(outputs) if first is None else first + 1
+        end = outputs.index(first) + 1 if first else len(outputs)
         outputs = outputs[max(end - SHOWN, 0) : end]
     width = max(len(output.name) for output in outputs)
     lines = [f"{o.name:{width}}  {o.max_abs:10.4g}  {o.kind}" for o in outputs]

@@ -34,6 +34,14 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help="set by launchers")
 
 
+def config_parser(description: str) -> ArgumentParser:
+    """A parser of a config and ``--cfg-options``, which `parse_config` wants."""
+    parser = ArgumentParser(description=description)
+    parser.add_argument("config", help="config file")
+    add_cfg_options(parser)
+    return parser
+
+
 def add_cfg_options(parser: ArgumentParser) -> None:
     """Add ``--cfg-options``, which `parse_config` wants."""
     parser.add_argument(

@@ -4,7 +4,6 @@ python tools/analysis_tools/browse_dataset.py CONFIG --output-dir work_dirs/brow
 """
 
 import sys
-from argparse import ArgumentParser
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -23,14 +22,13 @@ from projects.reliable_runner.data.image_loading import image_loader
 from projects.reliable_runner.drawing import build_visualizer, draw_sample
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.media import MediaWriter
-from projects.reliable_runner.launcher import add_cfg_options, parse_config, run_tool
+from projects.reliable_runner.launcher import config_parser, parse_config, run_tool
 from projects.reliable_runner.run_state import leaf_datasets
 
 
 def main(argv: list[str] | None = None) -> None:
     """Draw as ``argv`` (by default the command line) says."""
-    parser = ArgumentParser(description="Draw what the training pipeline feeds the model.")
-    parser.add_argument("config", help="config file")
+    parser = config_parser("Draw what the training pipeline feeds the model.")
     what = "folder for the pictures"
     parser.add_argument("--output-dir", type=Path, default="work_dirs/browse_dataset", help=what)
     parser.add_argument("--num", type=int, help="only so many images, the first ones of the data set")
@@ -38,7 +36,6 @@ def main(argv: list[str] | None = None) -> None:
     what = "as in MMDetection; here the default"
     parser.add_argument("--not-show", dest="show", action="store_false", help=what)
     parser.add_argument("--show-interval", type=float, default=2, help="seconds between shown ones (2)")
-    add_cfg_options(parser)
     args = parser.parse_args(argv)
 
     cfg = parse_config(args)

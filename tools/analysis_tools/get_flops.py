@@ -6,7 +6,6 @@ python tools/analysis_tools/get_flops.py configs/ddetr_r50_50e.py --shape 800 13
 """
 
 import sys
-from argparse import ArgumentParser
 from collections import Counter
 from math import prod
 from pathlib import Path
@@ -26,7 +25,7 @@ from ms_deform_attn.compat.mmcv_ops import callers_of_ops
 from projects.deformable_detr.registry import MODELS
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import CocoFile
-from projects.reliable_runner.launcher import add_cfg_options, parse_config, positive_int, run_tool
+from projects.reliable_runner.launcher import config_parser, parse_config, positive_int, run_tool
 from projects.reliable_runner.log import quiet
 from projects.reliable_runner.run_state import input_channels
 
@@ -35,15 +34,13 @@ Shape = tuple[int, int]
 
 def main(argv: list[str] | None = None) -> None:
     """Count as ``argv`` (by default the command line) says."""
-    parser = ArgumentParser(description="Count parameters and multiply-adds of a detector.")
-    parser.add_argument("config", help="config file")
+    parser = config_parser("Count parameters and multiply-adds of a detector.")
     what = "height and width, or the side"
     parser.add_argument("--shape", nargs="+", type=positive_int, default=[800, 1333], help=what)
     what = "average over the images of this COCO file instead of --shape"
     parser.add_argument("--ann-file", type=Path, help=what)
     what = "of --ann-file: the first ones, by id"
     parser.add_argument("--num-images", type=positive_int, default=100, help=what)
-    add_cfg_options(parser)
     args = parser.parse_args(argv)
     if len(args.shape) > 2:
         parser.error(f"--shape takes one or two numbers, got {len(args.shape)}")

@@ -7,7 +7,6 @@ See docs/custom_data.md.
 
 import copy
 import sys
-from argparse import ArgumentParser
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -20,7 +19,7 @@ from projects.reliable_runner.data.seeded_items import seed_generators
 from projects.reliable_runner.drawing import build_visualizer
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.media import MediaWriter
-from projects.reliable_runner.launcher import add_cfg_options, parse_config, positive_int, run_tool
+from projects.reliable_runner.launcher import config_parser, parse_config, positive_int, run_tool
 from projects.reliable_runner.sanity import (
     LEARNT,
     images_with_objects,
@@ -35,15 +34,13 @@ from tools.analysis_tools.browse_dataset import has_deep_images, picture_of, tra
 
 def main(argv: list[str] | None = None) -> None:
     """Check as ``argv`` (by default the command line) says."""
-    parser = ArgumentParser(description="Learn a few training images by heart, or say what keeps from it.")
-    parser.add_argument("config", help="config file")
+    parser = config_parser("Learn a few training images by heart, or say what keeps from it.")
     parser.add_argument("--num", type=positive_int, default=8, help="images (8)")
     parser.add_argument("--iterations", type=positive_int, default=300, help="at most so many (300)")
     what = "images are made smaller until no side is longer (320 on a CPU)"
     parser.add_argument("--max-side", type=positive_int, help=what)
     parser.add_argument("--out-dir", type=Path, default="work_dirs/sanity_check", help="for the pictures")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    add_cfg_options(parser)
     args = parser.parse_args(argv)
     if args.max_side is None and args.device == "cpu":
         args.max_side = 320

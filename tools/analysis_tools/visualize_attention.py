@@ -12,7 +12,7 @@ of the image: in the decoder the detection whose centre is nearest, elsewhere th
 """
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -31,13 +31,12 @@ from projects.attention_viewer.sheet import save
 from projects.attention_viewer.view import View
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.inference import init_detector
-from projects.reliable_runner.launcher import add_cfg_options, run_tool
+from projects.reliable_runner.launcher import config_parser, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
     """Draw as ``argv`` (by default the command line) says."""
-    parser = ArgumentParser(description="Show where attention looks.")
-    parser.add_argument("config", help="config file")
+    parser = config_parser("Show where attention looks.")
     parser.add_argument("checkpoint", help="checkpoint file; with --initial it is not read")
     parser.add_argument("image", help="image file")
     out_help = "picture to write (.png, .svg, .jpg, ...)"
@@ -67,7 +66,6 @@ def main(argv: list[str] | None = None) -> None:
         help="the model as it is initialised, around the middle of the image unless --query or --point says "
         "where: the encoder's points, colours tell the heads; with --stage backbone the backbone's",
     )
-    add_cfg_options(parser)
     args = parser.parse_args(argv)
 
     if args.initial:

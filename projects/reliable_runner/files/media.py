@@ -3,6 +3,7 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -94,19 +95,13 @@ class Video:
             )
 
 
-class MediaWriter:
+class MediaWriter(ExitStack):
     """Writes pictures into a folder, which it makes, those of a video as a video; a context manager."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
-        self._videos: dict[str, cv2.VideoWriter] = {}
-
-    def __enter__(self) -> "MediaWriter":
-        return self
-
-    def __exit__(self, *_) -> None:
-        for video in self._videos.values():
-            video.release()
+        self._videos: dict[Path, cv2.VideoWriter] = {}
 
     def write(self, name: str, picture: np.ndarray, fps: float | None = None) -> None:
         """Write a picture (h, w, 3), uint8, BGR, or the next frame of a video of ``fps`` frames a second.
@@ -133,7 +128,9 @@ class MediaWriter:
     def _video(self, path: Path, picture: np.ndarray, fps: float) -> cv2.VideoWriter:
         if path not in self._videos:
             size = picture.shape[1::-1]
-            self._videos[path] = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
-            if not self._videos[path].isOpened():
+            video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+            self.callback(video.release)
+            self._videos[path] = video
+            if not video.isOpened():
                 raise OSError(f"OpenCV makes no video of {size[0]}x{size[1]} at {fps:g} frames a second")
         return self._videos[path]

@@ -37,7 +37,7 @@ class Forward:
         if output := self.first_output():
             return f"the output of {output.name} ({output.kind}) is the first that is NaN or infinite"
         losses = [name for name, loss in self.losses.items() if not _finite([loss])]
-        return f"{shorten(losses)} NaN or infinite, no output of a module is" if losses else None
+        return f"{shorten(losses)} is NaN or infinite, though no output of a module is" if losses else None
 
 
 def forward(model: nn.Module, data_batch: dict) -> Forward:

@@ -87,7 +87,8 @@ def record_attention(model: nn.Module) -> Iterator[Record]:
                     hook(attention.attn, record[stage], partial(_dense, stage, encodings))
         hook(model.positional_encoding, encodings, lambda *call: call)
         for name, attention, stride in getattr(model.backbone, "deformable_blocks", list)():
-            hook(attention, record["backbone"], partial(_of_block, name, stride))
+            make = partial(BackboneAttention, name, attention, stride)
+            hook(attention, record["backbone"], lambda _, args, __, make=make: make(args[0]))
         yield record
 
 
@@ -102,10 +103,6 @@ def find_attentions(model: nn.Module, stage: str) -> list[nn.Module]:
             "DeformableDETR or mmdet.DETR"
         )
     return attentions
-
-
-def _of_block(name: str, stride: int, attention: nn.Module, args: tuple, _: dict) -> BackboneAttention:
-    return BackboneAttention(name, attention, stride, args[0])
 
 
 def _sampled(attention: ms_deform_attn.MSDeformAttn, args: tuple, _: dict) -> Attention:

@@ -64,10 +64,7 @@ class Video:
     """The frames of a video, (h, w, 3), uint8, BGR, upright, read one by one.
 
     Not mmcv's ``VideoReader``: it seeks wherever a container counts its frames otherwise, and loses some.
-
-    Attributes:
-        num_frames (int): as the file says, 0 if it does not; some containers tell an estimate.
-        fps (float): frames a second; 25 if the file does not say.
+    ``num_frames`` is what the file says (some tell an estimate), 0 if it does not, ``fps`` then 25.
 
     Raises:
         InputError: the file is no video. While it is iterated: it ends before it should.

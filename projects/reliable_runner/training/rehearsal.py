@@ -55,12 +55,11 @@ def _check_objects(runner: Runner) -> None:
     """Refuse to train without an object, and tell that a validation has none."""
     for loop in filter(None, (runner.train_loop, runner.val_loop)):
         datasets = list(leaf_datasets(loop.dataloader.dataset))
-        if any(getattr(dataset, "max_instances", (1,))[0] for dataset in datasets):
-            continue
-        files = ", ".join(dataset.ann_file for dataset in datasets)
-        if loop is runner.train_loop:
-            raise InputError(f"{files}: no image has an object to train on")
-        warn(f"{files}: no image has an object: AP will be -1, and no checkpoint the best")
+        if not any(getattr(dataset, "max_instances", (1,))[0] for dataset in datasets):
+            files = ", ".join(dataset.ann_file for dataset in datasets)
+            if loop is runner.train_loop:
+                raise InputError(f"{files}: no image has an object to train on")
+            warn(f"{files}: no image has an object: AP will be -1, and no checkpoint the best")
 
 
 def _check_channels(runner: Runner) -> None:

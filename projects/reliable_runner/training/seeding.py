@@ -14,16 +14,11 @@ from ..log import warn
 class EpochSeedHook(Hook):
     """Seed python, numpy and torch from (seed, epoch, rank) before each training epoch.
 
-    What is drawn in an epoch (order of the images, augmentation, dropout) is then a function of these
-    three alone, and not of how the run came there, so a checkpoint need not hold the generators'
-    states. mmengine by itself seeds only at the start of the process, and lets every worker start every
-    epoch from one constant, which repeats the same augmentations. Our data sets seed each image by itself
-    (`SeededItems`), with the sampler's seed; for others this hook leaves the workers to torch, which seeds
-    them from the main process's generator.
-
-    It holds for checkpoints at the end of an epoch. Data sets and samplers that are not ours need
-    ``persistent_workers=False``: workers that outlive an epoch hold generators that no checkpoint can
-    restore.
+    What is drawn in an epoch (order of the images, augmentation, dropout) is then a function of these three
+    alone, and a checkpoint need not hold the generators' states. mmengine seeds only at the start of the
+    process, and lets every worker start every epoch from one constant. Our data sets seed each image by
+    itself (`SeededItems`), with the sampler's seed; the workers of others are seeded by torch from the main
+    process's generator, and must not outlive an epoch (``persistent_workers=False``).
     """
 
     # The last hook before the epoch: no other hook's draws come between the seed and the data.

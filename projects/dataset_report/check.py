@@ -18,6 +18,7 @@ from .images import check_images, check_splits
 from .report import CheckedSource, Report
 from .sources import Source, find_sources, input_resize
 
+_LARGEST = 8  # times the scale; more is no advice
 _TINY = 4  # pixels: half a token of the finest level
 _PROPOSAL_NUMS = (100, 300, 1000)  # CocoMetric's default
 
@@ -46,8 +47,8 @@ def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool
         findings += _check_boxes(statistics, len(coco["annotations"]), source.split.startswith("train"))
         findings += statistics.suspicions()
         findings += _check_limits(cfg, source, statistics)
-        if resize:
-            findings += _check_input_sides(input_sides)
+        if resize and coco["images"]:
+            findings += _check_input_sizes(statistics, input_sides, resize)
         load = None if quick else source.loader()
         in_channels = ((cfg.get("model") or {}).get("backbone") or {}).get("in_channels", 3)
         findings += check_images(coco["images"], paths[source.split], load, in_channels)
@@ -93,16 +94,34 @@ def _check_boxes(statistics: Statistics, num_annotations: int, is_trained: bool)
         yield Finding("nothing_usable", message, remedy=remedy, is_error=is_trained)
 
 
-def _check_input_sides(sides: np.ndarray) -> Iterator[Finding]:
-    """Objects that are hardly there after the test pipeline's resize."""
-    if (tiny := share(sides < _TINY)) >= 0.01:
+def _check_input_sizes(
+    statistics: Statistics, input_sides: np.ndarray, resize: Callable[[float, float], tuple[float, float]]
+) -> Iterator[Finding]:
+    """Images that the test pipeline makes smaller, and objects that are hardly there after it."""
+    factors = np.array([resize(*size) for size in statistics.image_sizes])
+    vanish = ((statistics.image_sizes * factors).round() < 1).any(1)
+    if names := [statistics.file_names[i] for i in np.flatnonzero(vanish)]:
+        message = "images that have no pixel left after the test pipeline's resize"
+        remedy = "Take them out of the annotation file, or let the pipeline pad or crop first."
+        yield Finding("images_vanish", message, names, remedy, is_error=True)
+    factors = factors.min(1)
+    factor, size = np.median(factors), np.sort(np.median(statistics.image_sizes, axis=0))[::-1]
+    if (shrunk := share(factors < 1)) >= 0.5:
+        message = (
+            f"{shrunk:.0%} of the images are larger than the test pipeline's scale and made smaller, the "
+            f"median one to {factor:.0%} of its sides"
+        )
+        remedy = "scale=({:.0f}, {:.0f}) keeps the median image as it is.".format(*size)
+        yield Finding("images_shrunk", message, remedy=remedy)
+    if (tiny := share(input_sides < _TINY)) >= 0.01:
         message = (
             f"{tiny:.0%} of the objects are below {_TINY} px (square root of width * height) after the test "
             "pipeline's resize"
         )
-        needed = _TINY / np.quantile(sides, 0.01)  # so that all but 1% are above
-        remedy = f"A scale {needed:.1f} times as large keeps 99%."
-        yield Finding("objects_tiny", message, remedy=remedy)
+        needed = _TINY / np.quantile(input_sides, 0.01)  # so that all but 1% are above
+        w, h = size * factor * needed
+        remedy = f"A scale {needed:.1f} times as large, ({w:.0f}, {h:.0f}), keeps 99%."
+        yield Finding("objects_tiny", message, remedy=remedy if needed <= _LARGEST else "")
 
 
 def _check_limits(cfg: Config, source: Source, statistics: Statistics) -> Iterator[Finding]:

@@ -109,6 +109,12 @@ def test_what_only_the_data_set_knows(found):
     assert "none of its 8 images" in findings["train", "load"].message
 
 
+def test_an_image_that_a_resize_wipes_out(change, found):
+    change(lambda coco: coco["images"][0].update(width=1, height=3000))
+    finding = found(["train"])["train", "images_vanish"]
+    assert finding.items == ["000001.png"] and finding.is_error
+
+
 def test_a_validation_without_objects_is_a_warning(change, found):
     change(lambda coco: coco.update(annotations=[]), "val")
     finding = found(["val"])["val", "nothing_usable"]
@@ -116,9 +122,12 @@ def test_a_validation_without_objects_is_a_warning(change, found):
 
 
 def test_sizes_at_the_network(found):
-    """Drawings of 64 px: a scale of 16 leaves most shapes below 4 px."""
+    """Drawings of 64 px: a scale of 16 shrinks all, and leaves most shapes below 4 px."""
     pipeline = [dict(type="LoadImageFromFile"), dict(type="Resize", scale=(16, 16), keep_ratio=True)]
-    tiny = found(["val"], test_dataloader__dataset__pipeline=pipeline)["val", "objects_tiny"]
-    scale = int(16 * (float(tiny.remedy.split()[2]) + 0.1)) + 1
-    pipeline[1]["scale"] = (scale, scale)
+    findings = found(["val"], test_dataloader__dataset__pipeline=pipeline)
+    shrunk, tiny = findings["val", "images_shrunk"], findings["val", "objects_tiny"]
+    assert shrunk.message.startswith("100% of the images") and "25% of its sides" in shrunk.message
+    assert "scale=(64, 64)" in shrunk.remedy and not shrunk.is_error
+    scale = int(tiny.remedy.partition(")")[0].rpartition(" ")[2])
+    pipeline[1]["scale"] = (scale + 1, scale + 1)
     assert ("val", "objects_tiny") not in found(["val"], test_dataloader__dataset__pipeline=pipeline)

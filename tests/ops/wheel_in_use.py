@@ -9,7 +9,7 @@ import warnings
 for name in ("numpy", "scipy", "mmcv", "mmengine", "mmdet", "transformers", "projects"):
     sys.modules[name] = None  # to import it is an error
 
-import torch
+import torch  # noqa: E402
 
 warnings.simplefilter("error")  # one says that the reference serves
 

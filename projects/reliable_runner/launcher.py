@@ -205,6 +205,6 @@ def _explanation(error: Exception) -> str | None:
             *_, (frame, _) = traceback.walk_tb(error.__traceback__)
             if frame.f_globals["__name__"].startswith("mmengine.runner."):
                 return f"the config does not fit what the Runner builds: {error}"
-        case RuntimeError():
+        case RuntimeError() | ConnectionError() | EOFError():
             return explain_death(error)
     return None

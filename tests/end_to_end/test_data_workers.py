@@ -1,12 +1,17 @@
 """A data worker that dies is told with its image."""
 
+import os
 import runpy
+import signal
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
-from projects.reliable_runner.data.workers import explain_death
+from projects.reliable_runner.data.workers import explain_death, note_image
 from projects.reliable_runner.launcher import run_tool
 
 REPO = Path(__file__).resolve().parents[2]
@@ -58,3 +63,21 @@ def test_other_errors_are_not_explained():
             raise RuntimeError("b")  # noqa: B904
     except RuntimeError as error:
         assert explain_death(error) is None
+
+
+class Deadly(torch.utils.data.Dataset):
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        note_image("4.png")
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_a_broken_connection_is_a_dead_worker():
+    """The connection may break before torch knows of the death."""
+    batches = iter(DataLoader(Deadly(), num_workers=1))
+    said = explain_death(ConnectionResetError(104, "reset"))
+    assert "was killed by signal Segmentation fault at image 4.png" in said
+    del batches

@@ -3,6 +3,9 @@
 import mmap
 import os
 import re
+import time
+
+import torch
 
 _SLOTS, _LENGTH = 4096, 1024
 # Shared with the processes that are forked from this one; a page is taken when it is first written.
@@ -29,7 +32,7 @@ def note_image(path: str) -> None:
 
 def explain_death(error: BaseException | None) -> str | None:
     """Say which image a data worker died at and what to do, if ``error`` is of such a death."""
-    texts = []
+    texts = [_dead_worker()] if isinstance(error, ConnectionError | EOFError) else []
     while error is not None:
         texts.append(str(error))
         error = error.__cause__ or error.__context__
@@ -43,3 +46,17 @@ def explain_death(error: BaseException | None) -> str | None:
     image = os.fsdecode(_notes[start : start + _LENGTH].rstrip(b"\0"))
     at = f" at image {image}" if image else ""
     return f"data worker {pid} {how}{at}. {_REMEDIES.get(how.rpartition('signal ')[2], _OTHERWISE)}"
+
+
+def _dead_worker() -> str:
+    """What torch says of a worker that has died: its connection breaks a moment before torch knows.
+
+    torch's handler of signals may say so at any moment.
+    """
+    try:
+        for _ in range(20):
+            torch._C._error_if_any_worker_fails()
+            time.sleep(0.05)
+    except RuntimeError as error:
+        return str(error)
+    return ""

@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import mmengine
-import torch
 from mmengine.dist import barrier, get_rank
 
 from ..errors import InputError, did_you_mean
 from .checkpoint_file import MapLocation, read_checkpoint
+from .download import download
 
 
 def load_from_http(url: str, map_location: MapLocation = None, digest: str | None = None) -> dict:
@@ -21,12 +21,10 @@ def load_from_http(url: str, map_location: MapLocation = None, digest: str | Non
         InputError: The download failed, or what came is no checkpoint, or not the one of ``digest``, the
             first digits of a SHA-256 in hexadecimal.
     """
-    path = Path(torch.hub.get_dir(), "checkpoints", url.partition("?")[0].rpartition("/")[2])
     if get_rank() == 0:
-        _fetch(url, path, digest)
+        download(url, digest)
     barrier()
-    _fetch(url, path, digest)  # for a machine that shares no disk with rank 0
-    return read_checkpoint(path, map_location)
+    return read_checkpoint(download(url, digest), map_location)  # a machine may share no disk with rank 0
 
 
 def load_from_torchvision(filename: str, map_location: MapLocation = None) -> dict:
@@ -54,16 +52,3 @@ def _published(filename: str, index: str) -> str:
     if name not in urls:
         raise InputError(f"{filename}: {scheme} has no weights of this name{did_you_mean(name, urls)}")
     return urls[name]
-
-
-def _fetch(url: str, path: Path, digest: str | None) -> None:
-    if path.exists():
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"{url}: the download failed ({error}). Download it by other means and put it at {path}, "
-            "or do without it: for a backbone's weights set model.backbone.init_cfg=None"
-        ) from error

@@ -1,5 +1,6 @@
 """Detect objects in images and videos: pictures with boxes, and a JSON file of the results.
 
+python tools/infer.py IMAGE_OR_FOLDER_OR_VIDEO... --model ddetr_r50_50e_two_stage
 python tools/infer.py IMAGE_OR_FOLDER_OR_VIDEO... CONFIG CHECKPOINT --out-dir outputs
 
 See docs/inference.md; in Python: projects/reliable_runner/inference.py.
@@ -19,16 +20,17 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 from tqdm import tqdm
 
+from projects.checkpoint_conversion.classes import COCO_IDS
 from projects.reliable_runner.data.coco_dataset import CocoDataset
 from projects.reliable_runner.drawing import build_visualizer, draw_sample
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import shorten
 from projects.reliable_runner.files.media import MediaWriter, Video, find_media, is_video, short_names
+from projects.reliable_runner.files.model_index import find_model, table
 from projects.reliable_runner.inference import detect_batch, init_detector, prepare, read_image
 from projects.reliable_runner.launcher import add_cfg_options, positive_int, run_tool
 from projects.reliable_runner.metric.coco_results import CocoResults, ids_of
 from projects.reliable_runner.progress import progress
-from tools.model_converters.classes import COCO_IDS
 
 
 class Frame(NamedTuple):
@@ -47,6 +49,10 @@ class Frame(NamedTuple):
 def main(argv: list[str] | None = None) -> None:
     """Detect as ``argv`` (by default the command line) says."""
     args = parse_args(argv)
+    if args.list_models:
+        return print(table())
+    if args.model:
+        find_model(args.model)
     paths = find_media(args.inputs)
     names = short_names(paths)
     detector = init_detector(args.config, args.checkpoint, args.device, args.cfg_options)
@@ -92,9 +98,12 @@ def parse_args(argv: list[str] | None) -> Namespace:
     """Read the command line."""
     parser = ArgumentParser(description="Detect objects in images and videos.")
     what = "images, videos, folders of them, patterns such as 'data/**/*.jpg'"
-    parser.add_argument("inputs", nargs="+", help=what)
-    parser.add_argument("config", help="config file")
-    parser.add_argument("checkpoint", help="checkpoint file")
+    what += "; without --model behind them a config and a checkpoint (a file, an address or a model's name)"
+    parser.add_argument("inputs", nargs="*", help=what, metavar="INPUT")
+    parser.add_argument(
+        "--model", metavar="NAME", help="a published model, in place of config and checkpoint"
+    )
+    parser.add_argument("--list-models", action="store_true", help="print the published models, and end")
     what = "folder for vis/ and predictions.json"
     parser.add_argument("--out-dir", type=Path, default="outputs", help=what)
     parser.add_argument("--device", help="cpu, cuda:0, ...; by default a GPU if there is one")
@@ -107,7 +116,13 @@ def parse_args(argv: list[str] | None) -> Namespace:
     parser.add_argument("--no-save-pred", action="store_true", help="write no predictions.json")
     parser.add_argument("--print-result", action="store_true", help="print what is found")
     add_cfg_options(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.config, args.checkpoint = args.model, args.model
+    if not args.model and len(args.inputs) > 2:
+        *args.inputs, args.config, args.checkpoint = args.inputs
+    if not (args.list_models or args.inputs and args.config):
+        parser.error("give INPUT... and --model NAME, or INPUT... CONFIG CHECKPOINT")
+    return args
 
 
 def read_frames(detector: nn.Module, files: dict[str, Path], unread: list[str], bar: tqdm) -> Iterator[Frame]:

@@ -14,14 +14,20 @@ from mmengine.registry import METRICS
 
 import projects.dataset_report  # noqa: F401, whose hook configs name
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.launcher import add_common_arguments, build_runner, read_config, run_tool
+from projects.reliable_runner.launcher import (
+    add_common_arguments,
+    build_runner,
+    load_from,
+    read_config,
+    run_tool,
+)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Test as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Test a detector.")
     parser.add_argument("config", help="config file")
-    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("checkpoint", help="checkpoint: a file, an address or the name of a published model")
     parser.add_argument("--out", help="save the predictions in this file, which must end with .pkl")
     parser.add_argument("--show", action="store_true", help="show predictions in a window")
     parser.add_argument(
@@ -35,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.out and not args.out.endswith((".pkl", ".pickle")):
         raise InputError(f"--out {args.out}: the file is a pickle, its name must end with .pkl")
     cfg = read_config(args)
-    cfg.load_from, cfg.resume = args.checkpoint, False
+    cfg.resume = False
+    load_from(cfg, args.checkpoint, args.cfg_options)
     if args.show or args.show_dir:
         enable_drawing(cfg, args)
     runner = build_runner(cfg, args.local_rank)

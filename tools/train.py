@@ -13,7 +13,13 @@ from mmengine.config import Config
 
 import projects.dataset_report  # noqa: F401, whose hook configs name
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.launcher import add_common_arguments, build_runner, read_config, run_tool
+from projects.reliable_runner.launcher import (
+    add_common_arguments,
+    build_runner,
+    load_from,
+    read_config,
+    run_tool,
+)
 from projects.reliable_runner.training.start import choose_start
 
 
@@ -51,6 +57,8 @@ def main(argv: list[str] | None = None) -> None:
 
     cfg = read_config(args)
     message = choose_start(cfg, args.resume)
+    if cfg.get("load_from") and not cfg.resume:
+        load_from(cfg, cfg.load_from, args.cfg_options)
     if args.amp:
         cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype=args.amp)
     if args.auto_scale_lr:

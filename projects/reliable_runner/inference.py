@@ -1,5 +1,6 @@
 """A trained detector for images; the names and the results are those of ``mmdet.apis``.
 
+detector = init_detector("ddetr_r50_50e_two_stage", pretrained=True)
 detector = init_detector("configs/ddetr_r18_custom.py", "work_dirs/bccd/epoch_60.pth")
 sample = inference_detector(detector, "cells.jpg")  # sample.pred_instances: bboxes, scores, labels
 """
@@ -26,7 +27,8 @@ from .checks.weights import check_fits
 from .data.image_arrays import as_image
 from .data.step_errors import name_steps
 from .errors import InputError, first_line
-from .launcher import parse_config
+from .files.model_index import find_model
+from .launcher import parse_config, settings_of
 from .log import quiet
 from .metric.coco_metric import check_finite
 from .run_state import input_channels
@@ -39,15 +41,17 @@ def init_detector(
     checkpoint: str | Path | None = None,
     device: str | None = None,
     cfg_options: dict | None = None,
+    pretrained: bool = False,
 ) -> nn.Module:
     """Build a detector and give it the weights of a checkpoint.
 
     Args:
-        config: the config that it was trained with, or its file.
-        checkpoint: a file, or an address as in ``load_from``; None for a detector as initialised, without
-            a pretrained backbone.
+        config: the config that it was trained with, its file, or the name of a published model.
+        checkpoint: a file, an address as in ``load_from``, or the name of a published model; None for a
+            detector as initialised, without a pretrained backbone.
         device: as ``torch.device`` takes it; by default the first GPU if there is one, else the CPU.
         cfg_options: settings of the config file to override, e.g. ``{"model.test_cfg.max_per_img": 10}``.
+        pretrained: take the published weights of the name that ``config`` is.
 
     Returns:
         The detector in evaluation mode. ``dataset_meta["classes"]`` are the checkpoint's, or the config's if
@@ -57,28 +61,40 @@ def init_detector(
         InputError: config or checkpoint can't be read, they do not fit, there is no such device, or the
             detector needs an op of mmcv that is not installed.
     """
-    device, cfg = _device(device), config
+    device, cfg, options = _device(device), config, cfg_options or {}
+    if pretrained:
+        checkpoint = find_model(str(config)).weights
     if not isinstance(config, Config):
-        cfg = parse_config(Namespace(config=str(config), cfg_options=cfg_options or {}))
+        cfg = parse_config(Namespace(config=str(config), cfg_options=options))
     init_default_scope(cfg.get("default_scope") or "mmdet")
-    model = dict(cfg.model)
+    contents = None
     if checkpoint is None:
-        model["backbone"] = dict(cfg.model.backbone, init_cfg=None)
-    detector = MODELS.build(model)
+        cfg.model.backbone.init_cfg = None
+    else:
+        contents = _read(checkpoint)
+        cfg.merge_from_dict(settings_of(contents.get("meta", {}), options))
+    detector = MODELS.build(cfg.model)
     check_compiled_ops(detector, cfg.filename)
     detector.cfg, detector.test_pipeline = cfg, _test_pipeline(cfg)
-    if checkpoint is None:
+    if contents is None:
         with quiet():  # mmengine prints a line for each parameter
             detector.init_weights()
         _set_classes(detector, {}, None)
     else:
-        load_weights(detector, checkpoint)
+        _load(detector, contents, checkpoint)
     return detector.to(device).eval()
 
 
 def load_weights(detector: nn.Module, checkpoint: str | Path) -> dict:
     """Replace weights and classes of a detector by those of ``checkpoint``; return its ``meta``."""
-    contents = CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")
+    return _load(detector, _read(checkpoint), checkpoint)
+
+
+def _read(checkpoint: str | Path) -> dict:
+    return CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")
+
+
+def _load(detector: nn.Module, contents: dict, checkpoint: str | Path) -> dict:
     check_fits(checkpoint, contents.get("state_dict", contents), detector)
     _load_checkpoint_to_model(detector, contents)
     meta = contents.get("meta", {})

@@ -26,7 +26,13 @@ from .drawing import DetVisualizationHook
 from .files.atomic_file import AtomicLocalBackend
 from .files.checkpoint_file import read_checkpoint
 from .files.data_file import SafePickleHandler, SafeYamlHandler
-from .files.pretrained import load_from_http, load_from_openmmlab, load_from_torchvision, refuse_other_stores
+from .files.pretrained import (
+    load_from_http,
+    load_from_hub,
+    load_from_openmmlab,
+    load_from_torchvision,
+    refuse_other_stores,
+)
 from .labels import set_readable
 from .metric.coco_metric import CocoMetric
 from .training.checkpoint_hook import CheckpointHook
@@ -83,6 +89,7 @@ _DEFAULT_HOOKS = dict(
 _LOADERS = {
     "": read_checkpoint,
     ("http://", "https://"): load_from_http,
+    "hf://": load_from_hub,
     ("modelzoo://", "torchvision://"): load_from_torchvision,
     ("open-mmlab://", "openmmlab://"): load_from_openmmlab,
     ("pavi://", "mmcls://", r"(\S+\:)?s3://", r"(\S+\:)?petrel://"): refuse_other_stores,
@@ -124,8 +131,9 @@ def install() -> None:
 
     Of mmengine's files: the backend ``local`` for writing (a rename at the end); the handlers of ``pkl``,
     ``pickle``, ``yaml`` and ``yml`` (plain values alone); the checkpoint loaders of local files and of
-    ``http://``, ``https://``, ``modelzoo://``, ``torchvision://``, ``open-mmlab://`` and ``openmmlab://``
-    (``weights_only=True``). Those of ``pavi://``, ``mmcls://``, ``s3://`` and ``petrel://`` refuse.
+    ``http://``, ``https://``, ``hf://``, ``modelzoo://``, ``torchvision://``, ``open-mmlab://`` and
+    ``openmmlab://`` (``weights_only=True``; names of published models; weights of other code bases are
+    converted). Those of ``pavi://``, ``mmcls://``, ``s3://`` and ``petrel://`` refuse.
     """
     for parts in (_REPLACED, _ADDED):
         for kind, classes in parts.items():

@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 
 from .checks.compiled_ops import check_compiled_ops
 from .config import read_files
 from .data.workers import explain_death
-from .errors import InputError
+from .errors import InputError, did_you_mean
 from .files.disk_space import check_writable
+from .files.model_index import config_path, published_models
 from .run_state import bare_model
 
 
@@ -86,16 +87,17 @@ def read_config(args: Namespace) -> Config:
 
 
 def parse_config(args: Namespace) -> Config:
-    """Read ``args.config`` and merge ``args.cfg_options``.
+    """Read ``args.config``, a file or what `config_path` takes, and merge ``args.cfg_options``.
 
     The option ``data_root`` moves every path that begins with the config's own ``data_root``.
 
     Raises:
         InputError: The config can't be read or names what does not exist, or an option does not fit it.
     """
-    path = Path(args.config)
+    path = config_path(args.config)
     if not path.is_file():
-        raise InputError(f"{path}: there is no such config file")
+        nearest = did_you_mean(str(args.config), published_models())
+        raise InputError(f"{args.config}: there is no such config file{nearest}")
     options = dict(args.cfg_options)
     data_root = options.pop("data_root", None)
     try:
@@ -108,6 +110,25 @@ def parse_config(args: Namespace) -> Config:
     if data_root is not None:
         _move_data(cfg, data_root)
     return cfg
+
+
+def load_from(cfg: Config, checkpoint: str, options: dict) -> None:
+    """Let a run load a checkpoint: a file, an address or the name of a published model.
+
+    Weights of other code bases want some settings (the neck's biases, say): the config gets them, but for
+    those that the user's ``options`` set.
+
+    Raises:
+        InputError: it can't be read.
+    """
+    cfg.load_from = checkpoint
+    meta = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu").get("meta", {})
+    cfg.merge_from_dict(settings_of(meta, options))
+
+
+def settings_of(meta: dict, options: dict) -> dict:
+    """What converted weights want of a config, without what ``options`` set."""
+    return {key: value for key, value in meta.get("cfg_options", {}).items() if key not in options}
 
 
 def _place(error: Exception, file: str) -> str:

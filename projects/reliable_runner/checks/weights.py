@@ -7,8 +7,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
 from torch import Tensor, nn
 
+from projects.checkpoint_conversion.family import foreign_weights, guess_family
+
 from ..errors import InputError
-from ..files.checkpoint_family import foreign_weights, guess_family
 from ..files.coco_file import shorten
 from ..log import warn
 from ..run_state import bare_model, must_fit_exactly

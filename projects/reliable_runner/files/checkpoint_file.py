@@ -14,10 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, print_log
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
-from ..errors import InputError, first_line
-from .checkpoint_family import foreign_weights
+from projects.checkpoint_conversion.conversion import convert
+from projects.checkpoint_conversion.family import foreign_weights, guess_family
+from projects.checkpoint_conversion.names import FAMILIES
+
+from ..errors import InputError, did_you_mean, first_line
+from .model_index import published_models
 
 MapLocation = str | torch.device | Callable | None
 
@@ -58,22 +64,99 @@ def allowed_globals() -> list:
 
 
 def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict:
-    """Read a checkpoint of mmengine's Runner, or bare weights by name; see `read_torch_file`.
+    """Read a checkpoint of mmengine's Runner, bare weights by name, or a file of another code base.
+
+    The weights of the official code, transformers and detrex are converted; the log says so.
 
     Returns:
         A dict with ``state_dict`` and whatever else the Runner saved, or a dict of tensors alone. A text
         ``meta.config`` is left out: ``Runner.resume`` would run it as Python. So are mean and standard
-        deviation of the images, which mmdet's published checkpoints carry: a config gives them.
+        deviation of the images, which mmdet's published checkpoints carry: a config gives them. Of converted
+        weights ``meta.cfg_options`` are the settings that a config needs for them.
 
     Raises:
-        InputError: The file can't be read, or holds no weights. Nothing in it was run.
+        InputError: The file can't be read, holds no weights, or can't be converted. Nothing in it was run.
     """
-    checkpoint = read_torch_file(path, map_location)
+    checkpoint = read_file(path, map_location)
+    if foreign := _foreign_tensors(checkpoint):
+        checkpoint = _converted(path, foreign)
     weights = _weights(path, checkpoint)
     for statistic in ("mean", "std"):
         weights.pop(f"data_preprocessor.{statistic}", None)
     checkpoint.get("meta", {}).pop("config", None)
     return checkpoint
+
+
+def _foreign_tensors(contents: object) -> dict[str, Tensor] | None:
+    """The weights of a file that another code base has saved; what a Runner has saved is left alone."""
+    if not isinstance(contents, dict) or "state_dict" in contents:
+        return None
+    tensors = contents["model"] if _is_tensors(contents.get("model")) else contents
+    can_convert = _is_tensors(tensors) and guess_family(tensors) in FAMILIES.keys() - {"mmdet"}
+    return tensors if can_convert else None
+
+
+def _converted(path: str | Path, tensors: dict[str, Tensor]) -> dict:
+    try:
+        weights, meta = convert(tensors)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+    owner, settings = FAMILIES[meta["converted_from"]], meta["cfg_options"]
+    wanted = ", ".join(f"{key}={value}" for key, value in settings.items())
+    print_log(
+        f"{path}: converted from {owner}, {meta['variant']}" + (f"; for it {wanted}" if wanted else ""),
+        logger="current",
+    )
+    return dict(state_dict=weights, meta=meta)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Read the weights by name, and everything else in a file of any code base.
+
+    They stand under ``state_dict`` (mmdet) or ``model`` (official, detrex), or alone (transformers).
+
+    Raises:
+        InputError: The file can't be read, or holds no weights.
+    """
+    contents = read_file(path)
+    contents = contents if isinstance(contents, dict) else {}
+    for key in ("state_dict", "model"):
+        if _is_tensors(contents.get(key)):
+            return contents.pop(key), contents
+    if _is_tensors(contents):
+        return contents, {}
+    raise InputError(
+        f"{path}: it holds no weights under 'state_dict' or 'model', nor weights alone; its keys are "
+        f"{', '.join(map(repr, contents)) or 'none'}. If they stand elsewhere, or to convert their running "
+        f"average, {_SAVE_WEIGHTS}"
+    )
+
+
+def _is_tensors(value: object) -> bool:
+    return isinstance(value, dict) and value != {} and all(isinstance(x, Tensor) for x in value.values())
+
+
+def read_file(path: str | Path, map_location: MapLocation = "cpu") -> object:
+    """What a file of ``torch.save`` or of safetensors holds, told by its first bytes; see `read_torch_file`.
+
+    Of safetensors it is the tensors by name.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file() or not _is_safetensors(path):
+        return read_torch_file(path, map_location)
+    try:
+        with safe_open(path, "pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no dict
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path}: the safetensors file can't be read ({first_line(error)}); {_OTHER_FILE}"
+        ) from error
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Eight bytes give the length of a JSON object, which follows."""
+    with path.open("rb") as file:
+        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
 
 
 def read_torch_file(path: str | Path, map_location: MapLocation = "cpu") -> object:
@@ -85,7 +168,8 @@ def read_torch_file(path: str | Path, map_location: MapLocation = "cpu") -> obje
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise InputError(f"{path}: there is no such checkpoint file; {_OTHER_FILE}")
+        nearest = did_you_mean(str(path), published_models())
+        raise InputError(f"{path}: there is no such checkpoint file; {_OTHER_FILE}{nearest}")
     try:
         with torch.serialization.safe_globals(allowed_globals()):
             return torch.load(path, map_location=map_location, weights_only=True)
@@ -106,11 +190,6 @@ def _diagnosis(path: Path, error: Exception) -> str:
         )
     with path.open("rb") as file:
         start = file.read(512)
-    if start[8:9] == b"{":
-        return (
-            "this is a file of safetensors, not of torch.save; name it .safetensors and convert it: "
-            "python tools/model_converters/convert.py IN.safetensors OUT.pth"
-        )
     if _ZIP.startswith(start[:4]) and not zipfile.is_zipfile(path):
         kind = f"the checkpoint is cut short, it ends after {path.stat().st_size} bytes"
     elif start.isascii() and b"\0" not in start:

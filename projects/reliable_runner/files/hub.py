@@ -30,15 +30,18 @@ def fetch_from_hub(address: str) -> Path:
             return Path(hf_hub_download(repository, name, revision=revision or None))
         except errors.LocalEntryNotFoundError as error:
             raise InputError(
-                f"{address}: no connection, and {name} is not in the cache ({first_line(error.__cause__ or error)}). "
-                f"Fetch it elsewhere with `hf download {repository}` and name the local file"
+                f"{address}: no connection, and {name} is not in the cache "
+                f"({first_line(error.__cause__ or error)}). Fetch it elsewhere with `hf download {repository}` "
+                "and name the local file"
             ) from error
         except errors.EntryNotFoundError:
             continue
         except errors.RevisionNotFoundError as error:
             raise InputError(f"{address}: the repository has no revision {revision!r}") from error
         except errors.GatedRepoError as error:
-            raise InputError(f"{address}: accept its conditions on the hub, then log in: hf auth login") from error
+            raise InputError(
+                f"{address}: accept its conditions on the hub, then log in: hf auth login"
+            ) from error
         except errors.RepositoryNotFoundError as error:
             raise InputError(
                 f"{address}: there is no such repository, or it is private: log in with `hf auth login`, or "

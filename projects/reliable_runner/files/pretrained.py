@@ -8,23 +8,44 @@ from pathlib import Path
 
 import mmengine
 from mmengine.dist import barrier, get_rank
+from mmengine.runner import CheckpointLoader
 
 from ..errors import InputError, did_you_mean
 from .checkpoint_file import MapLocation, read_checkpoint
 from .download import download
+from .hub import fetch_from_hub
+from .model_index import published_models
 
 
 def load_from_http(url: str, map_location: MapLocation = None, digest: str | None = None) -> dict:
     """Download a checkpoint once, on rank 0, into torch.hub's folder, and load it from there.
 
+    The digest of a published model (`published_models`) is known.
+
     Raises:
         InputError: The download failed, or what came is no checkpoint, or not the one of ``digest``, the
             first digits of a SHA-256 in hexadecimal.
     """
+    digest = digest or next((m.sha256 for m in published_models().values() if m.weights == url), None)
     if get_rank() == 0:
         download(url, digest)
     barrier()
     return read_checkpoint(download(url, digest), map_location)  # a machine may share no disk with rank 0
+
+
+def load_from_hub(address: str, map_location: MapLocation = None) -> dict:
+    """Load the weights of a repository of the Hugging Face hub, ``hf://owner/name[@revision]``."""
+    if get_rank() == 0:
+        fetch_from_hub(address)
+    barrier()
+    return read_checkpoint(fetch_from_hub(address), map_location)
+
+
+def load_from_local(filename: str, map_location: MapLocation = None) -> dict:
+    """Load a local file, or the weights of a published model by its name."""
+    if not Path(filename).exists() and filename in published_models():
+        return CheckpointLoader.load_checkpoint(published_models()[filename].weights, map_location)
+    return read_checkpoint(filename, map_location)
 
 
 def load_from_torchvision(filename: str, map_location: MapLocation = None) -> dict:

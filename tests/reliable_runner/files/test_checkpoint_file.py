@@ -96,10 +96,10 @@ SAVED = "weights alone: torch.save("
         (archive, ["torch.save did not write it"]),
         (lambda path: path.write_bytes(os.urandom(64)), ["torch.save did not write it"]),
         (lambda path: path.write_text("<html>404</html>"), ["a text that begins with '<html>404"]),
-        (lambda path: path.write_bytes(b"\x02" + bytes(7) + b"{}"), ["file of safetensors"]),
+        (lambda path: path.write_bytes(b"\x02" + bytes(7) + b"{}"), ["the safetensors file can't be read"]),
         (partial(torch.save, [1, 2]), ["no 'state_dict'", "it holds a list", SAVED]),
         (partial(torch.save, {"net": {"w": torch.ones(1)}, "epoch": 3}), ["'net', 'epoch'", SAVED]),
-        (partial(torch.save, {"model": OFFICIAL}), ["official code", *OFFICIAL, "convert.py {} OUT.pth"]),
+        (partial(torch.save, {"model": OFFICIAL}), ["read as official", "weights that are missing"]),
     ],
 )
 def test_refuses_what_is_no_checkpoint(tmp_path, write, named):

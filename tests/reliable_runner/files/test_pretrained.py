@@ -66,7 +66,7 @@ def test_published_names(web, monkeypatch, name):
         if ending == digest or name.startswith("open-mmlab"):
             assert load(name)["w"].sum() == 3
         else:
-            with pytest.raises(InputError, match="the download failed .*hash"):
+            with pytest.raises(InputError, match=f"has the SHA-256 {digest}.*, and not 00000000"):
                 load(name)
 
 

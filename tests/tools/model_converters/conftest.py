@@ -14,8 +14,8 @@ from projects.deformable_detr.registry import MODELS
 
 sys.path.append(str(Path(__file__).parents[3]))  # the tool does so itself
 
+from projects.reliable_runner.files.checkpoint_file import read_tensors
 from tools.model_converters.convert import main
-from tools.model_converters.files import read_tensors
 
 VARIANTS = {
     "base": dict(),

@@ -11,10 +11,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from projects.checkpoint_conversion.classes import COCO_IDS
+from projects.checkpoint_conversion.conversion import convert as convert_weights
 from projects.deformable_detr.registry import MODELS, SCOPE
 from projects.reliable_runner.files.checkpoint_file import read_checkpoint
-from tools.model_converters.classes import COCO_IDS
-from tools.model_converters.convert import convert as convert_weights
 from tools.model_converters.convert import main
 
 REPO = Path(__file__).resolve().parents[3]

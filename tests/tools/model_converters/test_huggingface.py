@@ -13,7 +13,7 @@ import safetensors.torch
 from mmdet.datasets import CocoDataset
 from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection, ResNetConfig
 
-from tools.model_converters.classes import COCO_IDS
+from projects.checkpoint_conversion.classes import COCO_IDS
 
 VARIANTS = {
     "base": dict(),

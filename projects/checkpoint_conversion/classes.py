@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from projects.reliable_runner.errors import InputError
-
 # The official code and transformers number the classes of COCO as the annotations do: 91 rows, 80 in use.
 _NOT_IN_USE = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_IDS = tuple(i for i in range(91) if i not in _NOT_IN_USE)
@@ -21,7 +19,7 @@ def parse_ids(text: str) -> list[int]:
     except ValueError:
         ids = []
     if not ids or min(ids) < 0 or len(set(ids)) < len(ids):
-        raise InputError(
+        raise ValueError(
             f"--classes {text}: give coco, all, or the category id of each of our classes in their "
             "order, e.g. 1,2,4"
         )
@@ -40,7 +38,7 @@ def select(tensors: dict[str, Tensor], ids: Sequence[int], two_stage: bool) -> d
     """
     rows = num_rows(tensors)
     if max(ids) >= rows:
-        raise InputError(f"--classes names row {max(ids)}, but the class branches have {rows} rows")
+        raise ValueError(f"--classes names row {max(ids)}, but the class branches have {rows} rows")
     unused = {}
     for key, kept in _kept_rows(tensors, ids, two_stage):
         unused[key] = tensors[key][_others(kept, rows)]
@@ -53,7 +51,7 @@ def spread(
 ) -> None:
     """Undo `select`: class i becomes row ``ids[i]``; rows that are not in ``unused`` never score."""
     if num_rows(tensors) != len(ids):
-        raise InputError(f"--classes names {len(ids)} rows, but the model has {num_rows(tensors)} classes")
+        raise ValueError(f"--classes names {len(ids)} rows, but the model has {num_rows(tensors)} classes")
     rows = max([max(ids) + 1, *(len(ids) + len(rest) for rest in unused.values())])
     for key, kept in _kept_rows(tensors, ids, two_stage):
         tensor = tensors[key]

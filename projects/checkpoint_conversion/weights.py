@@ -6,10 +6,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.files import checkpoint_family
-from projects.reliable_runner.files.coco_file import shorten
-from tools.model_converters.names import FAMILIES, num_decoder_layers, rename_pairs
+from . import family as families
+from .names import FAMILIES, num_decoder_layers, rename_pairs
 
 VARIANTS = ("base", "refine", "two-stage")
 _BRANCH = re.compile(r"bbox_head\.(cls|reg)_branches\.(\d+)\.(.+)")
@@ -24,14 +22,14 @@ _IN_MEMORY = (
 
 
 def guess_family(names: Iterable[str]) -> str:
-    """The family that has such names; `InputError` if none of `FAMILIES` has."""
+    """The family that has such names; `ValueError` if none of `FAMILIES` has."""
     names = list(names)
-    family = checkpoint_family.guess_family(names)
+    family = families.guess_family(names)
     if family == "huggingface" and any("encoder.stages." in name for name in names):
         return "huggingface-resnet"
     if family not in FAMILIES:
-        owner = checkpoint_family.whose_weights(names)
-        raise InputError(f"its weights are {owner}, not of {', '.join(FAMILIES)}: {shorten(names)}")
+        owner = families.whose_weights(names)
+        raise ValueError(f"its weights are {owner}, not of {', '.join(FAMILIES)}: {_listed(names)}")
     return family
 
 
@@ -39,7 +37,7 @@ def decode(state_dict: dict[str, Tensor], family: str) -> dict[str, Tensor]:
     """Name all weights of a model, which has the names of ``family``, as mmdet does.
 
     Raises:
-        InputError: a name is unknown or missing, or the two names of a branch hold different numbers.
+        ValueError: a name is unknown or missing, or the two names of a branch hold different numbers.
     """
     tensors, differing = _plain(state_dict)
     if family.startswith("huggingface"):
@@ -57,8 +55,8 @@ def decode(state_dict: dict[str, Tensor], family: str) -> dict[str, Tensor]:
         "branches that differ under their two names": differing,
     }
     if any(faults.values()):
-        found = "; ".join(f"{len(names)} {what}: {shorten(names)}" for what, names in faults.items() if names)
-        raise InputError(
+        found = "; ".join(f"{len(names)} {what}: {_listed(names)}" for what, names in faults.items() if names)
+        raise ValueError(
             f"read as {family} ({FAMILIES[family]}) it has {found}; convert a complete Deformable DETR with "
             "a ResNet as its code saved it"
         )
@@ -114,7 +112,7 @@ def guess_variant(state_dict: dict[str, Tensor], tensors: dict[str, Tensor]) -> 
     if "memory_trans_fc.weight" not in tensors:
         return "refine" if is_refined else "base"
     if not is_refined:
-        raise InputError(
+        raise ValueError(
             "all decoder layers of this two-stage model have the same branches: if it has "
             "with_box_refine=False, no other code can run it, since they refine every two-stage model; if "
             "not, say --variant two-stage"
@@ -164,3 +162,7 @@ def _is_needed(name: str, bottleneck: bool) -> bool:
         return bottleneck
     # A shortcut is where the number of channels changes.
     return "downsample" not in name or (".0.downsample" in name and (bottleneck or "layer1" not in name))
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -6,10 +6,10 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
+from projects.checkpoint_conversion.family import foreign_weights, guess_family
 from projects.deformable_detr.registry import MODELS
-from projects.reliable_runner.files.checkpoint_family import foreign_weights, guess_family
 
-DETR = Path(__file__).parents[2] / "tiny_detr.py"
+DETR = Path(__file__).parents[1] / "tiny_detr.py"
 # Some names that each code base saves, in an order that does not help.
 NAMES = {
     "official": [

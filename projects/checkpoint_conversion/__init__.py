@@ -1,0 +1,1 @@
+"""Weights of a Deformable DETR from the names of one code base into those of another."""

@@ -24,11 +24,11 @@ from .data.seeded_items import ClassBalancedDataset, ConcatDataset, MultiImageMi
 from .data.step_errors import name_steps
 from .drawing import DetVisualizationHook
 from .files.atomic_file import AtomicLocalBackend
-from .files.checkpoint_file import read_checkpoint
 from .files.data_file import SafePickleHandler, SafeYamlHandler
 from .files.pretrained import (
     load_from_http,
     load_from_hub,
+    load_from_local,
     load_from_openmmlab,
     load_from_torchvision,
     refuse_other_stores,
@@ -87,7 +87,7 @@ _DEFAULT_HOOKS = dict(
     hints=dict(type=HintHook),
 )
 _LOADERS = {
-    "": read_checkpoint,
+    "": load_from_local,
     ("http://", "https://"): load_from_http,
     "hf://": load_from_hub,
     ("modelzoo://", "torchvision://"): load_from_torchvision,

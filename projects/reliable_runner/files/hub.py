@@ -21,7 +21,7 @@ def fetch_from_hub(address: str) -> Path:
             repository is private or missing, has no such revision, or no weights.
     """
     try:
-        from huggingface_hub import errors, hf_hub_download
+        from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
     except ImportError as error:
         raise InputError(f"{address}: to read it, pip install huggingface_hub") from error
     repository, _, revision = address.removeprefix("hf://").partition("@")
@@ -29,10 +29,14 @@ def fetch_from_hub(address: str) -> Path:
         try:
             return Path(hf_hub_download(repository, name, revision=revision or None))
         except errors.LocalEntryNotFoundError as error:
+            for other in _FILES:  # the repository may have this one alone
+                cached = try_to_load_from_cache(repository, other, revision=revision or None)
+                if isinstance(cached, str):
+                    return Path(cached)
             raise InputError(
                 f"{address}: no connection, and {name} is not in the cache "
-                f"({first_line(error.__cause__ or error)}). Fetch it elsewhere with `hf download {repository}` "
-                "and name the local file"
+                f"({first_line(error.__cause__ or error)}). Fetch it elsewhere with "
+                f"`hf download {repository}` and name the local file"
             ) from error
         except errors.EntryNotFoundError:
             continue

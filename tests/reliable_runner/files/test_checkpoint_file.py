@@ -96,7 +96,7 @@ SAVED = "weights alone: torch.save("
         (archive, ["torch.save did not write it"]),
         (lambda path: path.write_bytes(os.urandom(64)), ["torch.save did not write it"]),
         (lambda path: path.write_text("<html>404</html>"), ["a text that begins with '<html>404"]),
-        (lambda path: path.write_bytes(b"\x02" + bytes(7) + b"{}"), ["the safetensors file can't be read"]),
+        (lambda path: path.write_bytes(b"\x09" + bytes(7) + b"{}"), ["the safetensors file can't be read"]),
         (partial(torch.save, [1, 2]), ["no 'state_dict'", "it holds a list", SAVED]),
         (partial(torch.save, {"net": {"w": torch.ones(1)}, "epoch": 3}), ["'net', 'epoch'", SAVED]),
         (partial(torch.save, {"model": OFFICIAL}), ["read as official", "weights that are missing"]),

@@ -107,6 +107,11 @@ def _set_classes(detector: nn.Module, meta: dict, checkpoint: str | Path | None)
     if classes is None:
         dataset = DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True))
         classes, source = class_names(dataset.metainfo), f"the test_dataloader of {cfg.filename}"
+    if classes is None:
+        raise InputError(
+            f"{cfg.filename}: neither the checkpoint nor the test_dataloader names the classes; give its "
+            "dataset metainfo=dict(classes=(...))"
+        )
     check_num_classes(detector, classes, source)
     detector.dataset_meta = dict(classes=classes)
 

@@ -35,7 +35,7 @@ def complete(content: dict, folder: str | None = None) -> list[str]:
     for image in _entries(content, "images"):
         if folder is None or None not in (image.get("width"), image.get("height")):
             continue
-        if size := _size_of(os.path.join(folder, str(image.get("file_name")))):
+        if size := image_size(os.path.join(folder, str(image.get("file_name")))):
             image["width"], image["height"] = size
             filled["width and height", "images"] += 1
     annotations = list(_entries(content, "annotations"))
@@ -110,7 +110,7 @@ def orientation(image: Image.Image) -> int:
     return image.getexif().get(0x0112, 1)
 
 
-def _size_of(path: str) -> tuple[int, int] | None:
+def image_size(path: str | Path) -> tuple[int, int] | None:
     """Width and height as the image is shown; None if it can't be read."""
     try:
         with suppress(UnidentifiedImageError), Image.open(path) as image:

@@ -1,0 +1,94 @@
+"""What a label tool exports: classes, and images with their objects."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mmdet.utils.misc import IMG_EXTENSIONS
+
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.coco_completion import image_size
+from projects.reliable_runner.files.coco_file import shorten
+from tools.dataset_converters.outline import number
+
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # by folder
+
+
+class Picture(NamedTuple):
+    """An image with its objects.
+
+    Args:
+        path: of the image.
+        size: width and height, as the image is shown.
+        objects: annotations as COCO has them, boxes in pixels, with the class as "name" and without ids.
+        source: the file that lists the objects.
+        split: "train", "val" or "test"; None if the export does not say.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    objects: list[dict]
+    source: Path
+    split: str | None
+
+
+class Export(NamedTuple):
+    """A folder whose annotations are found.
+
+    Args:
+        classes: names in their order; None if the format lists none.
+        num_images: how many ``pictures`` there are.
+        pictures: read one by one; `InputError` at the first that is at fault.
+    """
+
+    classes: list[str] | None
+    num_images: int
+    pictures: Iterator[Picture]
+
+
+def split_of(words: Iterable[str]) -> str | None:
+    """The split that the first of ``words`` that names one says."""
+    return next((SPLITS[word.lower()] for word in words if word.lower() in SPLITS), None)
+
+
+def unique(names: Iterable[str], source: Path) -> list[str]:
+    """The names of classes that ``source`` lists; `InputError` if one comes twice."""
+    names = list(names)
+    if doubled := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(f"{source}: several classes are named {shorten(doubled)}; join or rename them")
+    return names
+
+
+def find_image(name: str, folders: Sequence[Path], source: Path, stem: str = "") -> Path:
+    """The image that ``source`` names, or else one called ``stem``; `InputError` if no folder has it."""
+    endings = [ending for lower in IMG_EXTENSIONS for ending in (lower, lower.upper())] if stem else []
+    for candidate in [name, *(stem + ending for ending in endings)]:
+        for folder in folders:
+            if (folder / candidate).is_file():
+                return folder / candidate
+    places = shorten([str(folder) for folder in folders])
+    raise InputError(f"{source}: its image {name or stem!r} is missing; looked for in {places}")
+
+
+def size_of(path: Path, source: Path, stated: Sequence[object] = ()) -> tuple[int, int]:
+    """Width and height of an image as it is shown, its EXIF orientation honoured.
+
+    Args:
+        path: of the image.
+        source: the file with its objects.
+        stated: width and height that this file tells; where one is missing or 0 they are not compared.
+
+    Raises:
+        InputError: the image can't be read, or is of another size than stated.
+    """
+    if not (size := image_size(path)):
+        raise InputError(f"image {path} of {source} can't be read: it is empty, cut short or no image")
+    width, height = (number(side or 0, f"{source}: a side of its image") for side in stated or size)
+    if width and height and (width, height) != size:
+        raise InputError(
+            f"{source}: it states {width:g}x{height:g} (width x height), but {path} is {size[0]}x{size[1]} as "
+            "it is shown: its boxes would be wrong. If they belong to the pixels as they are stored, remove "
+            "the image's EXIF orientation"
+        )
+    return size

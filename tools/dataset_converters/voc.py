@@ -1,0 +1,48 @@
+"""Pascal VOC: an XML file an image, boxes by their corners in pixels."""
+
+from collections.abc import Iterator
+from pathlib import Path, PureWindowsPath
+
+from projects.reliable_runner.errors import InputError
+from tools.dataset_converters.export import SPLITS, Export, Picture, find_image, size_of, split_of
+from tools.dataset_converters.outline import number, rectangle
+from tools.dataset_converters.xml_file import read_xml
+
+
+def read(folder: Path) -> Export:
+    """Read XML files anywhere below ``folder``; images stand beside them or in JPEGImages or images.
+
+    Where there is ``ImageSets/Main/{train,val,test}.txt`` it says which files are read, and for what;
+    elsewhere folders named like splits say it. What is "difficult" becomes a crowd, neither trained on nor
+    counted.
+    """
+    files = list(_listed(folder)) or [
+        (path, split_of(path.relative_to(folder).parts[:-1])) for path in sorted(folder.rglob("*.xml"))
+    ]
+    return Export(None, len(files), (_picture(path, split) for path, split in files))
+
+
+def _listed(folder: Path) -> Iterator[tuple[Path, str]]:
+    for name, split in SPLITS.items():
+        for file in sorted(folder.rglob(f"ImageSets/Main/{name}.txt")):
+            for words in map(str.split, file.read_text(errors="replace").splitlines()):
+                if words:
+                    yield file.parents[2] / "Annotations" / f"{words[0]}.xml", split
+
+
+def _picture(path: Path, split: str | None) -> Picture:
+    root, parent = read_xml(path, "annotation"), path.parent
+    name = PureWindowsPath((root.findtext("filename") or "").strip()).name
+    folders = parent, parent.parent / "JPEGImages", parent.parent / "images", parent.parent
+    image = find_image(name, folders, path, path.stem)
+    size = size_of(image, path, (root.findtext("size/width"), root.findtext("size/height")))
+    objects = []
+    for index, node in enumerate(root.findall("object"), 1):
+        where = f"{path}: object {index}"
+        if not (label := (node.findtext("name") or "").strip()):
+            raise InputError(f"{where} has no name")
+        keys = "xmin", "ymin", "xmax", "ymax"
+        corners = [number(node.findtext(f"bndbox/{key}"), f"{where}: {key}") for key in keys]
+        is_crowd = (node.findtext("difficult") or "").strip() == "1"
+        objects.append(dict(name=label, iscrowd=int(is_crowd), **rectangle(*corners)))
+    return Picture(image, size, objects, path, split)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import CocoFile
-from projects.reliable_runner.quiet import quiet
+from projects.reliable_runner.log import quiet
 from tools.dataset_converters.export import Export, Picture, find_image, size_of, split_of, unique
 
 

@@ -74,21 +74,16 @@ def find_image(name: str, folders: Sequence[Path], source: Path, stem: str = "")
 def size_of(path: Path, source: Path, stated: Sequence[object] = ()) -> tuple[int, int]:
     """Width and height of an image as it is shown, its EXIF orientation honoured.
 
-    Args:
-        path: of the image.
-        source: the file with its objects.
-        stated: width and height that this file tells; where one is missing or 0 they are not compared.
-
     Raises:
-        InputError: the image can't be read, or is of another size than stated.
+        InputError: it can't be read, or its ``source`` has ``stated`` another width and height than 0.
     """
     if not (size := image_size(path)):
-        raise InputError(f"image {path} of {source} can't be read: it is empty, cut short or no image")
+        raise InputError(f"image {path} ({source}) can't be read: it is empty, cut short or no image")
     width, height = (number(side or 0, f"{source}: a side of its image") for side in stated or size)
     if width and height and (width, height) != size:
         raise InputError(
-            f"{source}: it states {width:g}x{height:g} (width x height), but {path} is {size[0]}x{size[1]} as "
-            "it is shown: its boxes would be wrong. If they belong to the pixels as they are stored, remove "
-            "the image's EXIF orientation"
+            f"{source}: it states {width:g}x{height:g} (width x height), but as it is shown {path} is "
+            f"{size[0]}x{size[1]}: the boxes would be wrong. If they are for the pixels as they are stored, "
+            "remove the image's EXIF orientation"
         )
     return size

@@ -1,11 +1,11 @@
 """LabelMe: a JSON file an image, shapes by their points in pixels."""
 
+import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.files.coco_file import read_json
 from tools.dataset_converters.export import Export, Picture, find_image, size_of, split_of
 from tools.dataset_converters.outline import around, number, polygon
 
@@ -21,10 +21,13 @@ def read(folder: Path) -> Export:
 
 
 def _picture(path: Path, folder: Path) -> Picture:
-    content = read_json(str(path))
-    shapes, name = content.get("shapes"), content.get("imagePath")
-    if not isinstance(shapes, list):
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: it is not JSON, or cut short ({error})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise InputError(f"{path}: it is not LabelMe's: it has no list 'shapes'")
+    shapes, name = content["shapes"], content.get("imagePath")
     name = PureWindowsPath(name if isinstance(name, str) else "")
     image = find_image(name.name, (path.parent / name.parent.as_posix(), path.parent), path, path.stem)
     size = size_of(image, path, (content.get("imageWidth"), content.get("imageHeight")))

@@ -24,15 +24,7 @@ def rectangle(x1: float, y1: float, x2: float, y2: float) -> dict:
 
 
 def polygon(points: Sequence[Sequence[float]], where: str) -> dict:
-    """An annotation's ``segmentation`` and the ``bbox`` around it.
-
-    Args:
-        points: (n, 2), x and y in pixels.
-        where: it stands, for the error.
-
-    Raises:
-        InputError: there are less than three points.
-    """
+    """An annotation's ``segmentation`` and the ``bbox`` around it, from (n, 2) x and y in pixels, n >= 3."""
     if len(points) < 3:
         raise InputError(f"{where}: a polygon has at least 3 points, not {len(points)}")
     return dict(segmentation=[_rounded(side for point in points for side in point)], **around(points))

@@ -14,19 +14,12 @@ def split_pictures(
 ) -> dict[str, list[Picture]]:
     """Pictures by split; those of none go to train, and a part of train to val if there is none.
 
-    A hash of ``seed`` and path says which part: order and machine play no role, and a new image moves few.
-
-    Args:
-        pictures: of an export.
-        folder: what the hashed paths are relative to.
-        share: of train, above 0, at most 1; None for 0.8. Train and val get an image each at least.
-        seed: any.
-
-    Returns:
-        Splits that are not empty.
+    A hash of ``seed`` and the path below ``folder`` says which part: order and machine play no role, and a
+    new image moves few. ``share`` is that of train, above 0, at most 1; None is 0.8. Splits without an image
+    are left out.
 
     Raises:
-        InputError: there is a val although ``share`` is given, or there are less than two images for train.
+        InputError: there is a val although a ``share`` is given, or there are less than two images to split.
     """
     splits: dict[str, list[Picture]] = dict(train=[], val=[], test=[])
     for picture in pictures:

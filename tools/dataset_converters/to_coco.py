@@ -34,12 +34,7 @@ _YOLO = "*.yaml", "*.yml", "classes.txt", "obj.names", "labels/*.txt", "*/labels
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Convert as ``argv`` (by default the command line) says.
-
-    Raises:
-        InputError: the export can't be read, with file and line or object; then nothing is written.
-        SystemExit: with status 1, if a training cannot start on what was written.
-    """
+    """Convert as ``argv`` (by default the command line) says; exit with status 1 if no training can start."""
     parser = ArgumentParser(description="Convert what a label tool exports to COCO.")
     parser.add_argument("export", type=Path, help="folder of the export, unpacked")
     parser.add_argument("out_dir", type=Path, help="new folder for annotations/, train/ and val/")
@@ -74,9 +69,10 @@ def tell_format(folder: Path) -> str:
     """The one of `FORMATS` that files in ``folder`` look like; `InputError` if none does, or several do."""
     found = {"yolo"} if any(any(folder.glob(pattern)) for pattern in _YOLO) else set()
     for path in sorted(folder.rglob("*.xml"))[:1]:
-        found.add("cvat" if b"<annotations" in _head(path) else "voc")
+        head = path.read_bytes()[:4096].replace(b"\0", b"")  # without the zeros of UTF-16
+        found.add("cvat" if b"<annotations" in head else "voc")
     for path in sorted(folder.rglob("*.json"))[:1]:
-        found.add("labelme" if b'"shapes"' in _head(path) else "coco")
+        found.add("labelme" if b'"imagePath"' in path.read_bytes() else "coco")
     if not found:
         wanted = "XML of Pascal VOC or CVAT, data.yaml or classes.txt of YOLO, JSON of LabelMe or COCO"
         raise InputError(f"{folder}: no annotations found: the format is unknown. Looked for {wanted}")
@@ -85,37 +81,31 @@ def tell_format(folder: Path) -> str:
     return found.pop()
 
 
-def _head(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(4096).replace(b"\0", b"")  # without the zeros of UTF-16
-
-
 def read_export(folder: Path, name: str | None = None) -> tuple[list[str], list[Picture]]:
-    """Read an export.
-
-    Args:
-        folder: of the export.
-        name: one of `FORMATS`; None tells it by looking.
+    """Read an export in the format ``name``, by default that which it looks like.
 
     Returns:
         The classes, sorted if the format has no order of its own, and all pictures.
 
     Raises:
-        InputError: it can't be read, with the file that is at fault.
+        InputError: it can't be read; the message names the file, and the line or object.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; unpack an archive first")
-    name = name or tell_format(folder)
     pictures: dict[Path, Picture] = {}
-    with progress(0, "image", desc=f"reading {name}") as bar:
-        export = FORMATS[name].read(folder)
-        bar.total = export.num_images
-        for picture in export.pictures:
-            first = pictures.setdefault(picture.path.resolve(), picture)
-            if first is not picture:
-                places = " and ".join(f"{one.source} (split {one.split})" for one in (first, picture))
-                raise InputError(f"image {picture.path} is there twice: {places}")
-            bar.update()
+    try:
+        name = name or tell_format(folder)
+        with progress(0, "image", desc=f"reading {name}") as bar:
+            export = FORMATS[name].read(folder)
+            bar.total = export.num_images
+            for picture in export.pictures:
+                first = pictures.setdefault(picture.path.resolve(), picture)
+                if first is not picture:
+                    places = " and ".join(f"{one.source} (split {one.split})" for one in (first, picture))
+                    raise InputError(f"image {picture.path} is there twice: {places}")
+                bar.update()
+    except OSError as error:
+        raise InputError(f"{error.filename}: it can't be read ({error.strerror})") from error
     used = {found["name"]: one.source for one in pictures.values() for found in one.objects}
     if not used:
         raise InputError(f"{folder}: no annotations found: {len(pictures)} images of {name}, and no object")
@@ -126,16 +116,10 @@ def read_export(folder: Path, name: str | None = None) -> tuple[list[str], list[
 
 
 def write(out_dir: Path, classes: Sequence[str], splits: dict[str, list[Picture]], copy: bool) -> None:
-    """Write ``annotations/SPLIT.json`` and the images in ``SPLIT/``: everything or, at an error, nothing.
-
-    Args:
-        out_dir: a new or empty folder.
-        classes: get the category ids 1, 2, ...
-        splits: pictures by split.
-        copy: whether images are copied, instead of relative links to them.
+    """Write ``annotations/SPLIT.json`` and ``SPLIT/`` with copies of the images or relative links to them.
 
     Raises:
-        InputError: it can't be written.
+        InputError: ``out_dir``, which is new or empty, can't be written; then nothing is.
     """
     unfinished = out_dir.with_name(f"{out_dir.name}.{os.getpid()}.unfinished")
     try:

@@ -43,7 +43,7 @@ def _read_yaml(folder: Path) -> tuple[Path | None, dict]:
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        except (ValueError, RecursionError, yaml.YAMLError) as error:
             mark = getattr(error, "problem_mark", None)
             where = f"{path}, line {mark.line + 1}" if mark else path
             raise InputError(f"{where}: it is not YAML ({getattr(error, 'problem', error)})") from error
@@ -63,8 +63,8 @@ def _numbered(names: object, file: Path) -> list[str]:
 def _listed(folder: Path) -> list[str]:
     for file in map(folder.joinpath, _LISTS):
         if file.is_file():
-            lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-            return unique((line.strip() for line in lines if line.strip()), file)
+            lines = file.read_text(encoding="utf-8-sig", errors="replace").rstrip().splitlines()
+            return unique(map(str.strip, lines), file)
     raise InputError(
         f"{folder}: no class names: there is no data.yaml with names, nor {' nor '.join(_LISTS)}"
     )

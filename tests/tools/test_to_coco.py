@@ -256,7 +256,7 @@ FAULTS = [
     ("yolo", "labels/train/a.txt", "0 40 30 20 20\n", "are they pixels?"),
     ("yolo", "labels/train/c.txt", "0 .5 .5 .1 .1\n", "labels/train/c.txt: its image is missing"),
     ("yolo", "images/train/a.jpg", "", "labels/train/a.txt: it belongs to two images"),
-    ("labelme", "json/a.json", '{"shapes": [', "json/a.json: it is not JSON"),
+    ("labelme", "json/a.json", '{"imagePath": [', "json/a.json: it is not JSON"),
     (
         "labelme",
         "json/a.json",

@@ -1,13 +1,15 @@
 """What several test files use."""
 
+import json
 import logging
 import os
 import runpy
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 # Many tiny tensors: a second thread only waits. Processes that tests start inherit this.
@@ -16,6 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
 
 # mmdet.models cannot be imported before these where mmcv has no ops.
 from projects.deformable_detr.registry import MODELS, SCOPE
@@ -51,28 +55,114 @@ def small_run(shapes_root, monkeypatch) -> None:
 
 
 @pytest.fixture
-def checkpoint(tmp_path) -> Path:
-    """Weights of the untrained model of tests/tiny_ddetr.py; its scores are about 0.01."""
-    model = MODELS.build(dict(Config.fromfile(CONFIG).model, _scope_=SCOPE))
-    model.init_weights()
-    torch.save({"state_dict": model.state_dict()}, tmp_path / "epoch_1.pth")
-    return tmp_path / "epoch_1.pth"
+def data(tmp_path, shapes_root, small_run, monkeypatch) -> Path:
+    """The drawings that tests/tiny_ddetr.py reads, to spoil."""
+    monkeypatch.setenv("SHAPES_ROOT", str(tmp_path / "data"))
+    return Path(shutil.copytree(shapes_root, tmp_path / "data"))
 
 
 @pytest.fixture
-def one_line_error(capsys, monkeypatch) -> Callable[..., str]:
-    """Runs a tool's ``main`` with a user's mistake and returns the one line that it prints."""
+def heir(tmp_path) -> Callable[..., Path]:
+    """Writes a config that inherits tests/tiny_ddetr.py, or another."""
+
+    def write(text: str, name: str = "heir", base: Path = CONFIG) -> Path:
+        path = tmp_path / f"{name}.py"
+        path.write_text(f"_base_ = {str(base)!r}\n{text}\n")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def untrained(tmp_path) -> Callable[..., Path]:
+    """Saves the weights of an untrained model; the scores of tests/tiny_ddetr.py are about 0.01."""
+
+    def save(config: Path = CONFIG) -> Path:
+        model = MODELS.build(dict(Config.fromfile(config).model, _scope_=SCOPE))
+        model.init_weights()
+        torch.save({"state_dict": model.state_dict()}, tmp_path / "epoch_1.pth")
+        return tmp_path / "epoch_1.pth"
+
+    return save
+
+
+@pytest.fixture
+def checkpoint(untrained) -> Path:
+    """Weights of tests/tiny_ddetr.py."""
+    return untrained()
+
+
+@cache
+def main_of(name: str) -> Callable[[list[str]], None]:
+    return runpy.run_path(str(REPO / "tools" / f"{name}.py"))["main"]
+
+
+def command_line(args: tuple, options: dict) -> list[str]:
+    words = [f"{key}={value}" for key, value in options.items()]
+    return [*map(str, args), *(["--cfg-options", *words] if words else [])]
+
+
+@pytest.fixture
+def forget_runs() -> Callable[[], None]:
+    """Closes what mmengine keeps of a run by name, until the process ends."""
+
+    def forget() -> None:
+        for logger in MMLogger._instance_dict.values():
+            for handler in logger.handlers:
+                if isinstance(handler, logging.FileHandler):
+                    handler.close()
+        for manager in (MMLogger, MessageHub, Visualizer, *Visualizer.__subclasses__()):
+            manager._instance_dict.clear()
+
+    return forget
+
+
+@pytest.fixture
+def quick_start(monkeypatch) -> None:
+    """Without looking for compilers and laying out the config, which take longer than a small training."""
+    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
+    monkeypatch.setattr("mmengine.config.config.FormatCode", lambda text, **_: (text, True))
+
+
+@pytest.fixture
+def tool(small_run, quick_start, forget_runs) -> Callable[..., None]:
+    """Runs a tool by its name, with options for its ``--cfg-options``, as if in a process of its own."""
+
+    def run(name: str, *args: str | Path, **options) -> None:
+        forget_runs()
+        main_of(name)(command_line(args, options))
+
+    return run
+
+
+@pytest.fixture
+def one_line_error(capsys, quick_start, forget_runs, monkeypatch) -> Callable[..., str]:
+    """Runs a tool, by its name or its ``main``, with a user's mistake and returns the one line it prints."""
     # The logger of an earlier run in this process complains that pytest has closed its stream.
     monkeypatch.setattr(logging, "raiseExceptions", False)
 
-    def run(main: Callable[[list[str]], None], *args: str | Path) -> str:
-        assert run_tool(partial(main, [str(arg) for arg in args])) == 1
+    def run(main: str | Callable[[list[str]], None], *args: str | Path, **options) -> str:
+        forget_runs()
+        main = main_of(main) if isinstance(main, str) else main
+        assert run_tool(partial(main, command_line(args, options))) == 1
         printed = capsys.readouterr().err
         assert "Traceback" not in printed
         (error,) = [line for line in printed.splitlines() if line.startswith("error: ")]
         return error
 
     return run
+
+
+@pytest.fixture
+def scalars() -> Callable[..., list[dict]]:
+    """What the runs in a work_dir have logged in their scalars.json, in order; of those with a ``key``."""
+
+    def read(work_dir: Path, key: str = "") -> list[dict]:
+        files = sorted(work_dir.glob("*/vis_data/scalars.json"))
+        lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        return [line for line in lines if not key or key in line]
+
+    return read
 
 
 @pytest.fixture

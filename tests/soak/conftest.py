@@ -18,8 +18,6 @@ import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from mmengine.config import Config
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.visualization import Visualizer
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.checkpoint_file import read_checkpoint
@@ -62,7 +60,7 @@ def data(tmp_path) -> Path:
 
 
 @pytest.fixture
-def tool(main, data, tmp_path, monkeypatch) -> Callable[..., str]:
+def tool(main, data, tmp_path, monkeypatch, forget_runs) -> Callable[..., str]:
     """Runs a tool on ``data``; returns its error, or "" if it ended well."""
     monkeypatch.setattr(Config, "pretty_text", "")
     monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
@@ -106,18 +104,6 @@ def trained(tool, tmp_path) -> dict:
     assert not error
     (path,) = folder.rglob("epoch_1.pth")
     return read_checkpoint(path)
-
-
-def forget_runs() -> None:
-    """Close what mmengine keeps of a run by name, until the process ends."""
-    for logger in MMLogger._instance_dict.values():
-        for handler in logger.handlers:
-            if isinstance(handler, logging.FileHandler):
-                handler.close()
-    for manager in (MMLogger, MessageHub, Visualizer):
-        manager._instance_dict.clear()
-    for cls in Visualizer.__subclasses__():
-        cls._instance_dict.clear()
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
 """``randomness=dict(seed=0, deterministic=True)`` makes two runs equal to the bit."""
 
 import os
-import runpy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +17,6 @@ from projects.reliable_runner.launcher import build_runner
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "tests" / "tiny_ddetr.py"
-train = runpy.run_path(str(REPO / "tools" / "train.py"))["main"]
 pytestmark = pytest.mark.usefixtures("small_run", "settings")
 
 # What raises on CUDA in deterministic mode, says the documentation of torch 2.13 for
@@ -51,22 +49,18 @@ def settings(monkeypatch) -> Iterator[None]:
     torch.backends.cudnn.deterministic = before[1]
 
 
-def weights(work_dir: Path, num_workers: int) -> dict[str, torch.Tensor]:
+def weights(tool: Callable, work_dir: Path, num_workers: int) -> dict[str, torch.Tensor]:
     """Of a model that has trained one epoch."""
-    options = [
-        *("val_cfg=None", "val_dataloader=None", "val_evaluator=None", "train_cfg.max_epochs=1"),
-        *("randomness.seed=0", "randomness.deterministic=True"),
-        f"train_dataloader.num_workers={num_workers}",
-        *(f"{key}={work_dir}".replace("/", "_") for key in ("experiment_name", "visualizer.name")),
-    ]
-    train([str(CONFIG), "--work-dir", str(work_dir), "--cfg-options", *options])
+    options = dict.fromkeys(("val_cfg", "val_dataloader", "val_evaluator"))
+    options |= {"randomness.seed": 0, "randomness.deterministic": True, "train_cfg.max_epochs": 1}
+    tool("train", CONFIG, "--work-dir", work_dir, **options, **{"train_dataloader.num_workers": num_workers})
     return torch.load(work_dir / "epoch_1.pth", weights_only=False)["state_dict"]
 
 
-def test_repeats(tmp_path):
+def test_repeats(tool, tmp_path):
     num_workers = (2, 2) if torch.cuda.is_available() else (0, 2)
     torch.set_num_threads(2)
-    first, second = (weights(tmp_path / f"run{i}", workers) for i, workers in enumerate(num_workers))
+    first, second = (weights(tool, tmp_path / f"run{i}", n) for i, n in enumerate(num_workers))
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.backends.cudnn.deterministic
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"

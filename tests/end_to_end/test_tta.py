@@ -1,7 +1,6 @@
 """The test-time augmentation of the paper's last row, with the small model in place of the large one."""
 
 import pickle
-import runpy
 from pathlib import Path
 
 import pytest
@@ -9,15 +8,12 @@ import torch
 from mmdet.models.test_time_augs import det_tta
 from mmengine.config import Config
 
-from projects.deformable_detr.registry import MODELS, SCOPE
-
 REPO = Path(__file__).resolve().parents[2]
-main = runpy.run_path(str(REPO / "tools" / "test.py"))["main"]
 
 pytestmark = pytest.mark.usefixtures("small_run")
 
 
-def test_views_of_each_image_are_merged(tmp_path, monkeypatch):
+def test_views_of_each_image_are_merged(tmp_path, tool, untrained, monkeypatch):
     row = Config.fromfile(REPO / "configs" / "ablations" / "ddetr_x101_dcn_50e_two_stage_tta.py")
     cfg = Config.fromfile(REPO / "tests" / "tiny_ddetr.py")
     cfg.custom_hooks = row.custom_hooks
@@ -26,11 +22,7 @@ def test_views_of_each_image_are_merged(tmp_path, monkeypatch):
     for resize, side in zip(resizes, (48, 56, 64), strict=True):
         resize.scale = (side, side)
     cfg.test_dataloader.dataset.pipeline = pipeline
-    cfg.visualizer = dict(type="DetLocalVisualizer", name=tmp_path.name)
     cfg.dump(tmp_path / "tta.py")
-    model = MODELS.build(dict(cfg.model, _scope_=SCOPE))
-    model.init_weights()
-    torch.save({"state_dict": model.state_dict()}, tmp_path / "epoch_1.pth")
 
     # mmcv's non-maximum suppression is a compiled op; that of a single class is enough here.
     candidates = []
@@ -43,8 +35,7 @@ def test_views_of_each_image_are_merged(tmp_path, monkeypatch):
 
     monkeypatch.setattr(det_tta, "batched_nms", keep_best)
     out = tmp_path / "results.pkl"
-    files = [tmp_path / "tta.py", tmp_path / "epoch_1.pth", "--out", out, "--work-dir", tmp_path]
-    main([*map(str, files), "--cfg-options", f"experiment_name={tmp_path.name}"])
+    tool("test", tmp_path / "tta.py", untrained(), "--out", out, "--work-dir", tmp_path)
 
     assert len(candidates) == 4  # images
     for boxes in candidates:

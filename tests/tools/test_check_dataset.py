@@ -1,29 +1,18 @@
 """The tool: exit status, last line, JSON and picture, on clean drawings and on spoilt ones."""
 
 import json
-import runpy
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-REPO = Path(__file__).resolve().parents[2]
-CONFIG = REPO / "tests" / "tiny_ddetr.py"
-main = runpy.run_path(str(REPO / "tools" / "check_dataset.py"))["main"]
+CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 
 
-@pytest.fixture
-def data(tmp_path, shapes_root, monkeypatch) -> Path:
-    """Eight training and four held-out drawings to spoil."""
-    monkeypatch.setenv("SHAPES_ROOT", str(tmp_path / "data"))
+def test_clean_drawings(data, tool, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    return Path(shutil.copytree(shapes_root, tmp_path / "data"))
-
-
-def test_clean_drawings(data, capsys):
-    main([str(CONFIG), "--quick"])
+    tool("check_dataset", CONFIG, "--quick")
     out = capsys.readouterr().out.splitlines()
     assert out[-1] == "can train"
     assert "Errors: none" in out and "Warnings: none" in out
@@ -38,7 +27,7 @@ def test_clean_drawings(data, capsys):
     assert np.asarray(Image.open(folder / "statistics.png")).std() > 10
 
 
-def test_spoilt_drawings(data, tmp_path, capsys):
+def test_spoilt_drawings(data, tool, tmp_path, capsys):
     path = data / "annotations" / "train.json"
     coco = json.loads(path.read_text())
     for i in range(7):
@@ -48,7 +37,7 @@ def test_spoilt_drawings(data, tmp_path, capsys):
     (data / "train" / "000002.png").unlink()
     (data / "annotations" / "val.json").write_text("{}")
     with pytest.raises(SystemExit) as status:
-        main([str(CONFIG), "--out-dir", str(tmp_path / "out"), "--split", "train", "val"])
+        tool("check_dataset", CONFIG, "--out-dir", tmp_path / "out", "--split", "train", "val")
     assert status.value.code == 1
     out = capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -69,7 +58,7 @@ def test_spoilt_drawings(data, tmp_path, capsys):
 def test_what_cannot_be_checked_is_one_line(data, tmp_path, one_line_error):
     path = data / "annotations" / "train.json"
     path.write_text('{"images": [')
-    assert f"annotation file {path} is not JSON" in one_line_error(main, CONFIG)
+    assert f"annotation file {path} is not JSON" in one_line_error("check_dataset", CONFIG)
     (tmp_path / "file").touch()
-    error = one_line_error(main, CONFIG, "--split", "val", "--out-dir", tmp_path / "file" / "out")
-    assert "can't be written" in error
+    args = [CONFIG, "--split", "val", "--out-dir", tmp_path / "file" / "out"]
+    assert "can't be written" in one_line_error("check_dataset", *args)

@@ -1,7 +1,5 @@
 import math
 import pickle
-import runpy
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,17 +7,13 @@ import torch
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "tests" / "tiny_ddetr.py"
-main = runpy.run_path(str(REPO / "tools" / "test.py"))["main"]
-
 
 pytestmark = pytest.mark.usefixtures("small_run")
 
 
-def test_prints_the_table_and_saves_predictions_and_pictures(tmp_path, checkpoint, capfd):
+def test_prints_the_table_and_saves_predictions_and_pictures(tool, tmp_path, checkpoint, capfd):
     out = tmp_path / "out" / "results.pkl"
-    names = [f"experiment_name={tmp_path.name}", f"visualizer.name={tmp_path.name}"]
-    args = ["--out", out, "--show-dir", "pictures", "--work-dir", tmp_path, "--cfg-options", *names]
-    main(list(map(str, [CONFIG, checkpoint, *args])))
+    tool("test", CONFIG, checkpoint, "--out", out, "--show-dir", "pictures", "--work-dir", tmp_path)
 
     assert "Average Precision" in capfd.readouterr().out
     results = pickle.loads(out.read_bytes())
@@ -40,33 +34,29 @@ def test_tests_in_two_processes(tmp_path, checkpoint, run_script):
 def test_refuses_a_torn_checkpoint(tmp_path, checkpoint, one_line_error):
     torn = tmp_path / "epoch_2.pth"
     torn.write_bytes(checkpoint.read_bytes()[:-1000])
-    error = one_line_error(main, CONFIG, torn, "--work-dir", tmp_path)
+    error = one_line_error("test", CONFIG, torn, "--work-dir", tmp_path)
     assert f"{torn}: the checkpoint is cut short" in error
 
 
 @pytest.mark.parametrize("spoil", ["image", "weights"])
-def test_names_the_image_of_a_mistake(spoil, tmp_path, checkpoint, shapes_root, one_line_error, monkeypatch):
-    data = Path(shutil.copytree(shapes_root, tmp_path / "data"))
-    monkeypatch.setenv("SHAPES_ROOT", str(data))
+def test_names_the_image_of_a_mistake(spoil, tmp_path, checkpoint, data, one_line_error):
     image, contents = data / "val" / "000001.png", torch.load(checkpoint)
     if spoil == "image":
         image.write_bytes(image.read_bytes()[:-500])
     else:
         contents["state_dict"]["decoder.layers.0.norms.2.bias"].fill_(math.nan)
         torch.save(contents, checkpoint)
-    names = [f"experiment_name={tmp_path.name}", f"visualizer.name={tmp_path.name}"]
-    error = one_line_error(main, CONFIG, checkpoint, "--work-dir", tmp_path, "--cfg-options", *names)
+    error = one_line_error("test", CONFIG, checkpoint, "--work-dir", tmp_path)
     assert f"image {image}" in error
     assert {"image": "is cut short", "weights": "non-finite predictions"}[spoil] in error
 
 
 def test_refuses_another_file_type_for_predictions(tmp_path, checkpoint, one_line_error):
-    error = one_line_error(main, CONFIG, checkpoint, "--out", "results.json")
+    error = one_line_error("test", CONFIG, checkpoint, "--out", "results.json")
     assert "--out results.json: " in error
 
 
-def test_refuses_to_draw_without_the_hook(tmp_path, checkpoint, one_line_error):
-    heir = tmp_path / "heir.py"
-    heir.write_text(f"_base_ = '{CONFIG}'\ndefault_hooks = dict(visualization=None)\n")
-    args = [heir, checkpoint, "--show-dir", "pictures", "--work-dir", tmp_path]
-    assert "default_hooks.visualization" in one_line_error(main, *args)
+def test_refuses_to_draw_without_the_hook(tmp_path, checkpoint, heir, one_line_error):
+    config = heir("default_hooks = dict(visualization=None)")
+    args = [config, checkpoint, "--show-dir", "pictures", "--work-dir", tmp_path]
+    assert "default_hooks.visualization" in one_line_error("test", *args)

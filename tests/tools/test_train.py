@@ -56,6 +56,7 @@ def test_names_the_config_and_line_that_is_wrong(tmp_path, one_line_error):
         (["--launcher", "pytorch"], "tools/dist_train.sh"),
         (["--auto-scale-lr", "--cfg-options", "auto_scale_lr.base_batch_size=None"], "base_batch_size=N"),
         (["--cfg-options", "model.num_querys=5"], "'num_queries'"),
+        (["--cfg-options", "model.bbox_head.num_classes=2"], "num_classes is 2"),
         (["--cfg-options", "train_dataloader.batch_sise=1"], "'batch_sise'"),
     ],
     ids=str,

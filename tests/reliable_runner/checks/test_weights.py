@@ -1,18 +1,16 @@
 """Weights of another model are only good to start from, and then the log tells what does not fit."""
 
 import copy
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 import torch
 from mmengine.runner import BaseLoop
 from torch import nn
 
-from projects.reliable_runner.checks import weights as checkpoint
 from projects.reliable_runner.checks.weights import CheckpointCheckHook
 from projects.reliable_runner.errors import InputError
 
-RUN = {"meta": {}, "message_hub": {}, "optimizer": {}}
 RESUME, TEST = dict(resume=True), dict(train=False)
 
 
@@ -27,27 +25,26 @@ class Detector(nn.Module):
         self.bbox_head = nn.Module()
         branches = [nn.Linear(width, classes) for _ in range(2)]
         self.bbox_head.cls_branches = nn.ModuleList(branches if refine else branches[:1] * 2)
+        self.bbox_head.fc_cls = nn.Linear(width, classes)  # mmdet's DETR calls it so
 
 
-def load(model: nn.Module, weights: dict, resume: bool = False, train: bool = True) -> nn.Module:
-    """Call the hook as a runner with ``model`` does, and load what it leaves."""
+def load(
+    model: nn.Module,
+    weights: dict,
+    meta: dict = MappingProxyType({}),
+    resume: bool = False,
+    train: bool = True,
+):
+    """Call the hook as a runner of ``model`` and the classes a, b and c does, and load what it leaves."""
     loop = BaseLoop.__new__(type("Loop", (BaseLoop,), {"run": None}))
-    loop.dataloader = SimpleNamespace(dataset=None)
+    loop.dataloader = SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=("a", "b", "c"))))
     loops = dict(_train_loop=loop if train else {}, _test_loop=loop, _val_loop={})
     state = dict(_resume=resume, _load_from="a.pth", optim_wrapper=None, param_schedulers=None)
-    contents = RUN | {"state_dict": copy.deepcopy(weights)}
+    contents = dict(meta=meta, message_hub={}, optimizer={}, state_dict=copy.deepcopy(weights))
     CheckpointCheckHook().after_load_checkpoint(SimpleNamespace(model=model, **state, **loops), contents)
     if train and not resume:
         model.load_state_dict(contents["state_dict"], strict=True)
     return model
-
-
-@pytest.fixture
-def report(monkeypatch) -> list[str]:
-    """What the hook logs."""
-    lines: list[str] = []
-    monkeypatch.setattr(checkpoint, "warn", lambda message: lines.extend(message.splitlines()))
-    return lines
 
 
 @pytest.mark.parametrize("kwargs", [RESUME, TEST])
@@ -71,47 +68,62 @@ def test_weights_that_fit_are_taken(kwargs):
     load(Detector(), weights, **kwargs)
 
 
+def branches(new: int) -> set[str]:
+    """All class branches, as the report names them."""
+    names = ("cls_branches.0", "cls_branches.1", "fc_cls")
+    shapes = (f"weight (3, 4) -> ({new}, 4)", f"bias (3,) -> ({new},)")
+    return {f"bbox_head.{name}.{shape}" for name in names for shape in shapes}
+
+
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize(
-    ("sizes", "renewed"),
+    ("sizes", "meta", "renewed"),
     [
-        ({}, set()),
-        ({"queries": 7}, {"query_embedding.weight (5, 8) -> (7, 8)"}),
+        ({}, {}, set()),
+        ({}, {"dataset_meta": {"CLASSES": ("a", "b", "c")}}, set()),
+        ({"queries": 7}, {}, {"query_embedding.weight (5, 8) -> (7, 8)"}),
+        ({"classes": 2}, {}, branches(2)),
         (
-            {"classes": 2},
-            {
-                f"bbox_head.cls_branches.{i}.{shapes}"
-                for i in (0, 1)
-                for shapes in ("weight (3, 4) -> (2, 4)", "bias (3,) -> (2,)")
-            },
+            {},
+            {"dataset_meta": {"classes": ("x", "y", "z")}},
+            branches(3)
+            | {"classes of the checkpoint: ['x', 'y', 'z']", "classes of this run: ['a', 'b', 'c']"},
         ),
     ],
 )
-def test_a_start_renews_what_other_classes_and_queries_ask_for(report, prefix, sizes, renewed):
+def test_a_start_renews_what_other_classes_and_queries_ask_for(warnings, prefix, sizes, meta, renewed):
     weights = Detector().state_dict()
     fresh = Detector(**sizes)
     before = copy.deepcopy(fresh.state_dict())
-    after = load(fresh, {prefix + key: value for key, value in weights.items()}).state_dict()
+    after = load(fresh, {prefix + key: value for key, value in weights.items()}, meta).state_dict()
     names = {line.split()[0] for line in renewed}
     for key, value in after.items():
         assert torch.equal(value, before[key] if key in names else weights[key]), key
-    assert {line.strip() for line in report[1:]} == renewed
+    assert {line.strip() for text in warnings for line in text.splitlines()[1:]} == renewed
 
 
-def test_a_start_tells_what_another_model_leaves(report):
+@pytest.mark.parametrize("kwargs", [RESUME, TEST])
+def test_resume_and_test_refuse_other_classes(kwargs):
+    with pytest.raises(InputError, match="checkpoint a.pth was trained on other classes") as error:
+        load(Detector(), Detector().state_dict(), dict(classes=("x", "y", "z")), **kwargs)
+    assert "['x', 'y', 'z']" in str(error.value) and "['a', 'b', 'c']" in str(error.value)
+
+
+def test_a_start_tells_what_another_model_leaves(warnings):
     weights = Detector().state_dict() | {"neck.weight": torch.ones(2)}
     del weights["encoder.bias"]
     weights["bbox_head.cls_branches.0.weight"] = torch.ones(3, 5)  # another width
     load(Detector(), weights)
-    assert "2 of the model's 14 tensors are re-initialised" in report[0]
-    assert report[1:] == [
+    title, *lines = warnings[0].splitlines()
+    assert "2 of the model's 16 tensors are re-initialised" in title
+    assert lines == [
         "    encoder.bias not there -> (4,)",
         "    bbox_head.cls_branches.0.weight (3, 5) -> (3, 4)",
         "  passed over, the model does not have them: neck.weight",
     ]
 
 
-def test_branches_of_their_own_need_a_model_that_has_them(report):
+def test_branches_of_their_own_need_a_model_that_has_them(warnings):
     """Names and shapes are the same with and without box refinement."""
     shared, refined = Detector(), Detector(refine=True)
     for model in (shared, refined):
@@ -120,7 +132,7 @@ def test_branches_of_their_own_need_a_model_that_has_them(report):
     with pytest.raises(InputError, match="cls_branches.1.weight differs from .*with_box_refine"):
         load(shared, refined.state_dict(), **TEST)
     load(shared, refined.state_dict())
-    assert any("cls_branches.1.weight differs from" in line for line in report)
+    assert "cls_branches.1.weight differs from" in warnings[0]
     assert torch.equal(shared.bbox_head.cls_branches[0].bias, refined.bbox_head.cls_branches[1].bias)
 
 
@@ -130,7 +142,7 @@ def test_weights_of_a_backbone_alone_are_refused(kwargs):
     with pytest.raises(InputError) as error:
         load(Detector(), half, **kwargs)
     for part in (
-        "a.pth: 6 of the model's 13 tensors fit, none beside the backbone",
+        "a.pth: 6 of the model's 15 tensors fit, none beside the backbone",
         "encoder.weight is not there instead of (4, 4)",
         "it holds backbone.0.weight, backbone.0.bias",
         'init_cfg=dict(type="Pretrained", checkpoint="a.pth", prefix="backbone.")',

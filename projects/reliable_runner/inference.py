@@ -6,10 +6,13 @@ sample = inference_detector(detector, "cells.jpg")  # sample.pred_instances: bbo
 """
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import PIL.Image
 import torch
 from mmcv.transforms import LoadImageFromFile
 from mmdet.structures import DetDataSample
@@ -19,7 +22,8 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, TRANSFORMS, init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
-from torch import nn
+from PIL import ImageOps
+from torch import Tensor, nn
 
 from .checks.class_names import check_num_classes, class_names
 from .checks.compiled_ops import check_compiled_ops
@@ -27,13 +31,14 @@ from .checks.weights import check_fits
 from .data.image_arrays import as_image
 from .data.step_errors import name_steps
 from .errors import InputError, first_line
+from .files.download import download
 from .files.model_index import find_model
 from .launcher import parse_config, settings_of
 from .log import quiet
 from .metric.coco_metric import check_finite
 from .run_state import input_channels
 
-Image = str | Path | np.ndarray
+Image = str | Path | np.ndarray | PIL.Image.Image | Tensor
 
 
 def init_detector(
@@ -117,18 +122,19 @@ def _set_classes(detector: nn.Module, meta: dict, checkpoint: str | Path | None)
 
 
 def inference_detector(
-    detector: nn.Module, images: Image | Sequence[Image], batch_size: int = 1
+    detector: nn.Module, images: Image | Iterable[Image], batch_size: int = 1
 ) -> DetDataSample | list[DetDataSample]:
     """Detect objects in images.
 
     Args:
         detector: what `init_detector` returns.
-        images: one or several: a path, or an array (h, w, 3; BGR), or of the channels of the model, see
-            `as_image`.
-        batch_size: how many images of a sequence go through the model at once.
+        images: one, or several (a list or a generator, say): a path, an ``http://`` or ``https://`` address,
+            an array (h, w, 3; BGR) or of the channels of the model (see `as_image`), an image of PIL, or a
+            tensor (3, h, w; RGB), uint8 or in [0, 1].
+        batch_size: how many of several go through the model at once; no more are held in memory.
 
     Returns:
-        One result, or for a sequence a list of as many. ``pred_instances`` holds ``bboxes`` (n, 4) as x1, y1,
+        One result, or for several a list of as many. ``pred_instances`` holds ``bboxes`` (n, 4) as x1, y1,
         x2, y2 in pixels of the image given, ``scores`` (n,), falling, in [0, 1], and ``labels`` (n,), indices
         into the classes; all on the CPU.
 
@@ -137,10 +143,9 @@ def inference_detector(
     """
     if isinstance(images, Image):
         return inference_detector(detector, [images])[0]
-    samples = []
-    for start in range(0, len(images), batch_size):
-        prepared = [prepare(detector, image) for image in images[start : start + batch_size]]
-        samples += detect_batch(detector, prepared, start)
+    samples, images = [], iter(images)
+    while prepared := [prepare(detector, image) for image in islice(images, batch_size)]:
+        samples += detect_batch(detector, prepared, len(samples))
     return samples
 
 
@@ -154,20 +159,26 @@ def detect_batch(detector: nn.Module, prepared: Sequence[dict], first: int = 0) 
 
 
 def read_image(detector: nn.Module, path: str | Path) -> np.ndarray:
-    """Read an image as the test pipeline of ``detector`` does, see `LoadImageFromFile`."""
+    """Read an image, a file or an address, as the test pipeline of ``detector`` does: `LoadImageFromFile`."""
+    if str(path).startswith(("http://", "https://")):
+        with TemporaryDirectory() as folder:
+            name = str(path).partition("?")[0].rpartition("/")[2] or "image"
+            return read_image(detector, download(str(path), path=Path(folder, name)))
     return detector.test_pipeline[0](dict(img_path=str(path)))["img"]
 
 
 @name_steps
 def prepare(detector: nn.Module, image: Image, path: str | Path | None = None) -> dict:
-    """An image, a path or an array, as the test pipeline of ``detector`` prepares it.
+    """An image, see `inference_detector`, as the test pipeline of ``detector`` prepares it.
 
     Raises:
         InputError: the image can't be read, is none (see `as_image`), or a step of the pipeline fails; the
             message names the ``path`` of an array.
     """
-    if not isinstance(image, np.ndarray):
+    if isinstance(image, str | Path):
         image, path = read_image(detector, image), image
+    elif not isinstance(image, np.ndarray):
+        image = _as_array(image)
     any_range = detector.test_pipeline[0].color_type == "unchanged"
     image = as_image(image, input_channels(detector), f"image {path}" if path else "an image", any_range)
     results = dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
@@ -176,6 +187,18 @@ def prepare(detector: nn.Module, image: Image, path: str | Path | None = None) -
     for transform in detector.test_pipeline[1:]:
         results = transform(results)
     return results
+
+
+def _as_array(image: PIL.Image.Image | Tensor) -> np.ndarray:
+    """(h, w, 3), BGR, uint8 or in [0, 255]."""
+    if isinstance(image, Tensor):
+        if image.dim() != 3 or len(image) != 3:
+            raise InputError(f"a tensor is no image: it is {tuple(image.shape)} instead of (3, h, w)")
+        pixels = image.detach().cpu().movedim(0, 2).numpy()
+        pixels = pixels * 255.0 if image.is_floating_point() and pixels.max(initial=0) <= 1 else pixels
+    else:
+        pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    return np.ascontiguousarray(pixels[..., ::-1])
 
 
 def _test_pipeline(cfg: Config) -> list:

@@ -1,5 +1,7 @@
 """The two calls against the model itself, fed by hand."""
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from projects.deformable_detr.registry import MODELS, SCOPE
+from projects.reliable_runner import inference
 from projects.reliable_runner.errors import InputError, NonFiniteError
 from projects.reliable_runner.inference import (
     detect_batch,
@@ -84,15 +87,34 @@ def test_paths_arrays_and_batches_give_the_same(detector, images):
     alone = [inference_detector(detector, path) for path in images]
     assert [sample.ori_shape for sample in alone] == [(80, 100), (80, 100), (128, 96)]
     arrays = [read_image(detector, path) for path in images]
+    tensors = [torch.tensor(array[..., ::-1].copy()).permute(2, 0, 1) for array in arrays]
     for others in (
         inference_detector(detector, images),
         inference_detector(detector, arrays),
+        inference_detector(detector, map(Image.open, images)),
+        inference_detector(detector, (tensor for tensor in tensors), batch_size=2),
         inference_detector(detector, images[:2], batch_size=2),
     ):
         for one, other in zip(alone, others, strict=False):
             for key in ("scores", "labels", "bboxes"):
                 torch.testing.assert_close(one.pred_instances[key], other.pred_instances[key])
     assert len(inference_detector(detector, images, batch_size=2)) == 3
+    floats = inference_detector(detector, tensors[0] / 255).pred_instances.bboxes
+    torch.testing.assert_close(floats, alone[0].pred_instances.bboxes, rtol=0, atol=1e-2)
+
+
+def test_an_address_is_read_and_leaves_nothing(detector, images, monkeypatch, tmp_path):
+    def fetch(url: str, path: Path) -> Path:
+        assert url == "https://example.org/a.png?size=large" and path.name == "a.png"
+        return Path(shutil.copy(images[0], path))
+
+    monkeypatch.setattr(inference, "download", fetch)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    found = inference_detector(detector, "https://example.org/a.png?size=large")
+    assert torch.equal(
+        found.pred_instances.bboxes, inference_detector(detector, images[0]).pred_instances.bboxes
+    )
+    assert {path.name for path in tmp_path.iterdir()} <= {"epoch_1.pth", *(path.name for path in images)}
 
 
 def test_read_image_is_bgr(detector, tmp_path):

@@ -21,12 +21,29 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 def cached_path(url: str) -> Path:
-    """Where the file of an address lies once it is fetched: in torch.hub's folder."""
-    return Path(torch.hub.get_dir(), "checkpoints", url.partition("?")[0].rpartition("/")[2])
+    """Where the file of an address lies once it is fetched: in torch.hub's folder, under its own name.
+
+    If a file of this name is there from another address, the name gets the first digits of the address's
+    SHA-256.
+    """
+    path = Path(torch.hub.get_dir(), "checkpoints", _bare(url).rpartition("/")[2])
+    note = _note(path)
+    if path.exists() and note.exists() and note.read_text() != _bare(url):
+        path = path.with_stem(f"{path.stem}-{hashlib.sha256(_bare(url).encode()).hexdigest()[:8]}")
+    return path
 
 
-def download(url: str, digest: str | None = None) -> Path:
-    """Fetch a file into torch.hub's folder, unless it is there.
+def _bare(url: str) -> str:
+    return url.partition("?")[0]  # what follows may be a secret
+
+
+def _note(path: Path) -> Path:
+    """The file that says where another one is from."""
+    return path.with_name(path.name + ".url")
+
+
+def download(url: str, digest: str | None = None, path: Path | None = None) -> Path:
+    """Fetch a file, unless it is there.
 
     A bar shows the progress. After a break it goes on where it was, in a later call too. Of several
     processes one fetches, and the others wait for it.
@@ -34,6 +51,7 @@ def download(url: str, digest: str | None = None) -> Path:
     Args:
         url: an ``http://`` or ``https://`` address.
         digest: the first digits of the file's SHA-256, in hexadecimal.
+        path: where it is to lie; by default `cached_path`.
 
     Returns:
         The file.
@@ -42,7 +60,7 @@ def download(url: str, digest: str | None = None) -> Path:
         InputError: there is no connection or no such file, no space, or what came is a web page or has
             another digest. A wrong file is removed; the message says where to put one fetched by other means.
     """
-    path = cached_path(url)
+    path = path or cached_path(url)
     if path.exists():
         return path
     part = path.with_name(path.name + ".part")
@@ -52,6 +70,7 @@ def download(url: str, digest: str | None = None) -> Path:
             if not path.exists():
                 _fetch(url, part)
                 _check(url, part, digest)
+                _note(path).write_text(_bare(url))
                 os.replace(part, path)
     except (OSError, http.client.HTTPException) as error:
         raise InputError(

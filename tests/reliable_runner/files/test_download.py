@@ -90,7 +90,15 @@ def test_a_later_call_goes_on(web):
     path.with_name("a.pth.part").write_bytes(CONTENT[:5000])
     assert download(f"{web}/whole/a.pth", DIGEST).read_bytes() == CONTENT
     assert Server.requests == [5000]
-    assert [file.name for file in path.parent.iterdir() if file.suffix != ".lock"] == ["a.pth"]
+    assert {file.name for file in path.parent.iterdir()} == {"a.pth", "a.pth.url", "a.pth.lock"}
+
+
+def test_files_of_one_name_from_two_places(web):
+    first = download(f"{web}/whole/a.pth", DIGEST)
+    second = download(f"{web}/anew/a.pth")
+    assert first != second and first.name == "a.pth" and second.parent == first.parent
+    assert Server.requests == [0, 0]
+    assert [download(f"{web}/{kind}/a.pth") for kind in ("whole", "anew")] == [first, second]
 
 
 @pytest.mark.parametrize(
@@ -143,4 +151,4 @@ def test_of_two_processes_one_fetches(web):
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
-    assert cached_path("a.pth").read_bytes() == CONTENT and len(Server.requests) == 4
+    assert cached_path(f"{web}/breaks/a.pth").read_bytes() == CONTENT and len(Server.requests) == 4

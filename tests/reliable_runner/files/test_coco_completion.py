@@ -94,9 +94,7 @@ def test_other_numbers_are_refused():
         name_categories(dict(annotations=[annotation(category_id=3)], categories=[]), ("cat", "dog"))
 
 
-def test_the_file_stays_and_is_told_of_once(tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setattr("projects.reliable_runner.files.coco_file.warn", told.append)
+def test_the_file_stays_and_is_told_of_once(tmp_path, warnings):
     box = annotation()
     del box["area"], box["iscrowd"]
     path = tmp_path / "a.json"
@@ -106,7 +104,7 @@ def test_the_file_stays_and_is_told_of_once(tmp_path, monkeypatch):
         file = CocoFile(str(path), classes=("cat",))
     assert file.anns[1]["area"] == 20 and file.getCatIds(["cat"]) == [1]
     assert path.read_text() == text
-    assert [line.partition(": ")[2] for line in told] == [
+    assert [line.partition(": ")[2] for line in warnings] == [
         "filled in: area of 1 annotations (that of the segmentation, else of the box)",
         "filled in: iscrowd of 1 annotations (0)",
     ]

@@ -8,20 +8,12 @@ from mmengine.hooks import EMAHook
 from torch import nn
 
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.files import disk_space
 from projects.reliable_runner.files.disk_space import check_disk_space
 from projects.reliable_runner.training.checkpoint_hook import CheckpointHook
 
 MB = 10**6
 WEIGHTS = 10 * MB  # of which 4 MB are not trained
 CHECKPOINT = WEIGHTS + 2 * 6 * MB
-
-
-@pytest.fixture
-def warnings(monkeypatch) -> list[str]:
-    logged: list[str] = []
-    monkeypatch.setattr(disk_space, "warn", logged.append)
-    return logged
 
 
 def check(monkeypatch, free: int, epoch: int = 0, kept: list = (), hooks: list = (), **config):

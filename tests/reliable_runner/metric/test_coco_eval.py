@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import sys
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 import torch
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric as MMDetMetric
+from mmdet.registry import METRICS
 from pycocotools.cocoeval import COCOeval
 
-from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.errors import InputError, NonFiniteError
 from projects.reliable_runner.metric.coco_eval import evaluations
 from projects.reliable_runner.metric.coco_metric import CocoMetric
 
@@ -143,6 +145,10 @@ def test_default_is_mmdets_metric(score):
     assert score(coco, predict(coco), **options) == expected
 
 
+def test_replaces_mmdets():
+    assert METRICS.get("CocoMetric") is CocoMetric
+
+
 @backends
 def test_class_scores_have_the_right_names(score, backend):
     coco = draw()
@@ -158,13 +164,10 @@ def test_class_scores_have_the_right_names(score, backend):
 
 def perfect(num: int) -> tuple[dict, list[dict]]:
     """An image with ``num`` objects of one class, all of them found exactly."""
-    coco = dict(draw(2, 2), annotations=[])
-    coco["annotations"] = [
-        dict(id=i, image_id=1, category_id=1, bbox=[i, 2 * i, 20, 20], area=400, iscrowd=0)
-        for i in range(num)
-    ]
-    boxes = torch.tensor([a["bbox"] for a in coco["annotations"]]).double()
-    boxes[:, 2:] += boxes[:, :2]
+    annotation = dict(image_id=1, category_id=1, area=400, iscrowd=0)
+    annotations = [dict(annotation, id=i, bbox=[i, 2 * i, 20, 20]) for i in range(num)]
+    coco = dict(draw(2, 2), annotations=annotations)
+    boxes = torch.tensor([[i, 2 * i, i + 20, 2 * i + 20] for i in range(num)]).double()
     found = dict(bboxes=boxes, labels=torch.zeros(num, dtype=int), scores=torch.linspace(1, 0, num))
     return coco, [dict(img_id=1, ori_shape=(480, 640), pred_instances=found)]
 
@@ -188,9 +191,8 @@ def test_more_than_100_objects_in_an_image(score, backend, proposal_nums, expect
 def test_ids_of_all_kinds(score, backend, key, new):
     if backend == FASTER and key != "annotations" and isinstance(new(1), str):
         pytest.skip("faster-coco-eval takes integers: see below")
-    coco = draw()
-    expected = score(coco, predict(coco), backend=backend, classwise=True)
-    samples = predict(coco)
+    coco, samples = draw(), predict(draw())
+    expected = score(coco, samples, backend=backend, classwise=True)
     for entry in coco[key]:
         entry["id"] = new(entry["id"])
     field = {"images": "image_id", "categories": "category_id"}.get(key)
@@ -223,11 +225,9 @@ def test_nothing_predicted_or_nothing_to_find(score, backend):
     assert 0 < score(coco, samples, backend=backend)["coco/bbox_mAP"] < 0.2
 
 
-@backends
-def test_results_are_written_with_the_ids_of_the_file(score, backend, tmp_path):
+def test_results_are_written_with_the_ids_of_the_file(score, tmp_path):
     coco = draw()
-    prefix = str(tmp_path / "results")
-    options = dict(format_only=True, outfile_prefix=prefix, backend=backend)
+    options = dict(format_only=True, outfile_prefix=str(tmp_path / "results"))
     assert score(coco, predict(coco), **options) == {}
     results = json.loads((tmp_path / "results.bbox.json").read_text())
     assert {result["category_id"] for result in results} == set(IDS)
@@ -251,6 +251,16 @@ def test_missing_package_is_named(score, monkeypatch):
     monkeypatch.setitem(sys.modules, FASTER, None)
     with pytest.raises(InputError, match="pip install --no-deps faster-coco-eval"):
         score(draw(), [], backend=FASTER)
+
+
+@pytest.mark.parametrize("key", ["bboxes", "scores"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_nan_or_infinite_prediction_has_no_score(score, key, value):
+    samples = predict(draw(2))
+    samples[1] |= dict(img_path="val/2.png")
+    samples[1]["pred_instances"][key][2] = value
+    with pytest.raises(NonFiniteError, match="for image val/2.png: "):
+        score(draw(2), samples)
 
 
 def test_files_that_cannot_be_scored(score):

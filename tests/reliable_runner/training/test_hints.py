@@ -11,13 +11,6 @@ WARMUP = dict(type="LinearLR", by_epoch=False, end=100)
 COSINE = dict(type="CosineAnnealingLR", by_epoch=False, end=9000)
 
 
-@pytest.fixture
-def warnings(monkeypatch) -> list[str]:
-    texts = []
-    monkeypatch.setattr(hints, "warn", texts.append)
-    return texts
-
-
 def runner(iteration: int, schedule: list[dict] | dict | None) -> SimpleNamespace:
     # The epoch of an iteration-based loop stays 0.
     return SimpleNamespace(cfg=Config(dict(param_scheduler=schedule)), iter=iteration, epoch=0)

@@ -1,6 +1,4 @@
-import json
 import random
-import runpy
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,48 +9,24 @@ import torch
 from mmengine.dataset import worker_init_fn
 from torch.utils.data import DataLoader
 
-from projects.reliable_runner.training import seeding
 from projects.reliable_runner.training.seeding import EpochSeedHook
 
-REPO = Path(__file__).resolve().parents[3]
+CONFIG = Path(__file__).resolve().parents[2] / "tiny_ddetr.py"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """So small a model trains slower in several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def test_a_resumed_run_repeats_the_run_that_was_never_stopped(tool, scalars, tmp_path):
+    def losses(work_dir: Path) -> dict[int, dict]:
+        """Per iteration, everything logged of it that does not measure time."""
+        unequal = {"time", "data_time", "memory"}
+        lines = scalars(work_dir, "loss")
+        return {line["iter"]: {key: line[key] for key in line.keys() - unequal} for line in lines}
 
-
-def losses(work_dir: Path) -> dict[int, dict]:
-    """Per iteration, everything logged of it that does not measure time."""
-    (log,) = work_dir.glob("*/vis_data/scalars.json")
-    lines = map(json.loads, log.read_text().splitlines())
-    unequal = ("time", "data_time", "memory")
-    return {
-        line["iter"]: {key: value for key, value in line.items() if key not in unequal}
-        for line in lines
-        if "loss" in line
-    }
-
-
-def test_a_resumed_run_repeats_the_run_that_was_never_stopped(tmp_path, shapes_root, monkeypatch):
-    monkeypatch.setenv("SHAPES_ROOT", str(shapes_root))
-    train = runpy.run_path(str(REPO / "tools" / "train.py"))["main"]
-    config = str(REPO / "tests" / "tiny_ddetr.py")
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
-    options = ["randomness.seed=None", "train_dataloader.num_workers=2"]
-
-    def run(work_dir: Path, *args: str) -> None:
-        names = [f"{key}={work_dir}".replace("/", "_") for key in ("experiment_name", "visualizer.name")]
-        train([config, *args, "--work-dir", str(work_dir), "--cfg-options", *names, *options])
-
-    run(straight)
+    options = {"randomness.seed": None, "train_dataloader.num_workers": 2}
+    tool("train", CONFIG, "--work-dir", straight, **options)
     # Without validation: what it draws must not matter.
-    options += ["val_cfg=None", "val_dataloader=None", "val_evaluator=None"]
-    run(resumed, "--resume", str(straight / "epoch_1.pth"))
+    options |= dict.fromkeys(("val_cfg", "val_dataloader", "val_evaluator"))
+    tool("train", CONFIG, "--work-dir", resumed, "--resume", straight / "epoch_1.pth", **options)
 
     expected, got = losses(straight), losses(resumed)
     assert sorted(expected) == list(range(1, 13))
@@ -96,10 +70,8 @@ def test_each_epoch_draws_its_own_numbers(num_workers):
     assert len(set(numbers)) == 3 * 4 * 3
 
 
-def test_workers_that_outlive_an_epoch_are_warned_about(monkeypatch):
-    logged = []
-    monkeypatch.setattr(seeding, "warn", logged.append)
+def test_workers_that_outlive_an_epoch_are_warned_about(warnings):
     epochs(1, persistent_workers=False)
-    assert not logged
+    assert not warnings
     epochs(1, persistent_workers=True)
-    assert "persistent_workers=True: a resumed run will draw other" in logged[0]
+    assert "persistent_workers=True: a resumed run will draw other" in warnings[0]

@@ -78,6 +78,7 @@ def untrained(tmp_path) -> Callable[..., Path]:
     """Saves the weights of an untrained model; the scores of tests/tiny_ddetr.py are about 0.01."""
 
     def save(config: Path = CONFIG) -> Path:
+        torch.manual_seed(0)
         model = MODELS.build(dict(Config.fromfile(config).model, _scope_=SCOPE))
         model.init_weights()
         torch.save({"state_dict": model.state_dict()}, tmp_path / "epoch_1.pth")

@@ -1,21 +1,19 @@
 """The pictures show the images after augmentation, and the boxes with them."""
 
 import json
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-REPO = Path(__file__).resolve().parents[2]
-CONFIG = REPO / "tests" / "tiny_ddetr.py"
-main = runpy.run_path(str(REPO / "tools" / "analysis_tools" / "browse_dataset.py"))["main"]
+CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
+TOOL = "analysis_tools/browse_dataset"
 ORANGE = np.array([255, 127, 14])
 
 
 @pytest.fixture
-def data(tmp_path, monkeypatch) -> Path:
+def data(tmp_path, small_run, monkeypatch) -> Path:
     """Two grey images of 100 x 80; the first has a square in its upper left."""
     root = tmp_path / "data"
     (root / "train").mkdir(parents=True)
@@ -31,19 +29,17 @@ def data(tmp_path, monkeypatch) -> Path:
     return root
 
 
-def test_boxes_follow_flip_and_resize(data, tmp_path, capsys):
+def test_boxes_follow_flip_and_resize(data, tool, heir, tmp_path, capsys):
     """Mirrored, the box from 10 to 40 of 100 goes from 60 to 90, and twice as far in twice the size."""
-    heir = tmp_path / "heir.py"
-    heir.write_text(
-        f"_base_ = '{CONFIG}'\n"
+    config = heir(
         "visualizer = dict(line_width=2, alpha=1.0)\n"
         "pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),\n"
         "    dict(type='RandomFlip', prob=1.0), dict(type='Resize', scale=(200, 160)),\n"
         "    dict(type='PackDetInputs')]\n"
-        "train_dataloader = dict(dataset=dict(pipeline=pipeline))\n"
+        "train_dataloader = dict(dataset=dict(pipeline=pipeline))"
     )
     out = tmp_path / "out"
-    main([str(heir), "--output-dir", str(out), "--not-show"])
+    tool(TOOL, config, "--output-dir", out, "--not-show")
     assert "2 of 2 images drawn" in capsys.readouterr().out
     with_box = np.asarray(Image.open(out / "000000_a.png")).astype(int)
     assert with_box.shape == (160, 200, 3)
@@ -52,14 +48,12 @@ def test_boxes_follow_flip_and_resize(data, tmp_path, capsys):
     assert (np.asarray(Image.open(out / "000001_b.png")) == 90).all()
 
 
-def test_as_many_as_wanted(data, tmp_path):
-    main([str(CONFIG), "--output-dir", str(tmp_path / "out"), "--num", "1"])
+def test_as_many_as_wanted(data, tool, tmp_path):
+    tool(TOOL, CONFIG, "--output-dir", tmp_path / "out", "--num", "1")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["000000_a.png"]
 
 
-def test_mistakes_are_named(data, tmp_path, one_line_error):
-    heir = tmp_path / "heir.py"
-    heir.write_text(f"_base_ = '{CONFIG}'\ntrain_dataloader = None\n")
-    assert "has no train_dataloader" in one_line_error(main, heir)
+def test_mistakes_are_named(data, heir, one_line_error):
+    assert "has no train_dataloader" in one_line_error(TOOL, heir("train_dataloader = None"))
     (data / "annotations" / "train.json").unlink()
-    assert "train.json does not exist" in one_line_error(main, CONFIG)
+    assert "train.json does not exist" in one_line_error(TOOL, CONFIG)

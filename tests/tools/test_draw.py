@@ -1,8 +1,9 @@
 """The drawn data set and the sheet of detections."""
 
-import importlib.util
 import json
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,17 +13,11 @@ from PIL import Image
 from projects.deformable_detr.registry import DATASETS
 from projects.reliable_runner.errors import InputError
 
-REPO = Path(__file__).parents[2]
-
-
-def load(name: str):
-    spec = importlib.util.spec_from_file_location(Path(name).name, REPO / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-draw_shapes, draw_predictions = load("dataset_converters/draw_shapes"), load("draw_predictions")
+TOOLS = Path(__file__).parents[2] / "tools"
+draw_shapes, draw_predictions = (
+    SimpleNamespace(**runpy.run_path(str(TOOLS / f"{name}.py")))
+    for name in ("dataset_converters/draw_shapes", "draw_predictions")
+)
 
 
 def test_same_seed_same_files(tmp_path):
@@ -68,18 +63,13 @@ def test_sheet_shows_detections_where_they_are(shapes_root, tmp_path):
             pipeline=[],
         )
     )
-    results = [
-        dict(
-            img_id=info["img_id"],
-            img_path=info["img_path"],
-            pred_instances=dict(
-                bboxes=torch.tensor([[10.0, 20.0, 40.0, 50.0], [0.0, 0.0, 5.0, 5.0]]),
-                scores=torch.tensor([0.9, 0.1]),
-                labels=torch.tensor([1, 0]),
-            ),
-        )
-        for info in (dataset.get_data_info(i) for i in range(len(dataset)))
-    ]
+    found = dict(
+        bboxes=torch.tensor([[10.0, 20.0, 40.0, 50.0], [0.0, 0.0, 5.0, 5.0]]),
+        scores=torch.tensor([0.9, 0.1]),
+        labels=torch.tensor([1, 0]),
+    )
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    results = [dict(img_id=x["img_id"], img_path=x["img_path"], pred_instances=found) for x in infos]
     out = tmp_path / "folder" / "sheet.svg"
     draw_predictions.draw_sheet(dataset, results, out, num_images=3, score_thr=0.5)
     svg = out.read_text()

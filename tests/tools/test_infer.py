@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import runpy
 import shutil
 from pathlib import Path
 
@@ -10,41 +9,28 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
 
-from projects.deformable_detr.registry import MODELS, SCOPE
-
-REPO = Path(__file__).resolve().parents[2]
-CONFIG = REPO / "tests" / "tiny_ddetr.py"
-main = runpy.run_path(str(REPO / "tools" / "infer.py"))["main"]
-run_test = runpy.run_path(str(REPO / "tools" / "test.py"))["main"]
+CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 
 pytestmark = pytest.mark.usefixtures("small_run")
 
 
 @pytest.fixture
-def infer(tmp_path, checkpoint):
-    """Runs the tool on the CPU and returns what it has written in its predictions.json, if anything."""
+def infer(tool, tmp_path, untrained):
+    """Runs the tool on the CPU and returns what it has written in its predictions.json."""
 
-    def infer(*inputs: Path, config: Path = CONFIG, options: tuple = ("--score-thr", 0)) -> dict | None:
-        out = tmp_path / "out"
-        args = [*inputs, config, checkpoint, "--out-dir", out, "--device", "cpu", *options]
-        main(list(map(str, args)))
-        file = out / "predictions.json"
-        return json.loads(file.read_text()) if file.is_file() else None
+    def infer(*inputs: Path, config: Path = CONFIG, options: tuple = ("--score-thr", 0)) -> dict:
+        args = [*inputs, config, untrained(config), "--out-dir", tmp_path / "out", "--device", "cpu"]
+        tool("infer", *args, *options)
+        return json.loads((tmp_path / "out" / "predictions.json").read_text())
 
     return infer
 
 
-def test_finds_what_the_test_finds(tmp_path, shapes_root, checkpoint, infer, capsys):
+def test_finds_what_the_test_finds(tool, tmp_path, shapes_root, checkpoint, infer, capsys):
     """With the ids of the annotation file, the file holds the very detections of tools/test.py."""
     pickled = tmp_path / "results.pkl"
-    names = [
-        "--cfg-options",
-        f"experiment_name={tmp_path.name}",
-        f"visualizer.name={tmp_path.name}",
-    ]
-    run_test(list(map(str, [CONFIG, checkpoint, "--out", pickled, "--work-dir", tmp_path, *names])))
+    tool("test", CONFIG, checkpoint, "--out", pickled, "--work-dir", tmp_path)
     ann_file = shapes_root / "annotations" / "val.json"
     found = infer(shapes_root / "val", options=("--score-thr", 0, "--ann-file", ann_file, "--batch-size", 3))
 
@@ -68,14 +54,9 @@ def test_finds_what_the_test_finds(tmp_path, shapes_root, checkpoint, infer, cap
     assert "40 detections in 4 images" in capsys.readouterr().out
 
 
-def test_detr_detects_too(tmp_path, shapes_root):
+def test_detr_detects_too(tmp_path, shapes_root, infer):
     """mmdet's DETR, whose head gives one class a query."""
-    config = CONFIG.with_name("tiny_detr.py")
-    model = MODELS.build(dict(Config.fromfile(config).model, _scope_=SCOPE))
-    torch.save({"state_dict": model.state_dict()}, tmp_path / "detr.pth")
-    args = [shapes_root / "val", config, tmp_path / "detr.pth", "--out-dir", tmp_path / "out"]
-    main([*map(str, args), "--device=cpu", "--score-thr=0", "--batch-size=3"])
-    found = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    found = infer(shapes_root / "val", config=CONFIG.with_name("tiny_detr.py"))
     assert len(found["images"]) == 4 and len(found["annotations"]) == 4 * 10
     for annotation in found["annotations"]:
         x, y, w, h = annotation["bbox"]
@@ -124,18 +105,12 @@ def test_what_cannot_be_read_is_skipped_and_named(tmp_path, shapes_root, infer, 
     assert not (tmp_path / "out" / "vis").exists()
 
 
-def test_classes_of_coco_have_its_ids(tmp_path, shapes_root, checkpoint, infer):
+def test_classes_of_coco_have_its_ids(shapes_root, heir, infer):
     """80 classes, of which the last has the id 90."""
-    heir = tmp_path / "heir.py"
-    heir.write_text(
-        f"_base_ = '{CONFIG}'\n"
-        "model = dict(bbox_head=dict(num_classes=80))\n"
-        "test_dataloader = dict(dataset=dict(metainfo=None))\n"
+    config = heir(
+        "model = dict(bbox_head=dict(num_classes=80))\ntest_dataloader = dict(dataset=dict(metainfo=None))"
     )
-    model = MODELS.build(dict(Config.fromfile(heir).model, _scope_=SCOPE))
-    model.init_weights()
-    torch.save({"state_dict": model.state_dict()}, checkpoint)
-    found = infer(next((shapes_root / "val").glob("*.png")), config=heir)
+    found = infer(next((shapes_root / "val").glob("*.png")), config=config)
     assert len(found["categories"]) == 80
     assert found["categories"][0] == dict(id=1, name="person")
     assert found["categories"][-1] == dict(id=90, name="toothbrush")
@@ -143,7 +118,7 @@ def test_classes_of_coco_have_its_ids(tmp_path, shapes_root, checkpoint, infer):
 
 def test_mistakes_are_named(tmp_path, checkpoint, one_line_error):
     def error(*args):
-        return one_line_error(main, *args, "--device", "cpu", "--out-dir", tmp_path / "out")
+        return one_line_error("infer", *args, "--device", "cpu", "--out-dir", tmp_path / "out")
 
     assert "none.jpg: " in error(tmp_path / "none.jpg", CONFIG, checkpoint)
     (tmp_path / "empty.png").write_bytes(b"")

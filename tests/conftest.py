@@ -8,8 +8,10 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from functools import cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 # Many tiny tensors: a second thread only waits. Processes that tests start inherit this.
@@ -164,6 +166,23 @@ def scalars() -> Callable[..., list[dict]]:
         return [line for line in lines if not key or key in line]
 
     return read
+
+
+@pytest.fixture
+def web(tmp_path, monkeypatch) -> Iterator[tuple[Path, str]]:
+    """A folder and the address of a web server on its files, with an empty download folder."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    (tmp_path / "web").mkdir()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            """Be quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path / "web")) as httpd:
+        threading.Thread(target=partial(httpd.serve_forever, 0.01), daemon=True).start()
+        yield tmp_path / "web", f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
 
 
 @pytest.fixture

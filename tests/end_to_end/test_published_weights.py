@@ -1,11 +1,7 @@
 """A checkpoint by its name, its address or another code base's file, wherever one is asked for."""
 
 import json
-import runpy
-import threading
-from functools import partial
 from hashlib import sha256
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +15,11 @@ from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files import checkpoint_file, model_index
 from projects.reliable_runner.inference import inference_detector, init_detector
 
-REPO = Path(__file__).resolve().parents[2]
-CONFIG = REPO / "tests" / "tiny_ddetr.py"
+CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 
 
 @pytest.fixture
-def published(tmp_path, small_run, monkeypatch) -> Path:
+def published(web, small_run, monkeypatch) -> Path:
     """The tiny model, published as "tiny" in the names of the official code, its neck with biases."""
     cfg = Config.fromfile(CONFIG)
     cfg.model.neck.bias = True
@@ -35,31 +30,15 @@ def published(tmp_path, small_run, monkeypatch) -> Path:
         torch.nn.init.normal_(convolution.conv.bias)
     torch.nn.init.normal_(model.level_embed)
     weights, _ = convert(model.state_dict(), to="official")
-    (tmp_path / "web").mkdir()
-    torch.save(dict(model=weights, epoch=50), tmp_path / "web" / "tiny.pth")
-    digest = sha256((tmp_path / "web" / "tiny.pth").read_bytes()).hexdigest()[:8]
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *args) -> None:
-            """Be quiet."""
-
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path / "web")) as server:
-        threading.Thread(target=partial(server.serve_forever, 0.01), daemon=True).start()
-        row = model_index.PublishedModel(
-            "tiny", str(CONFIG), f"http://127.0.0.1:{server.server_port}/tiny.pth", digest, 1, "us", "", 0.0
-        )
-        monkeypatch.setitem(model_index.published_models(), "tiny", row)
-        yield tmp_path / "web" / "tiny.pth"
-        server.shutdown()
+    folder, address = web
+    torch.save(dict(model=weights, epoch=50), folder / "tiny.pth")
+    digest = sha256((folder / "tiny.pth").read_bytes()).hexdigest()[:8]
+    row = model_index.PublishedModel("tiny", str(CONFIG), f"{address}/tiny.pth", digest, 1, "us", "", 0.0)
+    monkeypatch.setitem(model_index.published_models(), "tiny", row)
+    return folder / "tiny.pth"
 
 
-def run(tool: str, *args: object) -> None:
-    runpy.run_path(str(REPO / "tools" / f"{tool}.py"))["main"](list(map(str, args)))
-
-
-def test_every_way_gives_the_same_detector(published, shapes_root, tmp_path, monkeypatch):
+def test_every_way_gives_the_same_detector(published, tool, shapes_root, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(checkpoint_file, "print_log", lambda message, **kwargs: told.append(message))
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
@@ -76,30 +55,17 @@ def test_every_way_gives_the_same_detector(published, shapes_root, tmp_path, mon
     settings = "for it model.neck.bias=True"
     assert told[1] == f"{published}: converted from fundamentalvision/Deformable-DETR, base; {settings}"
 
-    run("infer", shapes_root / "val", "--model", "tiny", "--out-dir", tmp_path / "out", "--score-thr", "0")
+    tool("infer", shapes_root / "val", "--model", "tiny", "--out-dir", tmp_path / "out", "--score-thr", "0")
     results = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert len(results["images"]) == 4 and len(results["annotations"]) == 40
 
 
-def test_tools_test_and_train(published, tmp_path, capsys):
-    run("test", "tiny", "tiny", "--work-dir", tmp_path / "test")
+def test_tools_test_and_train(published, tool, tmp_path, capsys):
+    tool("test", "tiny", "tiny", "--work-dir", tmp_path / "test")
     assert "coco/bbox_mAP" in capsys.readouterr().out
-    options = [
-        "load_from=tiny",
-        "train_cfg.max_epochs=1",
-        "val_cfg=None",
-        "val_dataloader=None",
-        "val_evaluator=None",
-    ]
-    run(
-        "train",
-        CONFIG,
-        "--work-dir",
-        tmp_path / "train",
-        "--cfg-options",
-        "optim_wrapper.optimizer.lr=0.0",
-        *options,
-    )
+    options = dict.fromkeys(("val_cfg", "val_dataloader", "val_evaluator"))
+    options |= {"load_from": "tiny", "train_cfg.max_epochs": 1, "optim_wrapper.optimizer.lr": 0.0}
+    tool("train", CONFIG, "--work-dir", tmp_path / "train", **options)
     trained = torch.load(tmp_path / "train" / "epoch_1.pth", weights_only=False)["state_dict"]
     expected, _ = convert(torch.load(published)["model"])
     assert torch.equal(trained["neck.convs.0.conv.bias"], expected["neck.convs.0.conv.bias"])
@@ -112,14 +78,11 @@ def test_a_wish_of_the_user_counts(published):
 
 @pytest.mark.parametrize("name", ["ddetr_r50_50", "tinny"])
 def test_an_unknown_name_is_told_with_its_neighbours(published, one_line_error, tmp_path, name):
-    infer = runpy.run_path(str(REPO / "tools" / "infer.py"))["main"]
-    assert "did you mean" in one_line_error(infer, tmp_path, "--model", name)
-    test = runpy.run_path(str(REPO / "tools" / "test.py"))["main"]
-    error = one_line_error(test, CONFIG, name, "--work-dir", tmp_path)
+    assert "did you mean" in one_line_error("infer", tmp_path, "--model", name)
+    error = one_line_error("test", CONFIG, name, "--work-dir", tmp_path)
     assert "there is no such checkpoint file" in error and "did you mean" in error
 
 
 def test_a_file_that_is_not_the_published_one(published, one_line_error, tmp_path):
     published.write_bytes(b"<!DOCTYPE html> log in first")
-    test = runpy.run_path(str(REPO / "tools" / "test.py"))["main"]
-    assert "what came is a web page" in one_line_error(test, CONFIG, "tiny", "--work-dir", tmp_path)
+    assert "what came is a web page" in one_line_error("test", CONFIG, "tiny", "--work-dir", tmp_path)

@@ -1,11 +1,8 @@
 """Weights from the network are read as safely as local files."""
 
 import shutil
-import threading
 from decimal import Decimal
-from functools import partial
 from hashlib import sha256
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
@@ -13,23 +10,6 @@ from mmengine.runner.checkpoint import _load_checkpoint as load
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files import pretrained
-
-
-@pytest.fixture
-def web(tmp_path, monkeypatch):
-    """A folder and the address of a web server on its files, with an empty download folder."""
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    (tmp_path / "web").mkdir()
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            """Be quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=tmp_path / "web")) as httpd:
-        threading.Thread(target=partial(httpd.serve_forever, 0.01), daemon=True).start()
-        yield tmp_path / "web", f"http://127.0.0.1:{httpd.server_port}"
-        httpd.shutdown()
 
 
 def test_downloads_once(web):

@@ -1,7 +1,6 @@
 """What would fail at the first validation fails before the first iteration; a rehearsal changes nothing."""
 
 import json
-import runpy
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,6 @@ from mmengine.registry import METRICS
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.checkpoint_file import read_checkpoint
-
-REPO = Path(__file__).resolve().parents[3]
-CONFIG = REPO / "tests" / "tiny_ddetr.py"
-main = runpy.run_path(str(REPO / "tools" / "train.py"))["main"]
 
 
 @METRICS.register_module()
@@ -36,16 +31,11 @@ class OtherMetric(BaseMetric):
 
 
 @pytest.fixture
-def train(small_run, tmp_path):
+def train(tool, heir, tmp_path):
     def train(name: str, text: str = "", **options) -> Path:
-        folder = tmp_path / name
-        config = tmp_path / f"{name}.py"
-        config.write_text(f"_base_ = '{CONFIG}'\n{text}")
-        pairs = options | {"experiment_name": str(folder), "visualizer.name": str(folder)}
-        pairs = {"train_cfg.max_epochs": 1, "randomness.seed": 0} | pairs
-        words = [f"{key}={value}" for key, value in pairs.items()]
-        main([str(config), "--work-dir", str(folder), "--cfg-options", *words])
-        return folder
+        options = {"train_cfg.max_epochs": 1, "randomness.seed": 0} | options
+        tool("train", heir(text, name), "--work-dir", tmp_path / name, **options)
+        return tmp_path / name
 
     return train
 

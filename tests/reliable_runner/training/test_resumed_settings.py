@@ -1,8 +1,6 @@
 """A resumed run tells what its config changes, and takes the config's schedule where it is asked to."""
 
 import copy
-import json
-import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop
 
 from projects.reliable_runner.training.resumed_settings import ResumedSettingsHook, read_config_text
 
-REPO = Path(__file__).resolve().parents[3]
-CONFIG = REPO / "tests" / "tiny_ddetr.py"
-main = runpy.run_path(str(REPO / "tools" / "train.py"))["main"]
+CONFIG = Path(__file__).resolve().parents[2] / "tiny_ddetr.py"
 WARMUP = dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=7)
 SCHEDULES = {
     "step": [dict(type="MultiStepLR", by_epoch=True, milestones=[1, 4], gamma=0.1)],
@@ -90,24 +86,22 @@ def test_the_configs_schedule_from_the_checkpoint_on(name):
     )
 
 
-def test_a_resumed_run_tells_what_differs_and_what_counts(small_run, tmp_path):
-    def train(name: str, *args: str, **options) -> tuple[str, list[float]]:
-        pairs = options | {"experiment_name": f"{tmp_path}_{name}", "visualizer.name": f"{tmp_path}_{name}"}
-        words = [f"{key}={value}" for key, value in pairs.items()]
-        main([str(CONFIG), "--work-dir", str(tmp_path / "run"), *args, "--cfg-options", *words])
-        log = max((tmp_path / "run").glob("*/*.log"), key=lambda path: path.stat().st_mtime_ns)
-        lines = map(json.loads, (log.parent / "vis_data" / "scalars.json").read_text().splitlines())
-        return log.read_text(), [line["lr"] for line in lines if "lr" in line]
+def test_a_resumed_run_tells_what_differs_and_what_counts(tool, scalars, tmp_path):
+    def train(*args: str, **options) -> tuple[str, list[float]]:
+        before = len(scalars(tmp_path, "lr"))
+        tool("train", CONFIG, "--work-dir", tmp_path, *args, **options)
+        log = max(tmp_path.glob("*/*.log"), key=lambda path: path.stat().st_mtime_ns)
+        return log.read_text(), [line["lr"] for line in scalars(tmp_path, "lr")[before:]]
 
-    train("first", **{"train_cfg.max_epochs": 1})
+    train(**{"train_cfg.max_epochs": 1})
     changes = {"optim_wrapper.optimizer.lr": 1e-5, "train_dataloader.batch_size": 4}
-    log, rates = train("second", "--resume", **changes, **{"train_cfg.max_epochs": 2})
+    log, rates = train("--resume", **changes, **{"train_cfg.max_epochs": 2})
     assert set(rates) == {1e-3}
     rows = [line.split() for line in log.splitlines()]
     assert ["optim_wrapper.optimizer.lr", "0.001", "1e-05", "checkpoint"] in rows
     assert ["train_dataloader.batch_size", "2", "4", "config"] in rows
     assert ["train_cfg.max_epochs", "1", "2", "config"] in rows
-    _, rates = train("third", "--resume", "--resume-schedule", "config", **changes)
+    _, rates = train("--resume", "--resume-schedule", "config", **changes)
     assert rates == pytest.approx([1e-6] * len(rates))  # its milestone is at epoch 2
 
 

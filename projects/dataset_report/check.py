@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 from mmengine.config import Config
@@ -12,6 +13,7 @@ from projects.reliable_runner.data.finding import Finding
 from projects.reliable_runner.data.statistics import Statistics, reach_out, share
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import read_json
+from projects.reliable_runner.training.hints import normalisation_hint
 
 from .entries import check_references, check_repeats, split_entries
 from .images import check_images, check_splits
@@ -19,6 +21,7 @@ from .report import CheckedSource, Report
 from .sources import Source, find_sources, input_resize
 
 _LARGEST = 8  # times the scale; more is no advice
+_NORMALISED = 8  # images, whose range is compared with mean and std
 _TINY = 4  # pixels: half a token of the finest level
 _PROPOSAL_NUMS = (100, 300, 1000)  # CocoMetric's default
 
@@ -52,6 +55,8 @@ def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool
         load = None if quick else source.loader()
         in_channels = ((cfg.get("model") or {}).get("backbone") or {}).get("in_channels", 3)
         findings += check_images(coco["images"], paths[source.split], load, in_channels)
+        if load:
+            findings += _check_normalisation(cfg, paths[source.split][:_NORMALISED], load)
         if not any(finding.is_error for finding in findings):
             findings += _raised_by(source.load, "load")
         report.add(findings, source.split)
@@ -122,6 +127,21 @@ def _check_input_sizes(
         w, h = size * factor * needed
         remedy = f"A scale {needed:.1f} times as large, ({w:.0f}, {h:.0f}), keeps 99%."
         yield Finding("objects_tiny", message, remedy=remedy if needed <= _LARGEST else "")
+
+
+def _check_normalisation(
+    cfg: Config, paths: Sequence[str], load: Callable[[dict], dict]
+) -> Iterator[Finding]:
+    """Mean and std that are of another range than the first images."""
+    images = []
+    for path in paths:
+        with suppress(Exception):  # what can't be opened has a finding of its own
+            images.append(load(dict(img_path=path))["img"])
+    preprocessor = (cfg.get("model") or {}).get("data_preprocessor") or {}
+    if hint := normalisation_hint(preprocessor, images):
+        yield Finding(
+            "normalisation", hint, remedy="Set them to those of your images, see docs/custom_data.md."
+        )
 
 
 def _check_limits(cfg: Config, source: Source, statistics: Statistics) -> Iterator[Finding]:

@@ -55,9 +55,19 @@ def check_references(coco: dict) -> Iterator[Finding]:
         known = {entry["id"] for entry in coco[section]}
         if unknown := [ann["id"] for ann in coco["annotations"] if ann[key] not in known]:
             remedy = "They are skipped. Ids are equal only if their types are."
-            yield Finding(
-                f"unknown_{key}", f"annotations whose {key} the file does not hold", unknown, remedy
-            )
+            used = {ann[key] for ann in coco["annotations"]}
+            is_shifted = key == "category_id" and _is_shifted(used, known)
+            if is_shifted:
+                remedy = "The ids are off by one, so every label is that of a neighbour: correct them."
+            message = f"annotations whose {key} the file does not hold"
+            yield Finding(f"unknown_{key}", message, unknown, remedy, is_error=is_shifted)
+
+
+def _is_shifted(used: set, known: set) -> bool:
+    """Whether ids run as those of the categories do, but one step up or down."""
+    if not (used and known) or not all(isinstance(i, int) for i in used | known):
+        return False
+    return min(used) - min(known) == max(used) - max(known) and abs(min(used) - min(known)) == 1
 
 
 def check_repeats(coco: dict) -> Iterator[Finding]:

@@ -78,6 +78,8 @@ def _open_fault(image: dict, path: str, load: Callable[[dict], dict], num_channe
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, cv2.error, ...
         return "image_unreadable", str(error)
     name, stated = image["file_name"], (image["width"], image["height"])
+    if loaded.ndim == 3 and stated == loaded.shape[:0:-1]:
+        return "image_channels", f"{name} is {loaded.shape}: its channels come first, transpose(1, 2, 0)"
     if channels_of(loaded) != num_channels:
         return "image_channels", f"{name} has {channels_of(loaded)} channels, the model takes {num_channels}"
     height, width = loaded.shape[:2]

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import sys
 import traceback
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -20,6 +21,11 @@ from .errors import InputError, did_you_mean
 from .files.disk_space import check_writable
 from .files.model_index import config_path, published_models
 from .run_state import bare_model
+
+# Where a value of a wrong type is noticed.
+_BUILDERS = (
+    r"mmengine\.(runner|optim|hooks)|torch\.optim|projects\.reliable_runner\.training\.parameter_groups"
+)
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
@@ -222,10 +228,13 @@ def _explanation(error: Exception) -> str | None:
         case InputError():
             # A data worker's error arrives with the worker's traceback before the message.
             return str(error).rsplit("InputError: ", 1)[-1].strip()
-        case TypeError():
-            *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-            if frame.f_globals["__name__"].startswith("mmengine.runner."):
-                return f"the config does not fit what the Runner builds: {error}"
+        case TypeError() | ValueError():
+            frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+            if re.match(_BUILDERS, frames[-1].f_globals["__name__"]):
+                named = [
+                    type(frame.f_locals["self"]).__name__ for frame in frames if "self" in frame.f_locals
+                ]
+                return f"the config does not fit what builds the {named[-1] if named else 'run'}: {error}"
         case RuntimeError() | ConnectionError() | EOFError():
             return explain_death(error)
     return None

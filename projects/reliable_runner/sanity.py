@@ -11,19 +11,21 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
-from mmengine.runner import load_checkpoint
-from torch import Tensor, nn
+from mmengine.runner import CheckpointLoader, load_state_dict
+from torch import nn
 
+from .checks.weights import check_fits
 from .data.seeded_items import seed_generators
 from .errors import InputError, NonFiniteError
 from .log import quiet
 from .progress import progress
-from .training.hints import batch_hint
+from .training.hints import batch_hint, normalisation_hint
 
 LEARNT = 0.9  # share of the objects that are found
 _SCORE, _OVERLAP = 0.3, 0.5
 _PLACE = 0.7  # overlap of a box with the place that the pipeline should give it
 _EVERY = 25  # iterations between looks at what is found
+_PATIENCE = 4  # looks in a row at which the loss has not fallen
 
 
 def images_with_objects(dataset: BaseDataset, number: int) -> list[int]:
@@ -32,13 +34,13 @@ def images_with_objects(dataset: BaseDataset, number: int) -> list[int]:
     has_object = (any(not x["ignore_flag"] for x in info["instances"]) for info in infos)
     chosen = list(islice((index for index, is_chosen in enumerate(has_object) if is_chosen), number))
     if not chosen:
-        raise InputError("no image of the training set has an object")
+        raise InputError(f"{getattr(dataset, 'ann_file', 'the training set')}: no image has an object")
     return chosen
 
 
 def look_at_boxes(dataset: BaseDataset, indices: list[int]) -> Iterator[str]:
     """Compare the labels and boxes that leave the training pipeline with those of the data set."""
-    if not hasattr(dataset, "pipeline"):  # of wrappers only the picture tells
+    if not hasattr(getattr(dataset, "pipeline", None), "transforms"):  # of wrappers only the picture tells
         return
     num_classes = len(dataset.metainfo["classes"])
     shifted = moved = total = 0
@@ -51,13 +53,14 @@ def look_at_boxes(dataset: BaseDataset, indices: list[int]) -> Iterator[str]:
             results = step(results)
         boxes.project_(results.get("homography_matrix", torch.eye(3).numpy()))
         boxes.clip_(results["img_shape"])
-        found = torch.as_tensor(getattr(results["gt_bboxes"], "tensor", results["gt_bboxes"]))
+        found = HorizontalBoxes(getattr(results["gt_bboxes"], "tensor", results["gt_bboxes"])).clone()
+        found.clip_(results["img_shape"])
         labels = torch.as_tensor(results["gt_bboxes_labels"])
         if outside := labels[(labels < 0) | (labels >= num_classes)].tolist():
             yield f"labels: {info['img_path']} has the label {outside[0]} of {num_classes} classes"
             return
         if len(found):
-            overlaps, best = bbox_overlaps(found.float(), boxes.tensor).max(1)
+            overlaps, best = bbox_overlaps(found.tensor.float(), boxes.tensor).max(1)
             total += len(found)
             moved += int((overlaps < _PLACE).sum())
             shifted += int((labels != expected[best]).sum())
@@ -83,19 +86,15 @@ def look_at_model(cfg: Config, batch: dict) -> Iterator[str]:
     if hint := batch_hint(cfg, cfg.train_dataloader.batch_size * counts, optimizer.get("lr", 0)):
         yield f"optim_wrapper.optimizer.lr: {hint}"
     backbone = model.get("backbone") or {}
-    has_weights = (backbone.get("init_cfg") or {}).get("checkpoint") or cfg.get("load_from")
+    init_cfg = backbone.get("init_cfg") or []
+    sources = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
+    has_weights = any(source.get("checkpoint") for source in sources) or cfg.get("load_from")
     if backbone.get("frozen_stages", -1) >= 0 and not has_weights:
         yield "model.backbone: stages are frozen, but there are no pretrained weights (init_cfg, load_from)"
-    inputs = normalised(cfg, batch)
-    mean, std = inputs.mean().item(), inputs.std().item()
-    if abs(mean) > 3 or not 0.1 < std < 10:
-        yield f"model.data_preprocessor: mean and std leave images of mean {mean:.3g} and deviation {std:.3g}"
-
-
-def normalised(cfg: Config, batch: dict) -> Tensor:
-    """All pixels of a batch as the backbone gets them."""
-    preprocessor = MODELS.build(dict(cfg.model.data_preprocessor, pad_size_divisor=1))
-    return torch.cat([preprocessor(pseudo_collate([item]))["inputs"].flatten() for item in unbatched(batch)])
+    if hint := normalisation_hint(model.data_preprocessor, [image.numpy() for image in batch["inputs"]]):
+        yield hint
+    if optimizer.get("lr") == 0:
+        yield "optim_wrapper.optimizer.lr: it is 0, nothing is learnt"
 
 
 def unbatched(batch: dict) -> list[dict]:
@@ -119,12 +118,12 @@ def remedies(cfg: Config, batch: dict) -> Iterator[tuple[str, Config, str]]:
         thawed = dict(frozen_stages=-1, norm_eval=False, norm_cfg=dict(norm, requires_grad=True))
         change = {f"model.backbone.{key}": value for key, value in thawed.items()}
         yield "model.backbone", changed(change), "with a backbone that learns"
-    key, given = "optim_wrapper.optimizer.lr", cfg.optim_wrapper.optimizer.lr
+    key, given = "optim_wrapper.optimizer.lr", cfg.optim_wrapper.optimizer.get("lr") or 0
     for lr in dict.fromkeys((1e-4, 1e-3, given / 10, given * 10)):
-        if lr != given:
+        if lr not in (0, given):
             yield key, changed({key: lr}), f"with a learning rate of {lr:g}"
     key = "model.data_preprocessor"
-    pixels = normalised(changed({f"{key}.mean": None, f"{key}.std": None}), batch)
+    pixels = torch.cat([image.flatten() for image in batch["inputs"]]).float()
     measured = {f"{key}.mean": [pixels.mean().item()], f"{key}.std": [pixels.std().item()]}
     yield key, changed(measured), "with the images' own mean and deviation"
 
@@ -155,14 +154,15 @@ def learn(
         model = MODELS.build(cfg.model)
         model.init_weights()
         if cfg.get("load_from"):
-            load_checkpoint(model, cfg.load_from, map_location="cpu")
-    model.to(device)
+            weights = CheckpointLoader.load_checkpoint(cfg.load_from, map_location="cpu")
+            check_fits(cfg.load_from, weights.get("state_dict", weights), model, exact=False)
+            load_state_dict(model, weights.get("state_dict", weights))
+        settings = {key: value for key, value in cfg.optim_wrapper.items() if key != "accumulative_counts"}
+        optim_wrapper = build_optim_wrapper(model.to(device), settings)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    settings = {key: value for key, value in cfg.optim_wrapper.items() if key != "accumulative_counts"}
-    optim_wrapper = build_optim_wrapper(model, settings)
-    share, losses = 0.0, {}
+    share, losses, lowest, stale = 0.0, {}, float("inf"), 0
     with progress(iterations, "iteration", desc=text) as bar:
         for iteration in range(1, iterations + 1):
             model.train()
@@ -173,11 +173,13 @@ def learn(
                 break
             bar.update()
             if iteration % _EVERY == 0:
-                share = found_share(model, batch)
-                bar.set_postfix(found=f"{share:.0%}", loss=f"{float(losses['loss']):.3g}")
-            if share >= LEARNT:
+                share, loss = found_share(model, batch), float(losses["loss"].detach())
+                bar.set_postfix(found=f"{share:.0%}", loss=f"{loss:.3g}")
+                stale = 0 if loss < 0.99 * lowest else stale + 1
+                lowest = min(lowest, loss)
+            if share >= LEARNT or stale == _PATIENCE:
                 break
-    return share, {name: float(value) for name, value in losses.items() if "." not in name}
+    return share, {name: float(value.detach()) for name, value in losses.items() if "." not in name}
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """What keeps a model from learning is named; the parts one by one, and the tool as a whole."""
 
 import copy
+import json
 import re
 import runpy
 from pathlib import Path
@@ -84,7 +85,9 @@ def batch(cfg: Config) -> dict:
     ("options", "fault"),
     [
         ({}, None),
+        ({"model.backbone.init_cfg": [dict(type="Kaiming", layer="Conv2d")]}, None),
         ({"model.num_queries": 1}, "model.num_queries: 1 queries"),
+        ({"optim_wrapper.optimizer.lr": 0}, "optim_wrapper.optimizer.lr: it is 0"),
         ({"model.bbox_head.num_classes": 1}, "labels: an object has the label 2"),
         ({"model.backbone.frozen_stages": 1}, "model.backbone: stages are frozen"),
         (
@@ -110,6 +113,11 @@ def test_each_remedy_changes_one_part(cfg):
     assert parts[-1] == "model.data_preprocessor"
     assert parts[1:-1] == ["optim_wrapper.optimizer.lr"] * 2  # 1e-3 is the config's own, 1e-4 a tenth
     assert cfg.to_dict() == before
+    del cfg.optim_wrapper.optimizer.lr  # that of the optimizer's own
+    assert [how for part, _, how in remedies(cfg, batch(cfg)) if "lr" in part] == [
+        "with a learning rate of 0.0001",
+        "with a learning rate of 0.001",
+    ]
 
 
 def test_a_smaller_image_has_smaller_boxes(cfg):
@@ -143,6 +151,29 @@ def test_labels_without_a_class_end_the_tool(tmp_path, small_run, one_line_error
     )
     error = one_line_error(main, config, "--out-dir", tmp_path, "--device", "cpu")
     assert "the labels are at fault" in error and "has the label 3 of 3 classes" in error
+
+
+def spoil(coco: dict, how: str) -> None:
+    for annotation in coco["annotations"]:
+        x, y, w, h = annotation["bbox"]
+        if how == "corners":
+            annotation["bbox"] = [x, y, x + w, y + h]
+        elif how == "ids":
+            annotation["category_id"] -= 1
+
+
+@pytest.mark.parametrize(
+    ("how", "named"), [("corners", "x1, y1, x2, y2"), ("ids", "off by one"), ("weights", "0 of the model's")]
+)
+def test_what_is_seen_before_a_training(tmp_path, shapes_root, small_run, one_line_error, how, named):
+    coco = json.loads((shapes_root / "annotations" / "train.json").read_text())
+    spoil(coco, how)
+    (tmp_path / "train.json").write_text(json.dumps(coco))
+    torch.save(dict(state_dict=dict(foreign=torch.ones(1))), tmp_path / "foreign.pth")
+    options = [f"train_dataloader.dataset.ann_file={tmp_path / 'train.json'}"]
+    options += [f"load_from={tmp_path / 'foreign.pth'}"] * (how == "weights")
+    error = one_line_error(main, CONFIG, "--out-dir", tmp_path, "--device", "cpu", "--cfg-options", *options)
+    assert named in error
 
 
 @pytest.mark.slow

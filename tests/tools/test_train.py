@@ -58,6 +58,9 @@ def test_names_the_config_and_line_that_is_wrong(tmp_path, one_line_error):
         (["--cfg-options", "model.num_querys=5"], "'num_queries'"),
         (["--cfg-options", "model.bbox_head.num_classes=2"], "num_classes is 2"),
         (["--cfg-options", "train_dataloader.batch_sise=1"], "'batch_sise'"),
+        (["--cfg-options", "default_hooks.checkpoint.intervall=1"], "did you mean 'interval'"),
+        (["--cfg-options", "train_cfg.max_epochs=two"], "builds the EpochBasedTrainLoop: invalid literal"),
+        (["--cfg-options", "optim_wrapper.optimizer.lr=abc"], "'str'"),
     ],
     ids=str,
 )

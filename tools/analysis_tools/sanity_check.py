@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 
+from projects.dataset_report.check import check_datasets
 from projects.reliable_runner.data.seeded_items import seed_generators
 from projects.reliable_runner.drawing import build_visualizer
 from projects.reliable_runner.errors import InputError
@@ -37,20 +38,25 @@ def main(argv: list[str] | None = None) -> None:
     parser = config_parser("Learn a few training images by heart, or say what keeps from it.")
     parser.add_argument("--num", type=positive_int, default=8, help="images (8)")
     parser.add_argument("--iterations", type=positive_int, default=300, help="at most so many (300)")
-    what = "images are made smaller until no side is longer (320 on a CPU)"
+    what = "images are made smaller until no side is longer (224 on a CPU)"
     parser.add_argument("--max-side", type=positive_int, help=what)
     parser.add_argument("--out-dir", type=Path, default="work_dirs/sanity_check", help="for the pictures")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args(argv)
     if args.max_side is None and args.device == "cpu":
-        args.max_side = 320
+        args.max_side = 224
 
     cfg = parse_config(args)
+    look_at_data(cfg)
     dataset = training_set(cfg)
     indices = images_with_objects(dataset, args.num)
     seed_generators(0)
     faults = list(look_at_boxes(dataset, indices))
     items = [dataset[index] for index in indices]
+    if not any(len(item["data_samples"].gt_instances) for item in items):
+        raise InputError(
+            f"{cfg.filename}: the training pipeline leaves no object in the first {len(items)} images"
+        )
     batch = pseudo_collate([shrunk(item, args.max_side) for item in items])
     faults += look_at_model(cfg, batch)
     for fault in faults:
@@ -74,6 +80,15 @@ def main(argv: list[str] | None = None) -> None:
             raise InputError(f"{cfg.filename}: {text}")
     text = "; ".join([*faults, *(f"{name} {value:.3g}" for name, value in losses.items())])
     raise InputError(f"{cfg.filename}: only {found:.0%} of the objects are learnt; {text}")
+
+
+def look_at_data(cfg: Config) -> None:
+    """What `check_dataset.py` finds in the annotations of the training set; an error ends the check."""
+    findings = check_datasets(cfg, ["train"], quick=True).findings
+    for finding in findings:
+        print(f"to look at: {finding}")
+    if errors := [str(finding) for finding in findings if finding.is_error]:
+        raise InputError(f"{cfg.filename}: the data are at fault: {' '.join(errors[0].split())}")
 
 
 def draw(cfg: Config, dataset: BaseDataset, items: list[dict], folder: Path) -> None:

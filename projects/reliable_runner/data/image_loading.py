@@ -69,7 +69,9 @@ class LoadImageFromFile(_LoadImageFromFile):
             raise InputError(
                 f"image {path} holds {deep.dtype} from {deep.min()} to {deep.max()}, channels: "
                 f"{channels_of(deep)}, but color_type={self.color_type!r} reads pictures of 8 bits: "
-                "LoadImageFromFile(color_type='unchanged') reads it, see docs/custom_data.md"
+                "if the others have 8 bits, convert it to them; if all are so, they want "
+                "LoadImageFromFile(color_type='unchanged') and in_channels, mean and std of theirs, see "
+                "docs/custom_data.md"
             )
         backend = self.imdecode_backend
         if backend == "pillow":
@@ -133,6 +135,8 @@ def _reason(path: str, error: Exception) -> str:
         return f"cannot be decoded: {error}; install that package"
     if os.path.isfile(path) and not os.path.getsize(path):
         return "is empty (0 bytes); fetch it again or take it out of the annotation file"
+    if path.endswith(".npz"):
+        return "is an archive of arrays; save the array as .npy, (h, w) or (h, w, channels)"
     if isinstance(error, UnidentifiedImageError):
         return "is not an image, or is cut short in its first bytes; fetch it again"
     return f"cannot be decoded, it is cut short or damaged ({first_line(error)}); fetch it again"

@@ -1,5 +1,6 @@
 """Checkpoints that outlive a kill at any instant."""
 
+import inspect
 from pathlib import Path
 
 from mmengine.dist import is_main_process
@@ -37,6 +38,12 @@ class CheckpointHook(_CheckpointHook):
     checkpoint of that epoch, which is written once more for it. A run that was killed before that repeats
     the validation when it is resumed, so that it ends like a run that was never killed.
     """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        # mmengine hands on what it does not know, and that fails when the first checkpoint is saved.
+        for name in self.args.keys() - inspect.signature(Runner.save_checkpoint).parameters.keys():
+            raise TypeError(f"got an unexpected keyword argument {name!r}")
 
     def before_train(self, runner: Runner) -> None:
         """Clear up after a killed run; `InputError` if there is no room, or the folder can't be written."""

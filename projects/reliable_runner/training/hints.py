@@ -1,5 +1,9 @@
 """Hints at what keeps a training from learning, each once."""
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -22,6 +26,36 @@ def batch_hint(cfg: dict, batch_size: int, lr: float) -> str:
     )
 
 
+def normalisation_hint(preprocessor: dict, images: Sequence[np.ndarray]) -> str:
+    """What is wrong with mean and std of a data preprocessor's config for images; "" if nothing."""
+    mean, std = preprocessor.get("mean"), preprocessor.get("std")
+    if mean is None or std is None or not images:
+        return ""
+    mean, std = np.mean(mean), np.mean(std)
+    pixels = [(image.astype(np.float64) - mean) / std for image in images]
+    center, spread = np.mean([x.mean() for x in pixels]), np.mean([x.std() for x in pixels])
+    if abs(center) <= 3 and 0.1 < spread < 10:
+        return ""
+    raw = np.mean([image.mean() for image in images]), np.mean([image.std() for image in images])
+    return (
+        f"model.data_preprocessor: mean and std leave images of mean {center:.3g} and deviation {spread:.3g}"
+        f"; their own are {raw[0]:.4g} and {raw[1]:.4g}"
+    )
+
+
+def schedule_hints(cfg: dict) -> Iterator[str]:
+    """Schedules by epoch that go on after the last epoch."""
+    epochs = (cfg.get("train_cfg") or {}).get("max_epochs")
+    schedule = cfg.get("param_scheduler") or []
+    for index, step in enumerate(schedule if isinstance(schedule, (list, tuple)) else [schedule]):
+        ends = [value for key in ("T_max", "end", "total_iters") if isinstance(value := step.get(key), int)]
+        if epochs and step.get("by_epoch", True) and ends and max(ends) > epochs:
+            yield (
+                f"param_scheduler.{index} goes on to epoch {max(ends)}, but train_cfg.max_epochs is {epochs}"
+                "; in the configs here max_epochs=N, without train_cfg, sets both"
+            )
+
+
 class HintHook(Hook):
     """Warns of a learning rate for another batch, and of a validation after warm-up that finds nothing."""
 
@@ -34,6 +68,8 @@ class HintHook(Hook):
         per_batch = runner.train_dataloader.batch_sampler.batch_size
         lr = (runner.cfg.get("optim_wrapper") or {}).get("optimizer", {}).get("lr")
         if lr and (hint := batch_hint(runner.cfg, per_batch * get_world_size() * counts, lr)):
+            warn(hint)
+        for hint in schedule_hints(runner.cfg):
             warn(hint)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
@@ -52,5 +88,10 @@ class HintHook(Hook):
             "the validation has found nothing (AP50 is 0). In the first epochs from scratch it is no fault; "
             "else the usual causes are a learning rate for another batch, labels that are shifted, boxes "
             "that the pipeline moves, a backbone without its weights, another normalisation. Which it is, "
-            f"tells python tools/analysis_tools/sanity_check.py {runner.cfg.filename}"
+            f"tells python tools/analysis_tools/sanity_check.py {_written_config(runner)}"
         )
+
+
+def _written_config(runner: Runner) -> Path:
+    """What the run has written of its config, options and all."""
+    return Path(runner.work_dir, Path(runner.cfg.filename or f"{runner.timestamp}.py").name)

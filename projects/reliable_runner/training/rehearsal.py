@@ -13,6 +13,7 @@ from ..data.seeded_items import generators_kept
 from ..errors import InputError, NonFiniteError
 from ..log import quiet, warn
 from ..run_state import bare_model, input_channels, leaf_datasets
+from .hints import normalisation_hint
 from .val_loss import ValLossHook
 
 
@@ -63,7 +64,7 @@ def _check_objects(runner: Runner) -> None:
 
 
 def _check_channels(runner: Runner) -> None:
-    """Load the first image of each data set, and compare its channels with those that the model takes."""
+    """Load the first image of each data set, and compare it with what the model takes."""
     wanted = input_channels(bare_model(runner))
     loops = filter(None, (runner.train_loop, runner.val_loop)) if wanted else ()
     for loop in loops:
@@ -78,6 +79,10 @@ def _check_channels(runner: Runner) -> None:
                     "LoadImageFromFile's color_type and model.backbone.in_channels must agree, see "
                     "docs/custom_data.md"
                 )
+            preprocessor = (runner.cfg.get("model") or {}).get("data_preprocessor") or {}
+            images = [image.numpy()] if isinstance(image, Tensor) else []
+            if loop is runner.train_loop and (hint := normalisation_hint(preprocessor, images)):
+                warn(f"{hint} (in {dataset.get_data_info(0).get('img_path')})")
 
 
 def _validate_a_batch(runner: Runner) -> dict:

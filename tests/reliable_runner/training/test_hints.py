@@ -14,7 +14,7 @@ COSINE = dict(type="CosineAnnealingLR", by_epoch=False, end=9000)
 
 def runner(iteration: int, schedule: list[dict] | dict | None) -> SimpleNamespace:
     # The epoch of an iteration-based loop stays 0.
-    cfg = Config(dict(param_scheduler=schedule), filename="configs/mine.py")
+    cfg = Config(dict(param_scheduler=schedule), filename=__file__)
     return SimpleNamespace(cfg=cfg, iter=iteration, epoch=0, work_dir="work_dirs/mine")
 
 
@@ -34,7 +34,7 @@ def test_nothing_found_after_warm_up(warnings, iteration, schedule, ap50, hinted
     for _ in range(2):
         hook.after_val_epoch(runner(iteration, schedule), {"coco/bbox_mAP_50": ap50})
     assert len(warnings) == hinted
-    assert all("sanity_check.py work_dirs/mine/mine.py" in text for text in warnings)
+    assert all("sanity_check.py work_dirs/mine/test_hints.py" in text for text in warnings)
 
 
 @pytest.mark.parametrize(

@@ -46,41 +46,27 @@ def image(shapes_root) -> Path:
     return sorted((shapes_root / "val").iterdir())[0]
 
 
-@pytest.mark.parametrize("name", ["ddetr", "detr", "dat", "encoder_only"])
 @pytest.mark.parametrize(
-    "options",
+    ("name", "options", "said"),
     [
-        ["--score-thr=0"],
-        ["--stage=encoder", "--point", "20", "30", "--layer=all"],
-        ["--query=3", "--head=1", "--layer=0", "--show=map"],
-        ["--show=total", "--score-thr=0"],
+        *((name, ["--score-thr=0"], "") for name in ("ddetr", "detr", "dat", "encoder_only")),
+        ("ddetr", ["--stage=encoder", "--point", "20", "30", "--layer=all"], ""),
+        ("detr", ["--query=3", "--head=1", "--layer=0", "--show=map"], ""),
+        ("ddetr", ["--show=total", "--score-thr=0"], ""),
+        ("dat", ["--stage=backbone", "--score-thr=0", "--layer=all"], "backbone, at "),
+        ("dat", ["--stage=backbone", "--point", "20", "30", "--head=1", "--layer=0"], "backbone, at 20 30"),
+        ("dat", ["--stage=backbone", "--initial"], "backbone, at 32 32"),
+        ("dat", ["--stage=backbone", "--show=offsets", "--initial", "--layer=1"], ""),
     ],
 )
-def test_pictures_are_written(name, options, checkpoint, image, tmp_path, capsys):
-    out = tmp_path / "new" / "out.png"
-    visualize([*map(str, [*checkpoint(name), image]), "--out", str(out), *options])
-    assert capsys.readouterr().out.endswith(f"saved {out}\n")
-    with Image.open(out) as picture:
-        assert picture.format == "PNG" and picture.width > 600
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--score-thr=0", "--layer=all"], "backbone, at "),
-        (["--point", "20", "30", "--head=1", "--layer=0"], "backbone, at 20 30"),
-        (["--initial"], "backbone, at 32 32"),
-        (["--show=offsets"], "saved"),
-        (["--show=offsets", "--initial", "--layer=1"], "saved"),
-    ],
-)
-def test_pictures_of_the_backbone(options, said, checkpoint, image, tmp_path, capsys):
-    config, weights = checkpoint("dat")
+def test_pictures_are_written(name, options, said, checkpoint, image, tmp_path, capsys):
+    config, weights = checkpoint(name)
     if "--initial" in options:
         weights = "-"
-    out = tmp_path / "out.png"
-    visualize([*map(str, [config, weights, image]), "--stage=backbone", "--out", str(out), *options])
-    assert said in capsys.readouterr().out
+    out = tmp_path / "new" / "out.png"
+    visualize([*map(str, [config, weights, image]), "--out", str(out), *options])
+    printed = capsys.readouterr().out
+    assert said in printed and printed.endswith(f"saved {out}\n")
     with Image.open(out) as picture:
         assert picture.format == "PNG" and picture.width > 600
 

@@ -82,14 +82,9 @@ def test_deformable_attention_is_the_papers_formula(built, reference_dims, monke
     monkeypatch.setattr(_library, "serves", lambda device: built)
     attention = MSDeformAttn(24, num_heads=3, num_levels=2, num_points=5)
     counter = FlopCounterMode(display=False, custom_mapping=get_flops["op_formulas"]())
+    query, value, points = (torch.rand(2, *shape) for shape in [(7, 24), (26, 24), (7, 2, reference_dims)])
     with counter:
-        attention(
-            torch.rand(2, 7, 24),
-            torch.rand(2, 26, 24),
-            torch.rand(2, 7, 2, reference_dims),
-            [(4, 5), (2, 3)],
-            [0, 20],
-        )
+        attention(query, value, points, [(4, 5), (2, 3)], [0, 20])
     expected = complexity["deformable_attention"](7, 26, 24, 3, num_levels=2, num_points=5)
     assert counter.get_total_flops() == 2 * 2 * expected  # two images, two a multiply-add
 

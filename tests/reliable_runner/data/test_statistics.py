@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from projects.reliable_runner.data.statistics import BOX_FAULTS, Statistics, box_faults, check_corners
+from projects.reliable_runner.data.statistics import Statistics, check_corners
 
 CLASSES = ("circle", "square", "triangle")
 
@@ -40,25 +40,6 @@ def test_counts_are_pycocotools(crowded):
     per_image = [len(crowded.getAnnIds(i["id"], iscrowd=False)) for i in crowded.dataset["images"]]
     assert statistics.objects_per_image.tolist() == per_image
     assert f"({per_image.count(0)} without objects), {total} objects" in statistics.summary()[0]
-
-
-@pytest.mark.parametrize(
-    ("box", "area", "fault"),
-    [
-        ([5, 5, 9, -9], 9, "of zero or negative width or height"),
-        ([np.inf, -np.inf, 9, 9], 9, "NaN or infinite"),
-        ([5, 5, 9, 9], np.nan, "NaN or infinite"),
-        ([64, 5, 9, 9], 9, "outside the image"),
-        ([5, -9, 9, 9], 9, "outside the image"),
-        ([5, 5, 9, 0.5], 9, "thinner than a pixel"),
-        ([5, 5, 9, 9], 0, "whose 'area' is zero or negative"),
-        ([50, 5, 20, 20], 400, None),  # partly outside
-        ([63, 47, 1, 1], 1, None),
-    ],
-)
-def test_faults_of_boxes(box, area, fault):
-    (found,) = box_faults(np.array([box], float), np.array([area]), np.array([[64, 48]]))
-    assert found == (BOX_FAULTS.index(fault) if fault else -1)
 
 
 def test_corners_are_told_from_sizes():

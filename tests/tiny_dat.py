@@ -1,4 +1,4 @@
-"""As tiny_ddetr.py with DAT as the backbone: two deformable blocks, of 4 x 4 and 2 x 2 cells."""
+"""As tiny_ddetr.py with DAT as the backbone: two deformable blocks, of 4 x 4 and 2 x 2 tokens."""
 
 _base_ = "tiny_ddetr.py"
 custom_imports = dict(imports=["projects.dat"])

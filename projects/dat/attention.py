@@ -9,22 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .norm import ChannelNorm
-from .position_bias import cell_centres, fixed_bias, relative_bias, resize_table
+from .layers import ChannelNorm
+from .position_bias import centres, fixed_bias, relative_bias, resize_table
 
-POSITION_BIASES = (None, "relative", "fixed", "conv")
 MAX_BIAS_ELEMENTS = 2**26  # 256 MiB in float32, as much as 145 images of 224 pixels need
 
 
 class SharedPoints(NamedTuple):
-    """Where deformable attention samples, and how much some of the cells attend to each point.
+    """Where deformable attention samples, and how much some of the tokens attend to each point.
 
-    Points are x, y in cells of the map: (0, 0) is its outer corner, (0.5, 0.5) the centre of the first cell.
+    Points are x, y in tokens: (0, 0) is the map's outer corner, (0.5, 0.5) the centre of the first token.
 
     Args:
         grid: (num_points, 2), the regular grid that the points are moved from.
         points: (bs, num_groups, num_points, 2).
-        weights: (bs, num_heads, number of cells, num_points), 1 in sum over the points; as many heads in a
+        weights: (bs, num_heads, number of tokens, num_points), 1 in sum over the points; as many heads in a
             row share a group's points as there are heads for each group.
     """
 
@@ -36,15 +35,15 @@ class SharedPoints(NamedTuple):
 class DeformableAttention(nn.Module):
     """Multi-head attention to points that a small network moves off a regular grid (paper, section 3.2).
 
-    The arithmetic is that of the code which the paper's checkpoints were trained with: cells are at their
-    centres, ``grid_sample`` aligns corners.
+    The arithmetic is that of the code which the paper's checkpoints were trained with: tokens stand at
+    their centres, ``grid_sample`` aligns corners.
 
     Args:
         channels: channels of input and output.
         num_heads: number of heads, a multiple of ``num_groups``.
         num_groups: groups of channels, each of which moves the grid in its own way.
-        map_size: side, in cells, of the map that position bias tables are made for.
-        stride: cells from one point of the grid to the next.
+        map_size: side, in tokens, of the map that position bias tables are made for.
+        stride: tokens from one point of the grid to the next.
         kernel_size: of the offset network's depthwise convolution, odd.
         offset_range_factor: the farthest that a point moves, in halves of the grid's spacing; None lets it
             move all over the map.
@@ -74,7 +73,6 @@ class DeformableAttention(nn.Module):
         max_bias_elements: int | None = MAX_BIAS_ELEMENTS,
     ) -> None:
         super().__init__()
-        self.max_bias_elements = max_bias_elements
         self.num_heads = num_heads
         self.num_groups = num_groups
         self.map_size = map_size
@@ -82,6 +80,7 @@ class DeformableAttention(nn.Module):
         self.position_bias = position_bias
         self.with_offset = with_offset
         self.attn_drop_rate = attn_drop_rate
+        self.max_bias_elements = max_bias_elements
         width = channels // num_groups
         self.conv_offset = nn.Sequential(
             nn.Conv2d(width, width, kernel_size, stride, kernel_size // 2, groups=width),
@@ -100,11 +99,10 @@ class DeformableAttention(nn.Module):
             return None
         if self.position_bias == "conv":
             return nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-        if self.position_bias == "fixed":
-            size = (self.map_size**2, point_side**2)
-        else:
-            size = (2 * self.map_size - 1,) * 2
-        return nn.Parameter(nn.init.trunc_normal_(torch.empty(self.num_heads, *size), std=0.01))
+        displacements = 2 * self.map_size - 1
+        sizes = {"relative": (displacements,) * 2, "fixed": (self.map_size**2, point_side**2)}
+        table = torch.empty(self.num_heads, *sizes[self.position_bias])
+        return nn.Parameter(nn.init.trunc_normal_(table, std=0.01))
 
     def forward(self, x: Tensor) -> Tensor:
         """(bs, channels, h, w) to the same shape."""
@@ -117,23 +115,23 @@ class DeformableAttention(nn.Module):
         return self.proj_drop(self.proj_out(out))
 
     @torch.no_grad()
-    def points_and_weights(self, x: Tensor, cells: Sequence[int]) -> SharedPoints:
+    def points_and_weights(self, x: Tensor, tokens: Sequence[int]) -> SharedPoints:
         """What `forward` samples and attends to, for inspection.
 
         Args:
             x: (bs, channels, h, w), as `forward` takes it.
-            cells: those that attend, numbered row by row.
+            tokens: those that attend, numbered row by row.
         """
         query = self.proj_q(x)
         points = self.points(query, dtype=x.dtype)
         size = tuple(x.shape[2:])
         q, k, _ = self._project(x, query, points)
-        logits = q[:, :, cells] @ k.transpose(2, 3) / q.shape[-1] ** 0.5
-        bias = self._bias(points, size, cells)
+        logits = q[:, :, tokens] @ k.transpose(2, 3) / q.shape[-1] ** 0.5
+        bias = self._bias(points, size, tokens)
         weights = (logits if bias is None else logits + bias).softmax(-1)
-        grid = cell_centres(*points.shape[2:4], like=points)
+        grid = centres(*points.shape[2:4], like=points)
         return SharedPoints(
-            _in_cells(grid, size).flatten(0, 1), _in_cells(points, size).flatten(2, 3), weights
+            _in_tokens(grid, size).flatten(0, 1), _in_tokens(points, size).flatten(2, 3), weights
         )
 
     def _project(self, x: Tensor, query: Tensor, points: Tensor) -> Sequence[Tensor]:
@@ -165,16 +163,14 @@ class DeformableAttention(nn.Module):
         parts = [slice(start, start + step) for start in range(0, q.shape[2], step)]
         if len(parts) == 1:
             return attend(parts[0])
-        if torch.is_grad_enabled():
-            return torch.cat([checkpoint(attend, part, use_reentrant=False) for part in parts], 2)
-        return torch.cat([attend(part) for part in parts], 2)
+        return torch.cat([checkpoint(attend, part, use_reentrant=False) for part in parts], 2)
 
     def points(self, query: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Where keys and values are sampled.
 
         Args:
             query: (bs, channels, h, w), of ``proj_q``.
-            dtype: of the result, by default that of ``query``. Half precision cannot tell cells apart.
+            dtype: of the result, by default that of ``query``. Half precision cannot tell positions apart.
 
         Returns:
             (bs, num_groups, h of the grid, w of the grid, 2): x, y, where [-1, 1] is the map.
@@ -182,7 +178,7 @@ class DeformableAttention(nn.Module):
         offset = self.conv_offset(query.reshape(-1, query.shape[1] // self.num_groups, *query.shape[2:]))
         offset = offset.to(dtype or query.dtype).movedim(1, -1).flip(-1)  # the network says y, x
         height, width = offset.shape[1:3]
-        points = cell_centres(height, width, like=offset)
+        points = centres(height, width, like=offset)
         if not self.with_offset:
             points = points.expand_as(offset)
         elif self.offset_range_factor is None:
@@ -192,14 +188,14 @@ class DeformableAttention(nn.Module):
             points = points + offset.tanh() * reach
         return points.unflatten(0, (-1, self.num_groups))
 
-    def _bias(self, points: Tensor, size: tuple[int, int], cells: Sequence[int] | slice) -> Tensor | None:
-        """Bias of the logits, broadcast to (bs, num_heads, number of ``cells``, number of points)."""
+    def _bias(self, points: Tensor, size: tuple[int, int], tokens: Sequence[int] | slice) -> Tensor | None:
+        """Bias of the logits, broadcast to (bs, num_heads, number of ``tokens``, number of points)."""
         if self.position_bias == "relative":
-            queries = cell_centres(*size, like=points).flatten(0, 1)[cells]
+            queries = centres(*size, like=points).flatten(0, 1)[tokens]
             return relative_bias(self.rpe_table, queries, points.flatten(2, 3))
         if self.position_bias == "fixed":
-            bias = fixed_bias(self.rpe_table, self.map_size, size, tuple(points.shape[2:4]))
-            return bias[None, :, cells]
+            bias = fixed_bias(self.rpe_table, size, tuple(points.shape[2:4]))
+            return bias[None, :, tokens]
         return None
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
@@ -210,6 +206,6 @@ class DeformableAttention(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def _in_cells(points: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where ``grid_sample`` finds x, y in [-1, 1], in cells: its corners are the middles of corner cells."""
+def _in_tokens(points: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where ``grid_sample`` finds x, y in [-1, 1], in tokens: its corners are centres of corner tokens."""
     return (points + 1) / 2 * (points.new_tensor(size).flip(0) - 1) + 0.5

@@ -9,12 +9,10 @@ from torch import Tensor, nn
 
 from projects.deformable_detr.registry import MODELS
 
-from .attention import MAX_BIAS_ELEMENTS, POSITION_BIASES, DeformableAttention
-from .mlp import MLP
-from .norm import ChannelNorm
-from .patches import downsampling, patch_embedding
+from .attention import MAX_BIAS_ELEMENTS, DeformableAttention
+from .layers import MLP, ChannelNorm, PatchConv
 from .stage import Stage
-from .window import ShiftedWindowAttention, WindowAttention
+from .window import WindowAttention
 
 
 @MODELS.register_module()
@@ -30,15 +28,14 @@ class DAT(BaseModule):
         stages: the attention of each block, a letter each: L in windows, S in shifted windows, D deformable.
         num_heads: heads of each stage.
         num_groups: groups of channels that have sampling points of their own, for each stage.
-        strides: cells from one sampling point to the next, for each stage.
+        strides: tokens from one sampling point to the next, for each stage.
         kernel_sizes: of each stage's offset network, odd.
         offset_range_factors: farthest that a sampling point moves, see `DeformableAttention`.
         position_biases: of deformable attention, each None, ``"relative"``, ``"fixed"`` or ``"conv"``.
         with_offsets: False leaves a stage's sampling points on their grid.
-        window_size: side of a window in cells.
+        window_size: side of a window in tokens.
         mlp_ratio: hidden channels of an MLP by its input's.
-        patch_size: side in pixels of the patches that the first stage's cells are.
-        conv_patches: overlapping convolutions between the stages, see `patch_embedding`.
+        patch_size: side in pixels of the patches that the first stage's tokens are.
         pretrain_img_size: side in pixels of the images that the tables of position biases are made for; the
             images themselves may have any size.
         max_bias_elements: bounds the memory of relative biases, see `DeformableAttention`.
@@ -68,7 +65,6 @@ class DAT(BaseModule):
         window_size: int = 7,
         mlp_ratio: int = 4,
         patch_size: int = 4,
-        conv_patches: bool = False,
         pretrain_img_size: int = 224,
         max_bias_elements: int | None = MAX_BIAS_ELEMENTS,
         drop_rate: float = 0.0,
@@ -96,17 +92,16 @@ class DAT(BaseModule):
         drops = dict(attn_drop_rate=attn_drop_rate, drop_rate=drop_rate)
         rates = iter(np.linspace(0, drop_path_rate, len("".join(stages))).tolist())
 
-        self.patch_proj = patch_embedding(embed_dims, patch_size, conv_patches)
+        self.patch_proj = nn.Sequential(PatchConv(3, embed_dims, patch_size), ChannelNorm(embed_dims))
         self.stages, self.norms, self.down_projs = (nn.ModuleList() for _ in range(3))
         for i, blocks in enumerate(stages):
             channels = embed_dims * 2**i
-            heads = dict(channels=channels, num_heads=num_heads[i])
+            shared = dict(channels=channels, num_heads=num_heads[i], **drops)
             make_attention = dict(
-                L=partial(WindowAttention, **heads, window_size=window_size, **drops),
-                S=partial(ShiftedWindowAttention, **heads, window_size=window_size, **drops),
+                L=partial(WindowAttention, window_size=window_size, **shared),
+                S=partial(WindowAttention, window_size=window_size, shifted=True, **shared),
                 D=partial(
                     DeformableAttention,
-                    **heads,
                     num_groups=num_groups[i],
                     map_size=math.ceil(pretrain_img_size / (patch_size * 2**i)),
                     stride=strides[i],
@@ -115,7 +110,7 @@ class DAT(BaseModule):
                     position_bias=position_biases[i],
                     with_offset=with_offsets[i],
                     max_bias_elements=max_bias_elements,
-                    **drops,
+                    **shared,
                 ),
             )
             stage = Stage(
@@ -128,7 +123,8 @@ class DAT(BaseModule):
             self.stages.append(stage)
             self.norms.append(ChannelNorm(channels) if i in out_indices else nn.Identity())
             if i + 1 < len(stages):
-                self.down_projs.append(downsampling(channels, conv_patches))
+                down = PatchConv(channels, 2 * channels, 2, bias=False)
+                self.down_projs.append(nn.Sequential(down, ChannelNorm(2 * channels)))
         self._freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -147,7 +143,7 @@ class DAT(BaseModule):
         return tuple(outs)
 
     def deformable_blocks(self) -> list[tuple[str, DeformableAttention, int]]:
-        """Name of each block that is deformable, its attention, and the side of its cells in pixels."""
+        """Name of each block that is deformable, its attention, and the side of its tokens in pixels."""
         return [
             (f"stage {i}, block {block}", attention, self.patch_size * 2**i)
             for i, stage in enumerate(self.stages)
@@ -158,25 +154,13 @@ class DAT(BaseModule):
     def train(self, mode: bool = True) -> "DAT":
         """Set the mode, but for frozen stages, which stay in evaluation mode."""
         super().train(mode)
-        for part in self._frozen():
-            part.eval()
+        self._freeze()
         return self
 
-    def _frozen(self) -> list[nn.Module]:
-        if self.frozen_stages < 0:
-            return []
-        parts = (self.stages, self.norms, self.down_projs)
-        return [self.patch_proj, *(part for all_ in parts for part in all_[: self.frozen_stages])]
-
     def _freeze(self) -> None:
-        for part in self._frozen():
-            part.eval().requires_grad_(False)
-
-    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        """Leave out the official code's classifier."""
-        for key in [key for key in state_dict if key.startswith(f"{prefix}cls_")]:
-            del state_dict[key]
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        if (n := self.frozen_stages) >= 0:
+            for part in (self.patch_proj, *self.stages[:n], *self.norms[:n], *self.down_projs[:n]):
+                part.eval().requires_grad_(False)
 
 
 def _check(embed_dims: int, stages: tuple, per_stage: dict, out_indices: tuple) -> None:
@@ -185,13 +169,6 @@ def _check(embed_dims: int, stages: tuple, per_stage: dict, out_indices: tuple) 
             raise ValueError(
                 f"DAT: {name} has {len(values)} values for {len(stages)} stages; give each stage one"
             )
-    if unknown := set("".join(stages)) - set("LSD"):
-        raise ValueError(
-            f"DAT: stages={tuple(stages)} has the blocks {sorted(unknown)}; there are L (windows), "
-            "S (shifted windows) and D (deformable)"
-        )
-    if unknown := set(per_stage["position_biases"]) - set(POSITION_BIASES):
-        raise ValueError(f"DAT: position_biases has {unknown}; each is one of {POSITION_BIASES}")
     if not set(out_indices) <= set(range(len(stages))):
         raise ValueError(f"DAT: out_indices={out_indices}, but the stages are 0 to {len(stages) - 1}")
     for i, (heads, groups) in enumerate(zip(per_stage["num_heads"], per_stage["num_groups"], strict=True)):

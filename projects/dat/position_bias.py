@@ -3,16 +3,18 @@
 Positions are x, y in [-1, 1], as ``grid_sample`` takes them.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
-    """Centres of the cells of a map, (height, width, 2), as uniform in [-1, 1] (paper, section 3.2).
+def centres(height: int, width: int, like: Tensor) -> Tensor:
+    """Centres of the tokens of a map, (height, width, 2), as uniform in [-1, 1] (paper, section 3.2).
 
     Args:
-        height, width: size of the map in cells.
+        height, width: size of the map in tokens.
         like: tensor whose dtype and device the result has.
     """
     y, x = ((2 * torch.arange(n, dtype=like.dtype, device=like.device) + 1) / n - 1 for n in (height, width))
@@ -42,24 +44,18 @@ def relative_bias(table: Tensor, queries: Tensor, points: Tensor) -> Tensor:
     return bias.reshape(bs, table.shape[0], *displacement.shape[2:4])
 
 
-def fixed_bias(table: Tensor, side: int, query_size: tuple, point_size: tuple) -> Tensor:
-    """Bias of each pair of a query's cell and a sampling point, wherever the point has moved to.
+def fixed_bias(table: Tensor, query_size: tuple, point_size: tuple) -> Tensor:
+    """Bias of each pair of a query and a sampling point, wherever the point has moved to.
 
     Args:
-        table: (num_heads, side^2, table points), both square maps.
-        side: of the queries' map that the table is for.
+        table: (num_heads, table queries, table points), both square maps.
         query_size, point_size: height and width of the maps now; the table is interpolated to them.
 
     Returns:
         (num_heads, h * w of the queries, h * w of the points).
     """
-    point_side = round(table.shape[2] ** 0.5)
-    if query_size != (side, side):
-        by_query = table.transpose(1, 2).unflatten(2, (side, side))
-        table = _interpolate(by_query, query_size).flatten(2).transpose(1, 2)
-    if point_size != (point_side, point_side):
-        table = _interpolate(table.unflatten(2, (point_side, point_side)), point_size).flatten(2)
-    return table
+    table = _resize_maps(table.mT, query_size).mT
+    return _resize_maps(table, point_size)
 
 
 def resize_table(table: Tensor, side: int) -> Tensor:
@@ -69,5 +65,9 @@ def resize_table(table: Tensor, side: int) -> Tensor:
     return F.interpolate(table[None], size=(side, side), mode="bicubic")[0]
 
 
-def _interpolate(maps: Tensor, size: tuple) -> Tensor:
-    return F.interpolate(maps, size=size, mode="bilinear")
+def _resize_maps(maps: Tensor, size: tuple) -> Tensor:
+    """Flattened square maps (n, c, side^2) to (n, c, h * w)."""
+    side = math.isqrt(maps.shape[2])
+    if size == (side, side):
+        return maps
+    return F.interpolate(maps.unflatten(2, (side, side)), size=size, mode="bilinear").flatten(2)

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-import torch
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .norm import ChannelNorm
+from .layers import ChannelNorm
 
 
 class Stage(nn.Module):
@@ -39,7 +38,7 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(bs, channels, h, w) to the same shape."""
         for block in range(len(self.attns)):
-            if self.with_cp and torch.is_grad_enabled():
+            if self.with_cp:
                 x = checkpoint(self._block, x, block, use_reentrant=False)
             else:
                 x = self._block(x, block)

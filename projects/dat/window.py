@@ -1,4 +1,4 @@
-"""Attention inside windows, and inside windows shifted against them (Liu et al., ICCV 2021)."""
+"""Attention inside windows, plain or shifted (Liu et al., ICCV 2021)."""
 
 import math
 
@@ -10,32 +10,34 @@ from .position_bias import resize_table
 
 
 class WindowAttention(nn.Module):
-    """Each cell attends to the cells of its window.
+    """Each token attends to the tokens of its window.
 
-    The map is padded at right and bottom to complete windows, and padding is masked: the result at a cell
-    does not depend on it.
+    The map is padded at right and bottom to complete windows, and padding is masked: the result at a token
+    does not depend on it. For shifted windows, which lie half a window, rounded up, to the lower right, the
+    map is rolled; tokens that only the roll has made neighbours do not attend to each other.
 
     Args:
         channels: channels of input and output.
         num_heads: number of heads.
-        window_size: side of a window in cells.
+        window_size: side of a window in tokens.
+        shifted: whether the windows are shifted.
         attn_drop_rate: dropout of the attention weights.
         drop_rate: dropout of the output.
     """
-
-    shift = 0
 
     def __init__(
         self,
         channels: int,
         num_heads: int,
         window_size: int,
+        shifted: bool = False,
         attn_drop_rate: float = 0.0,
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.window_size = window_size
+        self.shift = math.ceil(window_size / 2) if shifted else 0
         self.attn_drop_rate = attn_drop_rate
         self.proj_qkv = nn.Linear(channels, 3 * channels)
         self.proj_out = nn.Linear(channels, channels)
@@ -51,20 +53,18 @@ class WindowAttention(nn.Module):
         size = self.window_size
         x = F.pad(x.movedim(1, -1), (0, 0, 0, -width % size, 0, -height % size))
         rows, columns = x.shape[1] // size, x.shape[2] // size
-        if self.shift:
-            x = x.roll((-self.shift, -self.shift), dims=(1, 2))
+        x = x.roll((-self.shift, -self.shift), dims=(1, 2))
         x = x.reshape(bs, rows, size, columns, size, channels).transpose(2, 3)
         x = self._attend(x.reshape(-1, size**2, channels), self._bias(height, width))
         x = x.reshape(bs, rows, columns, size, size, channels).transpose(2, 3)
         x = x.reshape(bs, rows * size, columns * size, channels)
-        if self.shift:
-            x = x.roll((self.shift, self.shift), dims=(1, 2))
+        x = x.roll((self.shift, self.shift), dims=(1, 2))
         return self.proj_drop(x[:, :height, :width].movedim(-1, 1))
 
     def _attend(self, windows: Tensor, bias: Tensor) -> Tensor:
-        """Attention in windows (bs * num_windows, cells, channels).
+        """Attention in windows (bs * num_windows, tokens, channels).
 
-        ``bias`` is (1 or num_windows, num_heads, cells, cells); the windows it tells apart go beside the
+        ``bias`` is (1 or num_windows, num_heads, tokens, tokens); the windows it tells apart go beside the
         heads, so that it is broadcast over the images.
         """
         shape = windows.shape
@@ -77,9 +77,9 @@ class WindowAttention(nn.Module):
         return self.proj_out(x.reshape(shape))
 
     def _bias(self, height: int, width: int) -> Tensor:
-        """Bias of the attention logits, -inf where a cell must not attend.
+        """Bias of the attention logits, -inf where a token must not attend.
 
-        (1, num_heads, cells, cells) where all windows are complete, else (num_windows, ...).
+        (1, num_heads, tokens, tokens) where all windows are complete, else (num_windows, ...).
         """
         index = self.relative_position_index
         bias = self.relative_position_bias_table[index.flatten()].unflatten(0, index.shape)
@@ -87,10 +87,8 @@ class WindowAttention(nn.Module):
         size = self.window_size
         if not (self.shift or height % size or width % size):
             return bias
-        rows = _regions(height, size, self.shift, index.device)
-        columns = _regions(width, size, self.shift, index.device)
-        regions = rows[:, None, :, None] * 4 + columns[None, :, None, :]
-        regions = regions.reshape(-1, size**2)
+        rows, columns = (_regions(side, size, self.shift, index.device) for side in (height, width))
+        regions = (rows[:, None, :, None] * 4 + columns[None, :, None, :]).reshape(-1, size**2)
         apart = regions[:, :, None] != regions[:, None, :]
         return bias.masked_fill(apart[:, None], -math.inf)
 
@@ -106,34 +104,17 @@ class WindowAttention(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class ShiftedWindowAttention(WindowAttention):
-    """`WindowAttention` in windows that lie half a window, rounded up, to the lower right.
-
-    The map is rolled; cells that only the roll has made neighbours do not attend to each other.
-    """
-
-    @property
-    def shift(self) -> int:
-        """How far the windows are shifted, in cells."""
-        return math.ceil(self.window_size / 2)
-
-    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        """Ignore the official code's mask, which is of one image size."""
-        state_dict.pop(f"{prefix}attn_mask", None)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-
 def _relative_position_index(size: int) -> Tensor:
-    """Where in the bias table the displacement from cell to cell of a window is: (size^2, size^2)."""
-    cells = torch.cartesian_prod(torch.arange(size), torch.arange(size))
-    displacement = cells[:, None] - cells + size - 1
+    """Where in the bias table the displacement from token to token of a window is: (size^2, size^2)."""
+    positions = torch.cartesian_prod(torch.arange(size), torch.arange(size))
+    displacement = positions[:, None] - positions + size - 1
     return displacement[..., 0] * (2 * size - 1) + displacement[..., 1]
 
 
 def _regions(length: int, size: int, shift: int, device: torch.device) -> Tensor:
     """Number the parts of a side that must not attend to each other, as (windows, size).
 
-    0 or 1 are cells before and after the seam of the roll, 2 and 3 are padding.
+    0 or 1 are tokens before and after the seam of the roll, 2 and 3 are padding.
     """
     padded = math.ceil(length / size) * size
     rolled = torch.arange(padded, device=device)

@@ -1,0 +1,66 @@
+"""Layers on feature maps (bs, channels, h, w): normalisation, MLP, and convolution of patches."""
+
+from collections import OrderedDict
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm over the channels, at each position by itself.
+
+    Args:
+        channels: number of channels.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(bs, channels, h, w) to the same shape."""
+        return self.norm(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class MLP(nn.Module):
+    """Two linear layers at each position, GELU between them.
+
+    Args:
+        channels: channels of input and output.
+        ratio: hidden channels by ``channels``.
+        drop_rate: dropout after each linear layer.
+    """
+
+    def __init__(self, channels: int, ratio: int, drop_rate: float = 0.0) -> None:
+        super().__init__()
+        layers = OrderedDict(
+            linear1=nn.Linear(channels, ratio * channels),
+            act=nn.GELU(),
+            drop1=nn.Dropout(drop_rate),
+            linear2=nn.Linear(ratio * channels, channels),
+            drop2=nn.Dropout(drop_rate),
+        )
+        self.chunk = nn.Sequential(layers)  # the official code's name
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(bs, channels, h, w) to the same shape."""
+        return self.chunk(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class PatchConv(nn.Conv2d):
+    """Convolution of patches that do not overlap; at right and bottom the last patch is filled with zeros.
+
+    Args:
+        in_channels, channels: channels of input and output.
+        size: side of a patch.
+        bias: whether a bias is added.
+    """
+
+    def __init__(self, in_channels: int, channels: int, size: int, bias: bool = True) -> None:
+        super().__init__(in_channels, channels, size, stride=size, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(bs, in_channels, h, w) to (bs, channels, h / size, w / size), rounded up."""
+        height, width = x.shape[-2:]
+        size = self.stride[0]
+        return super().forward(F.pad(x, (0, -width % size, 0, -height % size)))

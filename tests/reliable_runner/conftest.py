@@ -1,19 +1,22 @@
 """What is logged."""
 
-import logging
+from collections import defaultdict
 
 import pytest
 from mmengine.logging import MMLogger
 
 
 @pytest.fixture
-def warnings(monkeypatch) -> list[str]:
-    """The warnings that are logged."""
-    messages = []
-
-    def keep(logger: MMLogger, record: logging.LogRecord) -> None:
-        if record.levelno == logging.WARNING:
-            messages.append(record.getMessage())
-
-    monkeypatch.setattr(MMLogger, "handle", keep)
+def logged(monkeypatch) -> dict[str, list[str]]:
+    """What is logged, by its level."""
+    messages = defaultdict(list)
+    monkeypatch.setattr(
+        MMLogger, "handle", lambda _, record: messages[record.levelname].append(record.getMessage())
+    )
     return messages
+
+
+@pytest.fixture
+def warnings(logged) -> list[str]:
+    """The warnings that are logged."""
+    return logged["WARNING"]

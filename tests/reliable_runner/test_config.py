@@ -20,6 +20,7 @@ train_dataloader = dict(batch_size=4, dataset=dict(pipeline=pipeline))
 val_evaluator = dict(ann_file=root + "val.json")
 optim_wrapper = dict(optimizer=dict(lr=1e-4))
 """
+DATASET = "train_dataloader.dataset"
 
 
 @pytest.fixture
@@ -35,17 +36,41 @@ def read(tmp_path):
     return read
 
 
-@pytest.mark.parametrize("as_option", [False, True])
-def test_a_value_reaches_the_inherited_files(read, as_option):
-    cfg = read("", {"max_epochs": 2}) if as_option else read("max_epochs = 2")
-    assert cfg.train_cfg.max_epochs == 2 and cfg.param_scheduler[0].T_max == 1
-
-
-def test_classes_folder_and_pipeline_reach_them_too(read):
-    cfg = read("classes = ('x',)\nroot = 'data/mine'\npipeline = [dict(type='Load')]")
-    assert cfg.model.num_classes == 1
-    assert cfg.val_evaluator.ann_file == "data/mine/val.json"
-    assert cfg.train_dataloader.dataset.pipeline == [dict(type="Load")]
+@pytest.mark.parametrize(
+    ("text", "options", "base", "expected"),
+    [
+        ("max_epochs = 2", {}, "base.py", {"train_cfg.max_epochs": 2, "param_scheduler.0.T_max": 1}),
+        ("", {"max_epochs": 2}, "base.py", {"train_cfg.max_epochs": 2, "param_scheduler.0.T_max": 1}),
+        ("classes = ('x',)", {}, "base.py", {"model.num_classes": 1}),
+        ("root = 'data/mine'", {}, "base.py", {"val_evaluator.ann_file": "data/mine/val.json"}),
+        ("pipeline = [dict(type='Load')]", {}, "base.py", {f"{DATASET}.pipeline": [dict(type="Load")]}),
+        ("", {"pipeline.1.prob": 1.0}, "base.py", {f"{DATASET}.pipeline.1.prob": 1.0}),
+        # What is made of the inherited value is made once.
+        ("", {}, "middle.py", {"model.num_classes": 4}),
+        ("max_epochs = _base_.max_epochs + 1", {}, "base.py", {"train_cfg.max_epochs": 61}),
+        ("max_epochs = {{_base_.max_epochs}}", {}, "base.py", {"train_cfg.max_epochs": 60}),
+        # What is made of another inherited value follows that.
+        (
+            "max_epochs = 5\nclasses = ('x',) * len(_base_.param_scheduler) * _base_.max_epochs",
+            *({}, "base.py", {"model.num_classes": 5}),
+        ),
+        # Keys of the runner are merged as ever.
+        (
+            "train_cfg = dict(val_interval=3)",
+            {},
+            "base.py",
+            {"train_cfg": dict(max_epochs=60, val_interval=3)},
+        ),
+        ("optim_wrapper = dict(_delete_=True, type='A')", {}, "base.py", {"optim_wrapper": dict(type="A")}),
+    ],
+)
+def test_a_name_has_one_value(read, text, options, base, expected):
+    cfg = read(text, options, base)
+    for key, value in expected.items():
+        found = cfg
+        for part in key.split("."):
+            found = found[int(part) if part.isdigit() else part]
+        assert found == value, key
 
 
 @pytest.mark.parametrize(
@@ -57,28 +82,6 @@ def test_any_statement_may_set_it_in_either_file(read, tmp_path, text):
     (tmp_path / "other.py").write_text(BASE.replace("max_epochs = 60", text.replace("2", "60")))
     cfg = read("max_epochs = 3", base="other.py")
     assert cfg.train_cfg.max_epochs == 3 and cfg.param_scheduler[0].T_max == 2
-
-
-def test_what_is_made_of_the_inherited_value_is_made_once(read):
-    assert read("", base="middle.py").model.num_classes == 4
-    assert read("max_epochs = _base_.max_epochs + 1").train_cfg.max_epochs == 61
-    assert read("max_epochs = {{_base_.max_epochs}}").train_cfg.max_epochs == 60
-
-
-def test_what_is_made_of_another_inherited_value_follows_that(read):
-    cfg = read("max_epochs = 5\nclasses = ('x',) * len(_base_.param_scheduler) * _base_.max_epochs")
-    assert cfg.model.num_classes == 5
-
-
-def test_an_option_reaches_into_an_inherited_list(read):
-    cfg = read("", {"pipeline.1.prob": 1.0})
-    assert cfg.train_dataloader.dataset.pipeline[1].prob == 1.0
-
-
-def test_keys_of_the_runner_are_merged_as_ever(read):
-    cfg = read("train_cfg = dict(val_interval=3)\noptim_wrapper = dict(_delete_=True, type='A')")
-    assert cfg.train_cfg == dict(max_epochs=60, val_interval=3)
-    assert cfg.optim_wrapper == dict(type="A")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import json
 
 import pytest
 from mmcv.transforms import Resize
-from mmengine.logging import MMLogger
 from PIL import Image
 
 from projects.reliable_runner.data.coco_dataset import CocoDataset
@@ -13,16 +12,6 @@ from projects.reliable_runner.data.image_loading import LoadImageFromFile
 from projects.reliable_runner.errors import InputError
 
 CLASSES = ("circle", "square")
-
-
-@pytest.fixture
-def log(monkeypatch) -> list[tuple[str, str]]:
-    """What is logged: (level, message)."""
-    records = []
-    monkeypatch.setattr(
-        MMLogger, "handle", lambda _, record: records.append((record.levelname, record.getMessage()))
-    )
-    return records
 
 
 @pytest.fixture
@@ -58,19 +47,15 @@ def add_box(coco: dict, **changes) -> None:
     coco["annotations"].append({**box, "bbox": [1, 1, 5, 5], "area": 25, **changes})
 
 
-def warnings(log: list[tuple[str, str]]) -> list[str]:
-    return [message for level, message in log if level == "WARNING"]
-
-
 @pytest.mark.parametrize("test_mode", [False, True])
-def test_good_data_load_as_mmdet_loads_them_without_a_message(coco, load, log, test_mode):
+def test_good_data_load_as_mmdet_loads_them_without_a_message(coco, load, logged, test_mode):
     options = dict(filter_cfg=dict(filter_empty_gt=False), serialize_data=False, test_mode=test_mode)
     ours, theirs = load(coco, **options), load(coco, CocoDataset.__base__, **options)
     assert ours.data_list == theirs.data_list
     assert len(ours) == 3  # the image without objects stays
     assert [box["ignore_flag"] for box in ours.data_list[0]["instances"]] == [0, 0, 1]
     assert ours.data_list[1]["instances"][0]["bbox"] == [30, 20, 50, 40]
-    assert not [message for level, message in log if level != "DEBUG"]
+    assert not [text for level, texts in logged.items() for text in texts if level != "DEBUG"]
     assert ours.max_instances == (2, ours.data_list[0]["img_path"])  # without the crowd
 
 
@@ -108,14 +93,14 @@ def test_a_category_name_that_two_have_is_refused(coco, load):
     assert load(coco, classes=("square",))
 
 
-def test_more_categories_than_classes_is_a_warning_with_both_lists(coco, load, log):
+def test_more_categories_than_classes_is_a_warning_with_both_lists(coco, load, warnings):
     dataset = load(coco, classes=("square",), serialize_data=False)
     assert [box["bbox_label"] for info in dataset.data_list for box in info["instances"]] == [0, 0]
-    (warning,) = warnings(log)
+    (warning,) = warnings
     assert "['square']" in warning and "['circle', 'square']" in warning
 
 
-def test_boxes_that_cannot_be_trained_on_are_skipped_counted_and_named_once(coco, load, log):
+def test_boxes_that_cannot_be_trained_on_are_skipped_counted_and_named_once(coco, load, warnings):
     good = load(coco, serialize_data=False).data_list
     bad = copy.deepcopy(coco)
     for box in ([3, 3, 0, 9], [3, 3, 9, -2], [40, 3, 9, 9], [-9, 3, 9, 9], [3, 3, 9, 0.5]):
@@ -126,7 +111,7 @@ def test_boxes_that_cannot_be_trained_on_are_skipped_counted_and_named_once(coco
     add_box(bad, image_id=77)
     add_box(bad, category_id=88)
     assert load(bad, serialize_data=False).data_list == good
-    (warning,) = warnings(log)
+    (warning,) = warnings
     for line in (
         "10 annotations are skipped",
         "2 of zero or negative width or height: annotation 104 in 1.png, annotation 105 in 1.png",
@@ -140,9 +125,9 @@ def test_boxes_that_cannot_be_trained_on_are_skipped_counted_and_named_once(coco
         assert line in warning
 
 
-def test_left_out_images_are_counted(coco, load, log):
+def test_left_out_images_are_counted(coco, load, logged):
     assert len(load(coco, filter_cfg=dict(filter_empty_gt=True))) == 2
-    assert any("1 of 3 images" in message for _, message in log)
+    assert any("1 of 3 images" in text for texts in logged.values() for text in texts)
     with pytest.raises(InputError, match="'min_size': 100} leaves none of its 3 images"):
         load(coco, filter_cfg=dict(min_size=100))
     with pytest.raises(InputError, match="it holds no image"):

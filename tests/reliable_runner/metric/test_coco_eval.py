@@ -123,12 +123,9 @@ def test_the_twelve_numbers_are_those_of_pycocotools(backend, seed):
     "options",
     [
         dict(classwise=True),
-        dict(metric_items=["mAP_s", "AR@100", "AR_l@1000"]),
-        dict(proposal_nums=(1, 10, 100)),
-        dict(iou_thrs=[0.5, 0.75]),
+        dict(metric_items=["mAP_s", "AR@100", "AR_l@1000"], proposal_nums=(1, 100, 1000)),
         dict(iou_thrs=0.6),
-        dict(metric="proposal"),
-        dict(metric=["bbox", "proposal"]),
+        dict(metric=["bbox", "proposal"], iou_thrs=[0.5, 0.75]),
     ],
 )
 def test_options_give_the_same_with_both(score, options):

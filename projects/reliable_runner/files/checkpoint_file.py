@@ -5,6 +5,7 @@ torch 2.6 it can't read them.
 """
 
 import argparse
+import json
 import pickle
 import re
 import zipfile
@@ -139,15 +140,17 @@ def _is_tensors(value: object) -> bool:
 def read_file(path: str | Path, map_location: MapLocation = "cpu") -> object:
     """What a file of ``torch.save`` or of safetensors holds, told by its first bytes; see `read_torch_file`.
 
-    Of safetensors it is the tensors by name.
+    Of safetensors it is the tensors by name, or, with the ``meta`` that tools/publish_model.py writes, both.
     """
     path = Path(path).expanduser()
     if not path.is_file() or not _is_safetensors(path):
         return read_torch_file(path, map_location)
     try:
         with safe_open(path, "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no dict
-    except (SafetensorError, OSError) as error:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no dict
+            meta = (file.metadata() or {}).get("meta")
+            return {"state_dict": tensors, "meta": dict(json.loads(meta))} if meta else tensors
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: the safetensors file can't be read ({first_line(error)}); {_OTHER_FILE}"
         ) from error

@@ -77,7 +77,10 @@ def model_config(detector: nn.Module) -> dict:
     return dict(
         model_type="deformable_detr",
         architectures=["DeformableDetrForObjectDetection"],
-        use_timm_backbone=False,  # transformers 4 has True by default
+        # By default transformers 4 takes a pretrained "resnet50" of timm.
+        use_timm_backbone=False,
+        use_pretrained_backbone=False,
+        backbone=None,
         backbone_config=_backbone_config(detector.backbone),
         d_model=detector.encoder.embed_dims,
         num_queries=detector.num_queries,

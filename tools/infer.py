@@ -30,6 +30,7 @@ from projects.reliable_runner.files.model_index import find_model, table
 from projects.reliable_runner.inference import detect_batch, init_detector, prepare, read_image
 from projects.reliable_runner.launcher import add_cfg_options, positive_int, run_tool
 from projects.reliable_runner.metric.coco_results import CocoResults, ids_of
+from projects.reliable_runner.metric.result_formats import FORMATS, save_as
 from projects.reliable_runner.progress import progress
 
 
@@ -83,6 +84,8 @@ def main(argv: list[str] | None = None) -> None:
     finally:  # what an interrupted run has found is not lost
         if results.images and not args.no_save_pred:
             results.save(args.out_dir / "predictions.json")
+            for kind in args.to:
+                save_as(results, kind, args.out_dir / kind)
     if not results.images:
         raise InputError(f"nothing could be read: {shorten(unread)}")
     print(f"{len(results.annotations)} detections in {len(results.images)} images")
@@ -91,7 +94,8 @@ def main(argv: list[str] | None = None) -> None:
     if not args.no_save_vis:
         print(f"pictures: {args.out_dir / 'vis'}")
     if not args.no_save_pred:
-        print(f"results: {args.out_dir / 'predictions.json'}")
+        folders = "".join(f", {args.out_dir / kind}" for kind in args.to)
+        print(f"results: {args.out_dir / 'predictions.json'}{folders}")
 
 
 def parse_args(argv: list[str] | None) -> Namespace:
@@ -106,6 +110,10 @@ def parse_args(argv: list[str] | None) -> Namespace:
     parser.add_argument("--list-models", action="store_true", help="print the published models, and end")
     what = "folder for vis/ and predictions.json"
     parser.add_argument("--out-dir", type=Path, default="outputs", help=what)
+    what = (
+        "beside predictions.json, which is COCO's, write the results in these forms, each into its own folder"
+    )
+    parser.add_argument("--to", nargs="+", choices=FORMATS, default=[], help=what)
     parser.add_argument("--device", help="cpu, cuda:0, ...; by default a GPU if there is one")
     what = "detections of a lower score are neither drawn nor written (0.3); 0 keeps all"
     parser.add_argument("--score-thr", "--pred-score-thr", type=float, default=0.3, help=what)

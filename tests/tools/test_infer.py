@@ -1,5 +1,6 @@
 """Images, folders and videos in; pictures and a COCO file out."""
 
+import csv
 import json
 import pickle
 import shutil
@@ -9,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
+from tools.dataset_converters import voc, yolo
 
 CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 
@@ -52,6 +55,32 @@ def test_finds_what_the_test_finds(tool, tmp_path, shapes_root, checkpoint, infe
         assert [ann["category_id"] - 1 for ann in mine] == expected["labels"].tolist()
     assert len(list((tmp_path / "out" / "vis").glob("*.png"))) == 4
     assert "40 detections in 4 images" in capsys.readouterr().out
+
+
+def test_results_in_other_forms(tmp_path, shapes_root, infer):
+    """The readers of `to_coco.py` find the same boxes again."""
+    found = infer(shapes_root / "val", options=("--score-thr", 0, "--to", "yolo", "voc", "csv"))
+    out, names = tmp_path / "out", {c["id"]: c["name"] for c in found["categories"]}
+    shutil.copytree(shapes_root / "val", out / "yolo" / "images")
+    shutil.copytree(shapes_root / "val", out / "images")
+    for file in (out / "yolo" / "labels").glob("*.txt"):  # the reader wants no scores
+        file.write_text("".join(line.rsplit(" ", 1)[0] + "\n" for line in file.read_text().splitlines()))
+    with open(out / "csv" / "predictions.csv") as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == len(found["annotations"]) == 40
+    for reader in (yolo, voc):  # which round to a hundredth
+        for picture in reader.read(out / reader.__name__.rpartition(".")[2]).pictures:
+            (image,) = [x for x in found["images"] if x["file_name"] == picture.path.name]
+            expected = [ann for ann in found["annotations"] if ann["image_id"] == image["id"]]
+            assert [x["name"] for x in picture.objects] == [names[ann["category_id"]] for ann in expected]
+            boxes = [ann["bbox"] for ann in expected]
+            np.testing.assert_allclose([x["bbox"] for x in picture.objects], boxes, atol=0.011)
+    for row, ann in zip(table, found["annotations"], strict=True):
+        x, y, w, h = ann["bbox"]
+        assert (row["class"], float(row["score"])) == (names[ann["category_id"]], ann["score"])
+        np.testing.assert_allclose(
+            [float(row[key]) for key in ("x1", "y1", "x2", "y2")], [x, y, x + w, y + h]
+        )
 
 
 def test_detr_detects_too(tmp_path, shapes_root, infer):

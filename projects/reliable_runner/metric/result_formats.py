@@ -1,0 +1,95 @@
+"""Detections as other tools read them, written out of `CocoResults`."""
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from ..errors import InputError
+from .coco_results import CocoResults
+
+
+def write_yolo(results: CocoResults, folder: Path) -> None:
+    """``labels/NAME.txt`` an image: label, centre and size in fractions of it, score; ``classes.txt``."""
+    names = [category["name"] for category in results.categories]
+    _write(folder / "classes.txt", "".join(f"{name}\n" for name in names))
+    labels = {category["id"]: label for label, category in enumerate(results.categories)}
+    for name, image, found in _by_image(results):
+        w, h, lines = image["width"], image["height"], []
+        for ann in found:
+            x, y, box_w, box_h = ann["bbox"]
+            numbers = (x + box_w / 2) / w, (y + box_h / 2) / h, box_w / w, box_h / h, ann["score"]
+            lines.append(f"{labels[ann['category_id']]} {' '.join(f'{n:.6f}' for n in numbers)}\n")
+        _write(folder / "labels" / f"{name}.txt", "".join(lines))
+
+
+def write_voc(results: CocoResults, folder: Path) -> None:
+    """``NAME.xml`` an image: class and corners in pixels, counted from 0, and ``score``."""
+    names = {category["id"]: category["name"] for category in results.categories}
+    for name, image, found in _by_image(results):
+        root = ElementTree.Element("annotation")
+        ElementTree.SubElement(root, "filename").text = image["file_name"]
+        size = ElementTree.SubElement(root, "size")
+        for key in "width", "height":
+            ElementTree.SubElement(size, key).text = str(image[key])
+        for ann in found:
+            node = ElementTree.SubElement(root, "object")
+            ElementTree.SubElement(node, "name").text = names[ann["category_id"]]
+            ElementTree.SubElement(node, "score").text = f"{ann['score']:.6f}"
+            box = ElementTree.SubElement(node, "bndbox")
+            x, y, w, h = ann["bbox"]
+            for key, value in zip(("xmin", "ymin", "xmax", "ymax"), (x, y, x + w, y + h), strict=True):
+                ElementTree.SubElement(box, key).text = f"{value:.3f}"
+        ElementTree.indent(root)
+        _write(folder / f"{name}.xml", ElementTree.tostring(root, encoding="unicode"))
+
+
+def write_csv(results: CocoResults, folder: Path) -> None:
+    """``predictions.csv``: a line a detection, corners in pixels; frames of a video are numbered from 0."""
+    names = {category["id"]: category["name"] for category in results.categories}
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "predictions.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file_name", "frame_id", "class", "score", "x1", "y1", "x2", "y2"])
+        for _, image, found in _by_image(results):
+            for ann in found:
+                x, y, w, h = ann["bbox"]
+                place = image["file_name"], image.get("frame_id", "")
+                table.writerow([*place, names[ann["category_id"]], ann["score"], x, y, x + w, y + h])
+
+
+FORMATS: dict[str, Callable[[CocoResults, Path], None]] = dict(yolo=write_yolo, voc=write_voc, csv=write_csv)
+
+
+def save_as(results: CocoResults, kind: str, folder: Path) -> None:
+    """Write detections into a folder.
+
+    Args:
+        results: the detections.
+        kind: one of `FORMATS`.
+        folder: it is made.
+
+    Raises:
+        InputError: it can't be written.
+    """
+    try:
+        FORMATS[kind](results, folder)
+    except OSError as error:
+        raise InputError(f"{folder}: can't be written ({error.strerror})") from error
+
+
+def _by_image(results: CocoResults) -> Iterator[tuple[str, dict, list[dict]]]:
+    """The name of each image without its suffix, with its frame's number; the image; its annotations."""
+    found: dict[int, list[dict]] = {}
+    for ann in results.annotations:
+        found.setdefault(ann["image_id"], []).append(ann)
+    for image in results.images:
+        name = str(Path(image["file_name"]).with_suffix("")).lstrip("/")
+        if "frame_id" in image:
+            name += f"_{image['frame_id']:06d}"
+        yield name, image, found.get(image["id"], [])
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

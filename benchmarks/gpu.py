@@ -132,6 +132,7 @@ def main(argv: list[str] | None = None) -> int:
             f"torch {torch.__version__} finds no CUDA GPU here; --device cpu runs what a CPU can, "
             "with --out for a page of its own"
         )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     parts = all_parts(args.device)
     for part in parts:

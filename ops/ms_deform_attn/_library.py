@@ -7,7 +7,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-_OPS = ("forward", "backward", "fused_forward", "fused_backward")
+_OPS = dict(forward=5, backward=6, fused_forward=6, fused_backward=7)  # how many arguments each has
 _REBUILD = "make build, or pip install -e . --no-deps --no-build-isolation"
 
 
@@ -18,6 +18,11 @@ def _load() -> tuple[object | None, str]:
             f"torch {torch.__version__} is older than 2.10, which the built op needs; the slower "
             "reference serves. Update torch, then build the op: " + _REBUILD
         )
+    if any(name.startswith("ms_deform_attn::") for name in torch._C._dispatch_get_all_op_names()):
+        return None, (
+            "another library has registered ops as ms_deform_attn, an older copy of this one, say; the "
+            "slower reference serves. Import or install one of the two alone"
+        )
     try:
         from . import _C
     except ImportError as error:
@@ -25,12 +30,18 @@ def _load() -> tuple[object | None, str]:
             f"the extension ms_deform_attn._C cannot be loaded ({error}); the slower reference serves. "
             "To build the op: " + _REBUILD
         )
-    if not all(hasattr(torch.ops.ms_deform_attn, op) for op in _OPS):
+    if any(_num_arguments(op) != number for op, number in _OPS.items()):
         return None, (
             "the extension ms_deform_attn._C was built from older sources; the slower reference serves. "
             "To rebuild the op: " + _REBUILD
         )
     return _C, ""
+
+
+def _num_arguments(op: str) -> int:
+    """Of an op that is registered; 0 of one that is not."""
+    packet = getattr(torch.ops.ms_deform_attn, op, None)
+    return len(packet.default._schema.arguments) if packet else 0
 
 
 _EXTENSION, _PROBLEM = _load()

@@ -234,15 +234,60 @@ def test_a_copy_samples_by_itself():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["deformable_detr", "d_fine"])
-def test_it_compiles(name):
+@pytest.mark.parametrize("name", ["deformable_detr", "d_fine", "rt_detr_v2", "oneformer", "mask2former"])
+@pytest.mark.parametrize("before", [False, True])
+def test_it_compiles(name, before, monkeypatch):
+    """Before it is accelerated, or after."""
     model, inputs = build(name)
-    expected = model(**inputs).logits
+    expected = first_of(model(**inputs))
+    compiled = torch.compile(model, backend="eager")
+    if before:
+        torch.testing.assert_close(first_of(compiled(**inputs)), expected, rtol=1e-6, atol=1e-9)
     accelerate(model)
-    found = torch.compile(model, backend="aot_eager")(**inputs).logits
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+    calls = []
+    serves = _library.serves
+    monkeypatch.setattr(_library, "serves", lambda device: calls.append(device) or serves(device))
+    torch.testing.assert_close(first_of(compiled(**inputs)), expected, rtol=1e-6, atol=1e-9)
+    assert calls
+
+
+def first_of(outputs) -> torch.Tensor:
+    return next(value for value in outputs.values() if isinstance(value, torch.Tensor))
+
+
+def test_a_part_and_then_all():
+    model, _ = build("rt_detr_v2")
+    part = model.model.decoder.layers[0]
+    assert accelerate(part) == 1
+    assert accelerate(model) == 2
+    assert all(
+        "forward" in m.__dict__ for m in model.modules() if type(m).__name__.endswith("DeformableAttention")
+    )
+    assert accelerate(model) == 2
+    assert not any("forward" in m.__dict__ for m in model.modules())
+
+
+def test_a_hook_before_the_forward_stays():
+    """As those of the package accelerate, which move tensors between devices."""
+    model, inputs = build("rt_detr_v2")
+    calls = []
+    for module in model.modules():
+        if type(module).__name__.endswith("DeformableAttention"):
+            module._old_forward = module.forward
+
+            def hooked(*args, module=module, **kwargs):
+                calls.append(module)
+                return module._old_forward(*args, **kwargs)
+
+            module.forward = hooked
+    expected = model(**inputs).logits
+    assert accelerate(model) == len(calls) == 2
+    torch.testing.assert_close(model(**inputs).logits, expected, rtol=1e-6, atol=1e-9)
+    assert len(calls) == 4
 
 
 def test_a_model_without_deformable_attention_is_refused():
     with pytest.raises(ValueError, match="Linear has no deformable attention"):
         accelerate(torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="not NoneType"):
+        accelerate(None)

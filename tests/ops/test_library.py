@@ -74,12 +74,22 @@ print(*(warning.message for warning in caught), sep="\\n")
 """
 
 
+OTHER_LIBRARY = """
+other = torch.library.Library("ms_deform_attn", "DEF")
+other.define("mine(Tensor x) -> Tensor")
+"""
+
+
 @pytest.mark.parametrize(
     "prepare, problem",
     [
         ("", "ms_deform_attn._C cannot be loaded"),
         ("torch.__version__ = '2.9.1'", "torch 2.9.1"),
         ("sys.modules['ms_deform_attn._C'] = type(sys)('ms_deform_attn._C')", "older sources"),
+        (
+            "torch.library.Library('ms_deform_attn', 'DEF').define('mine(Tensor x) -> Tensor')",
+            "another library",
+        ),
     ],
 )
 def test_without_extension_the_reference_serves_with_one_warning(prepare, problem):

@@ -1,6 +1,7 @@
 """mmcv without its compiled ops is enough; with them it is left alone."""
 
 import importlib.util
+import subprocess
 import sys
 
 import pytest
@@ -87,3 +88,29 @@ def test_compiled_ops_are_left_alone(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: {"mmcv._ext": "compiled"}[name])
     provide_missing_ops()
     assert "mmcv._ext" not in sys.modules
+
+
+@without_ops
+def test_the_compiled_ops_by_mmcvs_loader():
+    """As BEVFormer's own autograd function calls them; in a process of its own."""
+    code = """
+import torch
+from ms_deform_attn import ms_deform_attn
+from ms_deform_attn.compat.mmcv_ops import use_in_mmcv
+use_in_mmcv()
+from mmcv.utils import ext_loader
+ext = ext_loader.load_ext("_ext", ["ms_deform_attn_backward", "ms_deform_attn_forward"])
+inputs = [torch.rand(1, 6, 2, 4), torch.rand(1, 3, 2, 1, 2, 2), torch.rand(1, 3, 2, 1, 2)]
+value, locations, weights = (x.requires_grad_() for x in inputs)
+geometry = torch.tensor([[2, 3]]), torch.tensor([0])
+output = ms_deform_attn(value, *geometry, locations, weights)
+assert torch.equal(ext.ms_deform_attn_forward(value, *geometry, locations, weights, im2col_step=64), output)
+output.sum().backward()
+grads = [torch.zeros_like(x) for x in inputs]
+arguments = [x.detach() for x in (value, *geometry, locations, weights)]
+ext.ms_deform_attn_backward(*arguments, torch.ones_like(output), *grads, im2col_step=64)
+assert all(torch.equal(grad, x.grad) for grad, x in zip(grads, inputs))
+print("equal")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "equal", done.stderr

@@ -103,11 +103,17 @@ def test_a_code_base_gets_the_module_that_it_imports(tmp_path, monkeypatch):
     module = provide("some_detector._C")
     attention = importlib.import_module("some_detector.models.attention")
     assert attention.forward is module.ms_deform_attn_forward
+    package = importlib.import_module("some_detector")
+    assert package._C is module is sys.modules["some_detector._C"]
     with pytest.raises(ImportError, match="some_detector._C is there already"):
         provide("some_detector._C")
     (tmp_path / "some_detector" / "_D.py").write_text("")
     with pytest.raises(ImportError, match="some_detector._D is there already"):
         provide("some_detector._D")
+    with pytest.warns(UserWarning, match="some_detector is imported already"):
+        provide("some_detector._E")
+    with pytest.raises(ValueError, match="is no name of a module"):
+        provide("some_detector.")
     for name in [name for name in sys.modules if name.startswith("some_detector")]:
         monkeypatch.delitem(sys.modules, name)
 
@@ -117,3 +123,14 @@ def test_it_may_be_imported_before_torch():
     env = {"PYTHONPATH": str(ROOT / "ops")}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.stdout.strip() == "ms_deform_attn_forward", done.stderr
+
+
+@pytest.mark.parametrize(("text", "found"), [("ours = False", "theirs"), (None, "ours")])
+def test_one_that_was_built_is_left_alone(tmp_path, text, found):
+    """Wherever on the path it lies; another copy of ours is none."""
+    name = "MultiScaleDeformableAttention"
+    (tmp_path / f"{name}.py").write_text(text or (ROOT / "ops" / f"{name}.py").read_text())
+    code = f"import {name} as m; print('ours' if hasattr(m, 'ms_deform_attn_forward') else 'theirs')"
+    env = {"PYTHONPATH": f"{ROOT / 'ops'}:{tmp_path}"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout.strip() == found, done.stderr

@@ -1,7 +1,8 @@
 """Models of transformers on our op, instance by instance."""
 
+import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from types import FunctionType, MethodType
 
 import torch
@@ -16,55 +17,55 @@ _V1, _V2 = "multi_scale_deformable_attention", "multi_scale_deformable_attention
 
 
 def accelerate(model: nn.Module) -> int:
-    """Let a model of transformers sample with our op; a second call gives it its own sampling back.
+    """Let a model of transformers sample with our op; if all of it does, give it its own sampling back.
 
     It replaces the sampling of each module of deformable_detr, grounding_dino, mm_grounding_dino,
     mask2former, oneformer, omdet_turbo, rt_detr, rt_detr_v2, d_fine, lw_detr, rf_detr and their kin. Nothing
-    else changes, and nothing outside ``model``. It works in training and under ``torch.compile``.
+    else changes, and nothing outside ``model``. It works in training and under ``torch.compile``, whose
+    compiled graphs are dropped (`torch.compiler.reset`). Undo it before a model is pickled as a whole.
 
     Args:
         model: loaded or newly made.
 
     Returns:
-        How many modules were changed.
+        How many modules of ``model`` sample so.
 
     Raises:
-        ValueError: the model has no deformable attention of transformers.
+        ValueError: it is no model, or has no deformable attention of transformers.
     """
-    number = 0
-    for module in model.modules():
-        if stock := module.__dict__.pop(_STOCK, None):
-            name, value = stock
-            delattr(module, name)
-            if value is not None:
-                setattr(module, name, value)
-        elif change := _change(module):
-            name, value = change
-            setattr(module, _STOCK, (name, module.__dict__.get(name)))
-            setattr(module, name, value)
-        else:
-            continue
-        number += 1
-    if not number:
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"a model of transformers is wanted, not {type(model).__name__}")
+    ours = [module for module in model.modules() if _STOCK in module.__dict__]
+    stock = [(module, change) for module in model.modules() if (change := _change(module))]
+    if not ours and not stock:
         raise ValueError(f"{type(model).__name__} has no deformable attention of transformers to accelerate")
-    return number
+    for module, (name, value) in stock:
+        setattr(module, _STOCK, (name, module.__dict__.get(name)))
+        setattr(module, name, value)
+    for module in () if stock else ours:
+        name, value = module.__dict__.pop(_STOCK)
+        delattr(module, name)
+        if value is not None:
+            setattr(module, name, value)
+    if "torch._dynamo" in sys.modules:  # a graph that is compiled already would go on as before
+        torch.compiler.reset()
+    return len(ours) + len(stock)
 
 
 def _change(module: nn.Module) -> tuple[str, object] | None:
-    """The attribute of a module, and its value with which the module samples with our op."""
+    """The attribute of a module and its value with which it samples with our op; None if it does already."""
     kind = type(module)
-    if kind.__name__ == "MultiScaleDeformableAttention" and "value_spatial_shapes_list" in _names(
-        kind.forward
-    ):
-        return "forward", _sample_with_starts
+    if _STOCK in module.__dict__:
+        return None
+    # Hooks of the package accelerate put a forward of their own before the module's.
+    forward = "_old_forward" if "_old_forward" in module.__dict__ else "forward"
+    names = _names(kind.forward)
+    if kind.__name__ == "MultiScaleDeformableAttention" and "value_spatial_shapes_list" in names:
+        return forward, _sample_with_starts
     if core := module.__dict__.get(_CORE):
         return _CORE, partial(_sample_points, core)
-    names = _names(kind.forward)
-    if _V2 in names:
-        ours = partial(_sample_points, kind.forward.__globals__[_V2])
-        return "forward", MethodType(_with_global(kind.forward, _V2, ours), module)
-    if _V1 in names:
-        return "forward", MethodType(_with_global(kind.forward, _V1, sample_levels), module)
+    if _V1 in names or _V2 in names:
+        return forward, MethodType(_with_our_sampling(kind.forward), module)
     return None
 
 
@@ -73,11 +74,19 @@ def _names(function: Callable) -> tuple[str, ...]:
     return code.co_names + code.co_varnames if code else ()
 
 
-def _with_global(function: FunctionType, name: str, value: object) -> FunctionType:
-    """A copy of a function to which a global name means something else."""
+@cache
+def _with_our_sampling(function: FunctionType) -> FunctionType:
+    """A copy of a forward to which the name of the sampling function means ours.
+
+    One for all layers, with a code object of its own: `torch.compile` keeps what it has compiled by code
+    object.
+    """
+    ours = {_V1: sample_levels}
+    if stock := function.__globals__.get(_V2):
+        ours[_V2] = partial(_sample_points, stock)
     copy = FunctionType(
-        function.__code__,
-        function.__globals__ | {name: value},
+        function.__code__.replace(),
+        function.__globals__ | ours,
         function.__name__,
         function.__defaults__,
         function.__closure__,

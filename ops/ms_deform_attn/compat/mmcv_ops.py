@@ -1,8 +1,9 @@
 """mmcv's attention on our op, and a stand-in for its compiled ops where it is installed without them.
 
 ``mmdet.models`` imports every op of ``mmcv.ops`` when it is imported, also those that are never called.
-mmcv-lite has none of them, so the import fails. The stand-in lets the import pass; ``nms`` works, any other
-op raises when it is called. Where a full mmcv is installed there is no stand-in.
+mmcv-lite has none of them, so the import fails. The stand-in lets the import pass; ``nms`` works and so do
+``ms_deform_attn_forward`` and ``ms_deform_attn_backward``, any other op raises when it is called. Where a
+full mmcv is installed there is no stand-in.
 """
 
 import importlib
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..functional import ms_deform_attn, sample_levels
+from .vendored import ms_deform_attn_backward, ms_deform_attn_forward
 
 _EXTENSION = "mmcv._ext"
 
@@ -29,8 +31,8 @@ class _MissingOps(ModuleType):
     def __getattr__(self, name: str):
         if name.startswith("__"):
             raise AttributeError(name)
-        if name == "nms":
-            return _nms
+        if name in _SERVED:
+            return _SERVED[name]
 
         def missing_op(*args, **kwargs):
             raise NotImplementedError(
@@ -52,11 +54,14 @@ def provide_missing_ops() -> None:
 def use_in_mmcv(ours: bool = True) -> None:
     """Let ``mmcv.ops.MultiScaleDeformableAttention`` run on our op, on a CPU and on a GPU.
 
-    Its module, and every model that has it, stays as it is but for the two functions that it calls.
+    Its module, and every model that has it, stays as it is but for the two functions that it calls. What has
+    imported these by name before keeps mmcv's. Where mmcv has no compiled ops, the stand-in takes their
+    place.
 
     Args:
         ours: False gives mmcv its own functions back.
     """
+    provide_missing_ops()
     theirs = importlib.import_module("mmcv.ops.multi_scale_deform_attn")
     names = ("MultiScaleDeformableAttnFunction", "multi_scale_deformable_attn_pytorch")
     for name, function in zip(names, (_AttentionFunction, sample_levels), strict=True):
@@ -88,6 +93,29 @@ def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Te
             shared = sides.clamp(min=0).prod(1)
             suppressed[i + 1 :] |= shared / (areas[i] + areas[i + 1 :] - shared) > iou_threshold
     return order[~suppressed]
+
+
+def _backward(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    grad_output: Tensor,
+    grad_value: Tensor,
+    grad_sampling_locations: Tensor,
+    grad_attention_weights: Tensor,
+    im2col_step: int = 64,
+) -> None:
+    """mmcv's op, which adds the gradients to zeros that it is given."""
+    inputs = value, spatial_shapes, level_start_index, sampling_locations, attention_weights
+    grads = ms_deform_attn_backward(*inputs, grad_output)
+    targets = grad_value, grad_sampling_locations, grad_attention_weights
+    for target, grad in zip(targets, grads, strict=True):
+        target.copy_(grad)
+
+
+_SERVED = dict(nms=_nms, ms_deform_attn_forward=ms_deform_attn_forward, ms_deform_attn_backward=_backward)
 
 
 def callers_of_ops(model: nn.Module) -> list[tuple[str, nn.Module]]:

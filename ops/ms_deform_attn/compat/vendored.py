@@ -4,11 +4,14 @@ Its functions have the names and arguments of the official ``MultiScaleDeformabl
 (fundamentalvision/Deformable-DETR, models/ops), and run on our op.
 """
 
+import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -57,30 +60,53 @@ def ms_deform_attn_backward(
 def provide(name: str) -> ModuleType:
     """Give a code base the compiled module that it was not built with.
 
-    Call it before the code base is imported: ``provide("groundingdino._C")``, ``provide("detrex._C")``.
+    Call it before the code base is imported: ``provide("groundingdino._C")``, ``provide("detrex._C")``. It
+    warns if the package is imported already: what has looked for the module before goes on without it.
 
     Args:
         name: of the module, as the code base imports it.
 
     Returns:
-        The module, also in ``sys.modules``.
+        The module that an import of ``name`` gives.
 
     Raises:
         ImportError: a module of this name is there already.
+        ValueError: ``name`` is no name of a module.
     """
-    if name in sys.modules or _is_installed(name):
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError(f"{name!r} is no name of a module, such as 'groundingdino._C'")
+    if name in sys.modules or name in _Finder.modules or _is_installed(name):
         raise ImportError(
             f"{name} is there already: it was built, or a module that imports it came before provide()"
         )
+    parent = name.rpartition(".")[0]
+    if parent in sys.modules:
+        warnings.warn(f"{parent} is imported already: call provide({name!r}) before it", stacklevel=2)
     module = ModuleType(name, __doc__)
-    module.__spec__ = importlib.machinery.ModuleSpec(name, loader=None)
     module.ms_deform_attn_forward = ms_deform_attn_forward
     module.ms_deform_attn_backward = ms_deform_attn_backward
-    sys.modules[name] = module
-    parent, _, child = name.rpartition(".")
-    if parent in sys.modules:
-        setattr(sys.modules[parent], child, module)
+    _Finder.modules[name] = module
+    if _Finder not in sys.meta_path:
+        sys.meta_path.append(_Finder)
     return module
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds and loads the modules that were provided, after all others have not found them."""
+
+    modules: ClassVar[dict[str, ModuleType]] = {}
+
+    @classmethod
+    def find_spec(cls, name: str, path=None, target=None) -> importlib.machinery.ModuleSpec | None:
+        return importlib.machinery.ModuleSpec(name, cls) if name in cls.modules else None
+
+    @classmethod
+    def create_module(cls, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return cls.modules[spec.name]
+
+    @classmethod
+    def exec_module(cls, module: ModuleType) -> None:
+        """It is complete."""
 
 
 def _is_installed(name: str) -> bool:

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+import torch
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -22,8 +23,9 @@ pytestmark = pytest.mark.skipif(
 )
 @pytest.mark.parametrize("tool", ["train", "test", "infer"])
 def test_they_are_refused_before_anything_runs(name, part, op, tool, tmp_path, one_line_error):
-    """There are neither images nor weights: nothing has asked for them when the run stops."""
+    """There are no images, and the weights are of no model: nothing has asked for them when the run stops."""
     config = REPO / "configs" / name
+    torch.save({"state_dict": {}}, tmp_path / "none.pth")
     arguments = {
         "train": [config, "--work-dir", tmp_path],
         "test": [config, tmp_path / "none.pth", "--work-dir", tmp_path],

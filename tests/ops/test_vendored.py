@@ -101,6 +101,7 @@ def test_a_code_base_gets_the_module_that_it_imports(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     module = provide("some_detector._C")
+    importlib.invalidate_caches()  # which asks every finder
     attention = importlib.import_module("some_detector.models.attention")
     assert attention.forward is module.ms_deform_attn_forward
     package = importlib.import_module("some_detector")

@@ -11,7 +11,6 @@ import sys
 import warnings
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -75,7 +74,7 @@ def provide(name: str) -> ModuleType:
     """
     if not all(part.isidentifier() for part in name.split(".")):
         raise ValueError(f"{name!r} is no name of a module, such as 'groundingdino._C'")
-    if name in sys.modules or name in _Finder.modules or _is_installed(name):
+    if name in sys.modules or name in _finder.modules or _is_installed(name):
         raise ImportError(
             f"{name} is there already: it was built, or a module that imports it came before provide()"
         )
@@ -85,28 +84,29 @@ def provide(name: str) -> ModuleType:
     module = ModuleType(name, __doc__)
     module.ms_deform_attn_forward = ms_deform_attn_forward
     module.ms_deform_attn_backward = ms_deform_attn_backward
-    _Finder.modules[name] = module
-    if _Finder not in sys.meta_path:
-        sys.meta_path.append(_Finder)
+    _finder.modules[name] = module
+    if _finder not in sys.meta_path:
+        sys.meta_path.append(_finder)
     return module
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds and loads the modules that were provided, after all others have not found them."""
 
-    modules: ClassVar[dict[str, ModuleType]] = {}
+    def __init__(self) -> None:
+        self.modules: dict[str, ModuleType] = {}
 
-    @classmethod
-    def find_spec(cls, name: str, path=None, target=None) -> importlib.machinery.ModuleSpec | None:
-        return importlib.machinery.ModuleSpec(name, cls) if name in cls.modules else None
+    def find_spec(self, name: str, path=None, target=None) -> importlib.machinery.ModuleSpec | None:
+        return importlib.machinery.ModuleSpec(name, self) if name in self.modules else None
 
-    @classmethod
-    def create_module(cls, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        return cls.modules[spec.name]
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return self.modules[spec.name]
 
-    @classmethod
-    def exec_module(cls, module: ModuleType) -> None:
+    def exec_module(self, module: ModuleType) -> None:
         """It is complete."""
+
+
+_finder = _Finder()
 
 
 def _is_installed(name: str) -> bool:

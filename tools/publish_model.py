@@ -23,7 +23,7 @@ from projects.reliable_runner.files.atomic_file import write_atomically
 from projects.reliable_runner.files.disk_space import check_writable
 from projects.reliable_runner.inference import init_detector
 from projects.reliable_runner.launcher import add_cfg_options, run_tool
-from tools.model_converters.hub import upload
+from tools.model_converters.hub_upload import upload
 from tools.model_converters.model_card import model_card, read_results
 from tools.model_converters.transformers_config import image_processor_config, model_config, variant_of
 

@@ -154,9 +154,10 @@ def learn(
         model = MODELS.build(cfg.model)
         model.init_weights()
         if cfg.get("load_from"):
-            weights = CheckpointLoader.load_checkpoint(cfg.load_from, map_location="cpu")
-            check_fits(cfg.load_from, weights.get("state_dict", weights), model, exact=False)
-            load_state_dict(model, weights.get("state_dict", weights))
+            checkpoint = CheckpointLoader.load_checkpoint(cfg.load_from, map_location="cpu")
+            weights = checkpoint.get("state_dict", checkpoint)
+            check_fits(cfg.load_from, weights, model, exact=False)
+            load_state_dict(model, weights)
         settings = {key: value for key, value in cfg.optim_wrapper.items() if key != "accumulative_counts"}
         optim_wrapper = build_optim_wrapper(model.to(device), settings)
     for module in model.modules():

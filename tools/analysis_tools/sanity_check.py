@@ -84,11 +84,11 @@ def main(argv: list[str] | None = None) -> None:
 
 def look_at_data(cfg: Config) -> None:
     """What `check_dataset.py` finds in the annotations of the training set; an error ends the check."""
-    findings = check_datasets(cfg, ["train"], quick=True).findings
-    for finding in findings:
+    report = check_datasets(cfg, ["train"], quick=True)
+    for finding in report.findings:
         print(f"to look at: {finding}")
-    if errors := [str(finding) for finding in findings if finding.is_error]:
-        raise InputError(f"{cfg.filename}: the data are at fault: {' '.join(errors[0].split())}")
+    if report.errors:
+        raise InputError(f"{cfg.filename}: the data are at fault: {' '.join(str(report.errors[0]).split())}")
 
 
 def draw(cfg: Config, dataset: BaseDataset, items: list[dict], folder: Path) -> None:

@@ -95,23 +95,9 @@ def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Te
     return order[~suppressed]
 
 
-def _backward(
-    value: Tensor,
-    spatial_shapes: Tensor,
-    level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    grad_output: Tensor,
-    grad_value: Tensor,
-    grad_sampling_locations: Tensor,
-    grad_attention_weights: Tensor,
-    im2col_step: int = 64,
-) -> None:
-    """mmcv's op, which adds the gradients to zeros that it is given."""
-    inputs = value, spatial_shapes, level_start_index, sampling_locations, attention_weights
-    grads = ms_deform_attn_backward(*inputs, grad_output)
-    targets = grad_value, grad_sampling_locations, grad_attention_weights
-    for target, grad in zip(targets, grads, strict=True):
+def _backward(*tensors: Tensor, im2col_step: int = 64) -> None:
+    """mmcv's op: it has the tensors of `ms_deform_attn_backward`, then those that the gradients go into."""
+    for target, grad in zip(tensors[6:9], ms_deform_attn_backward(*tensors[:6]), strict=True):
         target.copy_(grad)
 
 

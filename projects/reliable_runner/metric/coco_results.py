@@ -20,7 +20,8 @@ class CocoResults:
     def __init__(
         self, classes: Sequence[str], category_ids: Sequence[int], image_ids: dict[str, int] | None = None
     ) -> None:
-        self.categories = [dict(id=i, name=name) for i, name in zip(category_ids, classes, strict=True)]
+        self.names = dict(zip(category_ids, classes, strict=True))  # by category id
+        self.categories = [dict(id=i, name=name) for i, name in self.names.items()]
         self.image_ids = image_ids
         self.images: list[dict] = []
         self.annotations: list[dict] = []
@@ -47,9 +48,8 @@ class CocoResults:
 
     def describe(self, annotation: dict) -> str:
         """One line: class, score, and x, y, width, height of the box."""
-        names = {category["id"]: category["name"] for category in self.categories}
         box = " ".join(f"{side:.1f}" for side in annotation["bbox"])
-        return f"  {names[annotation['category_id']]} {annotation['score']:.3f}  {box}"
+        return f"  {self.names[annotation['category_id']]} {annotation['score']:.3f}  {box}"
 
     def save(self, path: Path) -> None:
         """Write the file; `InputError` if that can't be done."""

@@ -11,9 +11,8 @@ from .coco_results import CocoResults
 
 def write_yolo(results: CocoResults, folder: Path) -> None:
     """``labels/NAME.txt`` an image: label, centre and size in fractions of it, score; ``classes.txt``."""
-    names = [category["name"] for category in results.categories]
-    _write(folder / "classes.txt", "".join(f"{name}\n" for name in names))
-    labels = {category["id"]: label for label, category in enumerate(results.categories)}
+    _write(folder / "classes.txt", "".join(f"{name}\n" for name in results.names.values()))
+    labels = {category_id: label for label, category_id in enumerate(results.names)}
     for name, image, found in _by_image(results):
         w, h, lines = image["width"], image["height"], []
         for ann in found:
@@ -25,7 +24,6 @@ def write_yolo(results: CocoResults, folder: Path) -> None:
 
 def write_voc(results: CocoResults, folder: Path) -> None:
     """``NAME.xml`` an image: class and corners in pixels, counted from 0, and ``score``."""
-    names = {category["id"]: category["name"] for category in results.categories}
     for name, image, found in _by_image(results):
         root = ElementTree.Element("annotation")
         ElementTree.SubElement(root, "filename").text = image["file_name"]
@@ -34,7 +32,7 @@ def write_voc(results: CocoResults, folder: Path) -> None:
             ElementTree.SubElement(size, key).text = str(image[key])
         for ann in found:
             node = ElementTree.SubElement(root, "object")
-            ElementTree.SubElement(node, "name").text = names[ann["category_id"]]
+            ElementTree.SubElement(node, "name").text = results.names[ann["category_id"]]
             ElementTree.SubElement(node, "score").text = f"{ann['score']:.6f}"
             box = ElementTree.SubElement(node, "bndbox")
             x, y, w, h = ann["bbox"]
@@ -46,7 +44,6 @@ def write_voc(results: CocoResults, folder: Path) -> None:
 
 def write_csv(results: CocoResults, folder: Path) -> None:
     """``predictions.csv``: a line a detection, corners in pixels; frames of a video are numbered from 0."""
-    names = {category["id"]: category["name"] for category in results.categories}
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "predictions.csv", "w", newline="") as file:
         table = csv.writer(file)
@@ -55,7 +52,7 @@ def write_csv(results: CocoResults, folder: Path) -> None:
             for ann in found:
                 x, y, w, h = ann["bbox"]
                 place = image["file_name"], image.get("frame_id", "")
-                table.writerow([*place, names[ann["category_id"]], ann["score"], x, y, x + w, y + h])
+                table.writerow([*place, results.names[ann["category_id"]], ann["score"], x, y, x + w, y + h])
 
 
 FORMATS: dict[str, Callable[[CocoResults, Path], None]] = dict(yolo=write_yolo, voc=write_voc, csv=write_csv)

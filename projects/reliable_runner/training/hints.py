@@ -43,11 +43,16 @@ def normalisation_hint(preprocessor: dict, images: Sequence[np.ndarray]) -> str:
     )
 
 
+def _schedules(cfg: dict) -> Sequence[dict]:
+    """The ``param_scheduler`` of a config, which may be one alone."""
+    schedule = cfg.get("param_scheduler") or []
+    return schedule if isinstance(schedule, (list, tuple)) else [schedule]
+
+
 def schedule_hints(cfg: dict) -> Iterator[str]:
     """Schedules by epoch that go on after the last epoch."""
     epochs = (cfg.get("train_cfg") or {}).get("max_epochs")
-    schedule = cfg.get("param_scheduler") or []
-    for index, step in enumerate(schedule if isinstance(schedule, (list, tuple)) else [schedule]):
+    for index, step in enumerate(_schedules(cfg)):
         ends = [value for key in ("T_max", "end", "total_iters") if isinstance(value := step.get(key), int)]
         if epochs and step.get("by_epoch", True) and ends and max(ends) > epochs:
             yield (
@@ -74,10 +79,9 @@ class HintHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Look at AP50."""
-        schedule = runner.cfg.get("param_scheduler") or []
         warmups = [
             step.get("end", 0)
-            for step in (schedule if isinstance(schedule, list) else [schedule])
+            for step in _schedules(runner.cfg)
             if step.get("by_epoch") is False and step.get("type") in ("LinearLR", "ConstantLR")
         ]
         found = [value for name, value in (metrics or {}).items() if name.endswith("bbox_mAP_50")]

@@ -81,10 +81,13 @@ class MultiheadAttention(BaseModule):
         self.attn = nn.MultiheadAttention(embed_dims, num_heads, dropout, batch_first=True)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, query: Tensor, query_pos: Tensor) -> Tensor:
-        """Attend among ``query``; it and its positions ``query_pos`` are (bs, num_queries, embed_dims)."""
+    def forward(self, query: Tensor, query_pos: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend among ``query``; it and its positions ``query_pos`` are (bs, num_queries, embed_dims).
+
+        ``mask``, (num_queries, num_queries), is True where a row's query must not see a column's.
+        """
         key = query + query_pos
-        output, _ = self.attn(key, key, query, need_weights=False)
+        output, _ = self.attn(key, key, query, need_weights=False, attn_mask=mask)
         return self.dropout(output)
 
 

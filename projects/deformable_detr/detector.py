@@ -6,17 +6,20 @@ from mmdet.structures import SampleList
 from torch import Tensor, nn
 
 from .attention import MultiScaleDeformableAttention
+from .denoising import NoisedQueries
 from .levels import Levels
 from .names import use_mmdets_names
 from .registry import MODELS
-from .sizes import check_frozen, check_sizes
+from .sizes import check_frozen, check_pieces, check_sizes
 
 
 @MODELS.register_module()
 class DeformableDETR(BaseDetector):
-    """Deformable DETR (Zhu et al., ICLR 2021, arXiv 2010.04159) and its two variants.
+    """Deformable DETR (Zhu et al., ICLR 2021, arXiv 2010.04159), its two variants, and DINO.
 
-    The names of the parameters in the ``state_dict`` are those of mmdet 3.x (`names`).
+    DINO (Zhang et al., ICLR 2023, arXiv 2203.03605) is the two-stage variant with ``MixedQueries``,
+    ``denoising``, and a decoder with ``look_forward_twice``; each can be had alone. The names of the
+    parameters in the ``state_dict`` are those of mmdet 3.x (`names`).
 
     Args:
         backbone: config of the backbone.
@@ -32,6 +35,7 @@ class DeformableDETR(BaseDetector):
         as_two_stage: the encoder proposes the first boxes; includes the refinement.
         queries: config of the queries; by default `LearnedQueries`, `TwoStageQueries` if ``as_two_stage``,
             `EncoderTokenQueries` without a decoder.
+        denoising: config of the denoising queries in training, e.g. `ContrastiveDenoising`.
         train_cfg: goes to the head; holds the ``assigner``.
         test_cfg: goes to the head; holds ``max_per_img``.
         data_preprocessor: config of mmdet's ``DetDataPreprocessor``.
@@ -53,6 +57,7 @@ class DeformableDETR(BaseDetector):
         with_box_refine: bool = False,
         as_two_stage: bool = False,
         queries: dict | None = None,
+        denoising: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
@@ -76,9 +81,9 @@ class DeformableDETR(BaseDetector):
         if queries is None and decoder is None:
             queries = dict(type="EncoderTokenQueries")
         elif queries is None:
-            kind = "TwoStageQueries" if as_two_stage else "LearnedQueries"
-            queries = dict(type=kind, num_queries=num_queries)
-        self.queries = MODELS.build(queries, default_args=dict(embed_dims=embed_dims))
+            queries = dict(type="TwoStageQueries" if as_two_stage else "LearnedQueries")
+        sizes = dict(num_queries=num_queries) if decoder else {}
+        self.queries = MODELS.build(queries, default_args=dict(sizes, embed_dims=embed_dims))
         encoder_predicts = as_two_stage or decoder is None
         num_layers = 0 if decoder is None else len(self.decoder.layers)
         self.bbox_head = MODELS.build(
@@ -87,10 +92,16 @@ class DeformableDETR(BaseDetector):
                 share_pred_layer=not with_box_refine,
                 num_pred_layer=num_layers + 1 if encoder_predicts else num_layers,
                 as_two_stage=encoder_predicts,
+                encoder_classifies=getattr(self.queries, "proposes_classes", False),
                 train_cfg=train_cfg,
                 test_cfg=test_cfg,
             )
         )
+        self.denoising = None
+        if denoising is not None:
+            sizes = dict(embed_dims=embed_dims, num_classes=self.bbox_head.num_classes)
+            self.denoising = MODELS.build(denoising, default_args=sizes)
+        check_pieces(self, as_two_stage)
         check_sizes(self, num_feature_levels)
         use_mmdets_names(self)
 
@@ -110,12 +121,15 @@ class DeformableDETR(BaseDetector):
         """Images (bs, 3, h, w) to levels (bs, embed_dims, h_i, w_i)."""
         return self.neck(self.backbone(batch_inputs))
 
-    def forward_transformer(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict:
+    def forward_transformer(
+        self, batch_inputs: Tensor, batch_data_samples: SampleList, noised: NoisedQueries | None = None
+    ) -> dict:
         """Images to what the head takes.
 
         Args:
             batch_inputs: (bs, 3, h, w), normalised and padded.
             batch_data_samples: the metainfo holds ``img_shape`` and ``batch_input_shape``.
+            noised: denoising queries, which are put in front of the others.
 
         Returns:
             ``hidden_states`` (num_layers, bs, num_queries, embed_dims), ``references`` (a list of
@@ -133,6 +147,10 @@ class DeformableDETR(BaseDetector):
         memory = self.encoder(tokens, self.embed_positions(levels), levels)
         head = self.bbox_head
         queries = self.queries(memory, levels, head.cls_branches[-1], head.reg_branches[-1])
+        mask = None
+        if noised is not None:
+            mask = noised.self_attn_mask(queries.query.shape[1])
+            queries = noised.before(queries, self.queries.embed_positions(noised.reference_points))
         if self.decoder is None:
             hidden_states, references = queries.query[None], [queries.reference_points]
         else:
@@ -143,6 +161,7 @@ class DeformableDETR(BaseDetector):
                 queries.reference_points,
                 levels,
                 head.refine_layer if self.with_box_refine else None,
+                mask,
             )
         return dict(
             hidden_states=hidden_states,
@@ -161,8 +180,9 @@ class DeformableDETR(BaseDetector):
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
         """Losses by name; see `DeformableDETRHead.loss`."""
-        outputs = self.forward_transformer(batch_inputs, batch_data_samples)
-        return self.bbox_head.loss(**outputs, batch_data_samples=batch_data_samples)
+        noised = self.denoising(batch_data_samples) if self.denoising is not None else None
+        outputs = self.forward_transformer(batch_inputs, batch_data_samples, noised)
+        return self.bbox_head.loss(**outputs, batch_data_samples=batch_data_samples, noised=noised)
 
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True

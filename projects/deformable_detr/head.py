@@ -11,6 +11,7 @@ from mmengine.model import BaseModule, bias_init_with_prob, constant_init
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from .denoising import NoisedQueries
 from .geometry import refine, upcast
 from .matching.assigner import Matches, Predictions
 from .matching.targets import Targets
@@ -33,6 +34,7 @@ class DeformableDETRHead(BaseModule):
         share_pred_layer: all layers share their branches (set by the detector).
         num_pred_layer: number of branches, with the encoder's own, which is the last (set by the detector).
         as_two_stage: the encoder predicts, so that every reference is a box (set by the detector).
+        encoder_classifies: it predicts classes, not "object" alone (set by the detector).
         train_cfg: holds the ``assigner``.
         test_cfg: holds ``max_per_img``, the number of detections kept.
         init_cfg: mmengine's initialisation.
@@ -51,6 +53,7 @@ class DeformableDETRHead(BaseModule):
         share_pred_layer: bool = False,
         num_pred_layer: int = 6,
         as_two_stage: bool = False,
+        encoder_classifies: bool = False,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -60,11 +63,13 @@ class DeformableDETRHead(BaseModule):
         self.inverse_sigmoid_eps = inverse_sigmoid_eps
         self.sync_cls_avg_factor = sync_cls_avg_factor
         self.as_two_stage = as_two_stage
+        self.encoder_classifies = encoder_classifies
         self.max_per_img = (test_cfg or {}).get("max_per_img", 100)
         self.loss_cls = MODELS.build(loss_cls)
-        # The encoder's only class is "object": what is set a class is not for it.
         by_class = [key for key, value in loss_cls.items() if isinstance(value, (list, tuple))]
-        self.enc_loss_cls = MODELS.build({key: loss_cls[key] for key in loss_cls.keys() - by_class})
+        # Where the encoder's only class is "object", what is set a class is not for it.
+        left_out = () if encoder_classifies else by_class
+        self.enc_loss_cls = MODELS.build({key: loss_cls[key] for key in loss_cls.keys() - left_out})
         self.loss_bbox = MODELS.build(loss_bbox)
         self.loss_iou = MODELS.build(loss_iou)
         if not self.loss_cls.use_sigmoid:
@@ -117,9 +122,14 @@ class DeformableDETRHead(BaseModule):
         ]
         return torch.stack(cls_scores), torch.stack(bbox_preds)
 
-    def refine_layer(self, layer: int, hidden_state: Tensor, reference: Tensor) -> Tensor:
-        """The boxes (bs, num_queries, 4) that a layer of this index makes of its references."""
-        return refine(self.reg_branches[layer](hidden_state), reference, self.inverse_sigmoid_eps)
+    def refine_layer(
+        self, layer: int, hidden_state: Tensor, reference: Tensor, eps: float | None = None
+    ) -> Tensor:
+        """The boxes (bs, num_queries, 4) that a layer of this index makes of its references.
+
+        ``eps`` is ``inverse_sigmoid_eps`` by default.
+        """
+        return refine(self.reg_branches[layer](hidden_state), reference, eps or self.inverse_sigmoid_eps)
 
     def loss(
         self,
@@ -128,32 +138,47 @@ class DeformableDETRHead(BaseModule):
         enc_outputs_class: Tensor | None,
         enc_outputs_coord: Tensor | None,
         batch_data_samples: SampleList,
+        noised: NoisedQueries | None = None,
     ) -> dict[str, Tensor]:
         """Match and compare the predictions of each layer.
 
         Args:
             hidden_states: see `forward`.
             references: see `forward`.
-            enc_outputs_class: (bs, num_value, num_classes), logits; None unless two-stage.
-            enc_outputs_coord: (bs, num_value, 4) in [0, 1]; None unless two-stage.
+            enc_outputs_class: (bs, num_value or num_queries, num_classes), logits; None unless two-stage.
+            enc_outputs_coord: (bs, num_value or num_queries, 4) in [0, 1]; None unless two-stage.
             batch_data_samples: the objects of each image.
+            noised: the denoising queries, which come first; None without.
 
         Returns:
             ``loss_cls``, ``loss_bbox``, ``loss_iou`` of the last decoder layer, ``d0.loss_cls`` and so on of
-            the others, ``enc_loss_cls`` and so on of the encoder; scalars.
+            the others, ``enc_loss_cls`` and so on of the encoder, ``dn_loss_cls``, ``d0.dn_loss_cls`` and so
+            on of the denoising queries; scalars.
         """
         targets = Targets.from_samples(batch_data_samples)
-        *auxiliary, last = zip(*self(hidden_states, references), strict=True)
-        layers = [("", Predictions(*last, targets))]
-        layers += [(f"d{i}.", Predictions(*layer, targets)) for i, layer in enumerate(auxiliary)]
-        if enc_outputs_class is not None:
-            layers += [("enc_", Predictions(enc_outputs_class, enc_outputs_coord, targets.as_objects()))]
+        outputs = self(hidden_states, references)
+        num_noised = noised.query.shape[1] if noised else 0
 
+        def decoder_layers(name: str, part: slice) -> list[tuple[str, Predictions]]:
+            *auxiliary, last = zip(*(x[:, :, part] for x in outputs), strict=True)
+            named = [(name, last), *((f"d{i}.{name}", layer) for i, layer in enumerate(auxiliary))]
+            return [(prefix, Predictions(*layer, targets)) for prefix, layer in named]
+
+        layers = decoder_layers("", slice(num_noised, None))
+        if enc_outputs_class is not None:
+            of_encoder = targets if self.encoder_classifies else targets.as_objects()
+            layers += [("enc_", Predictions(enc_outputs_class, enc_outputs_coord, of_encoder))]
         matches = self.assigner.assign([predictions for _, predictions in layers])
+        copies = [1] * len(layers)  # of each object in a layer's matches
+        if noised:
+            layers += decoder_layers("dn_", slice(num_noised))
+            matches += [noised.matches] * len(hidden_states)
+            copies += [noised.num_groups] * len(hidden_states)
+
         num_queries = [predictions.cls_scores.shape[1] for _, predictions in layers]
-        normalisers = cls_normalisers = targets.normalisers(num_queries)
+        normalisers = cls_normalisers = targets.normalisers(num_queries, copies)
         if not self.sync_cls_avg_factor:
-            cls_normalisers = targets.normalisers(num_queries, synced=False)
+            cls_normalisers = targets.normalisers(num_queries, copies, synced=False)
         losses = {}
         for (prefix, predictions), matched, normaliser, cls_normaliser in zip(
             layers, matches, normalisers, cls_normalisers, strict=True

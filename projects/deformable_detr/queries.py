@@ -16,10 +16,10 @@ class Queries(NamedTuple):
     """What the decoder starts from, and what the encoder predicted on the way."""
 
     query: Tensor  # (bs, num_queries, embed_dims)
-    query_pos: Tensor | None  # (bs, num_queries, embed_dims)
+    query_pos: Tensor | None  # (bs, num_queries, embed_dims); None leaves them to the decoder
     reference_points: Tensor  # (bs, num_queries, 2 or 4) in [0, 1]
-    enc_outputs_class: Tensor | None = None  # (bs, num_value, num_classes), logits
-    enc_outputs_coord: Tensor | None = None  # (bs, num_value, 4), cx, cy, w, h in [0, 1]
+    enc_outputs_class: Tensor | None = None  # (bs, num_value or num_queries, num_classes), logits
+    enc_outputs_coord: Tensor | None = None  # (bs, num_value or num_queries, 4), cx, cy, w, h in [0, 1]
 
 
 @MODELS.register_module()
@@ -62,6 +62,8 @@ class EncoderTokenQueries(BaseModule):
             it doubles from level to level.
         init_cfg: mmengine's initialisation.
     """
+
+    proposes_classes = False  # the proposals of a first stage are objects of no class
 
     def __init__(self, embed_dims: int, base_size: float = 0.05, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
@@ -151,6 +153,10 @@ class TwoStageQueries(EncoderTokenQueries):
         references = enc_unact.gather(1, best[..., None].expand(-1, -1, 4)).detach().sigmoid()
         query_pos, query = self.embed_boxes(references).chunk(2, dim=-1)
         return Queries(query, query_pos, references, enc_outputs_class, enc_unact.sigmoid())
+
+    def embed_positions(self, boxes: Tensor) -> Tensor:
+        """Positions (bs, n, embed_dims) of queries whose references are ``boxes`` (bs, n, 4) in [0, 1]."""
+        return self.embed_boxes(boxes).chunk(2, dim=-1)[0]
 
     def embed_boxes(self, boxes: Tensor) -> Tensor:
         """Boxes (bs, n, 4) in [0, 1] as queries and their positions, (bs, n, 2 * embed_dims)."""

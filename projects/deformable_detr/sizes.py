@@ -20,6 +20,35 @@ def check_frozen(backbone: dict) -> None:
         raise ValueError(f"model.backbone.frozen_stages is {frozen}, but the backbone has {stages} stages")
 
 
+def check_pieces(detector: nn.Module, as_two_stage: bool) -> None:
+    """What builds on the proposals of the encoder, or on the refinement of boxes, has them.
+
+    Raises:
+        ValueError: it does not; the message names the keys of the config and their values.
+    """
+    decoder, denoising, queries = detector.decoder, detector.denoising, detector.queries
+    embeds, twice = (getattr(decoder, name, False) for name in ("embed_references", "look_forward_twice"))
+    two_stage = {
+        "model.denoising": denoising,
+        "model.queries": queries if getattr(queries, "proposes_classes", False) else None,
+        "model.decoder.embed_references": embeds,
+    }
+    for key, value in two_stage.items():
+        if value and not (as_two_stage and decoder):
+            value = value if value is True else type(value).__name__
+            raise ValueError(f"{key} is {value}, which needs model.as_two_stage=True and a decoder")
+    if two_stage["model.queries"] and not embeds:
+        raise ValueError("model.queries is MixedQueries, but model.decoder.embed_references is False")
+    if twice and not detector.with_box_refine:
+        raise ValueError("model.decoder.look_forward_twice is True, but model.with_box_refine is False")
+    num_classes = detector.bbox_head.num_classes
+    if denoising and denoising.label_embedding.num_embeddings != num_classes:
+        raise ValueError(
+            f"model.denoising.num_classes is {denoising.num_classes}, but model.bbox_head.num_classes is "
+            f"{num_classes}"
+        )
+
+
 def check_sizes(detector: nn.Module, num_feature_levels: int) -> None:
     """Compare the sizes of the parts of ``detector``; nothing is computed.
 
@@ -32,6 +61,8 @@ def check_sizes(detector: nn.Module, num_feature_levels: int) -> None:
         "2 * positional_encoding.num_feats": 2 * detector.positional_encoding.num_feats,
         "bbox_head.embed_dims": detector.bbox_head.cls_branches[0].in_features,
     }
+    if detector.denoising:
+        widths["denoising.embed_dims"] = detector.denoising.label_embedding.embedding_dim
     if len(set(widths.values())) > 1:
         raise ValueError(f"the parts of the model differ in width: {widths}")
     for name, module in detector.named_modules():

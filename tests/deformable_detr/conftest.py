@@ -20,6 +20,16 @@ VARIANTS = {
     "refine": dict(with_box_refine=True, as_two_stage=False),
     "two_stage": dict(with_box_refine=True, as_two_stage=True),
     "encoder_only": dict(decoder=None),
+    "dino": {
+        "with_box_refine": True,
+        "as_two_stage": True,
+        "queries": dict(type="MixedQueries"),
+        "denoising": dict(type="ContrastiveDenoising"),
+        "decoder.embed_references": True,
+        "decoder.look_forward_twice": True,
+        "decoder.refine_eps": 1e-3,
+        "decoder.post_norm_cfg": dict(type="LN"),
+    },
 }
 
 

@@ -1,11 +1,15 @@
-"""Our detector against mmdet's DeformableDETR: same keys, and with the same weights the same numbers."""
+"""Our detector against mmdet's DeformableDETR and DINO: same keys, and with the same weights same numbers."""
 
 import copy
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmdet.models.dense_heads import dino_head
+from mmdet.models.layers.transformer import dino_layers
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
@@ -18,17 +22,22 @@ from .conftest import VARIANTS, batch
 
 # mmdet's two-stage runs at one width alone.
 WIDTHS = [*((name, 256) for name in ("base", "refine", "two_stage")), ("base", 48), ("refine", 48)]
+WIDTHS += [("dino", 256), ("dino", 128)]
 PADDED, EQUAL, ALONE = [(64, 96), (50, 70), (33, 96)], [(64, 64)] * 2, [(50, 70)]
 NUM_CLASSES = 5
 
 
 @cache
-def mmdet_config() -> Config:
-    return get_config("mmdet::deformable_detr/deformable-detr_r50_16xb2-50e_coco.py")
+def mmdet_config(name: str) -> Config:
+    return get_config(f"mmdet::{name}.py")
 
 
-def model_cfg(variant: str, embed_dims: int) -> dict:
+def model_cfg(variant: str, embed_dims: int, scope: str = SCOPE) -> dict:
     """mmdet's own config, made small."""
+    is_dino = variant == "dino"
+    name = "dino/dino-4scale_r50_8xb2-12e_coco"
+    if not is_dino:
+        name = "deformable_detr/deformable-detr_r50_16xb2-50e_coco"
     attn = dict(embed_dims=embed_dims, num_heads=8, dropout=0.0)
     deformable = dict(attn, num_levels=3, num_points=2)
     ffn = dict(embed_dims=embed_dims, feedforward_channels=64, ffn_drop=0.0)
@@ -46,8 +55,13 @@ def model_cfg(variant: str, embed_dims: int) -> dict:
         bbox_head=dict(num_classes=NUM_CLASSES, embed_dims=embed_dims),
         test_cfg=dict(max_per_img=20),
     )
-    cfg = copy.deepcopy(mmdet_config())
-    cfg.merge_from_dict(dict(model=small | VARIANTS[variant]))
+    cfg = copy.deepcopy(mmdet_config(name))
+    cfg.merge_from_dict(dict(model=small))
+    if is_dino and scope == SCOPE:
+        del cfg.model["dn_cfg"], cfg.model.decoder["post_norm_cfg"]
+        cfg.merge_from_dict({"model.type": "DeformableDETR", "model.bbox_head.type": "DeformableDETRHead"})
+    if not is_dino or scope == SCOPE:
+        cfg.merge_from_dict({f"model.{key}": value for key, value in VARIANTS[variant].items()})
     return cfg.model
 
 
@@ -61,7 +75,7 @@ def build(scope: str, cfg: dict) -> nn.Module:
 
 def pair(variant: str, embed_dims: int, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
     """mmdet's model with random weights everywhere, and ours with the same."""
-    theirs = build("mmdet", model_cfg(variant, embed_dims))
+    theirs = build("mmdet", model_cfg(variant, embed_dims, "mmdet"))
     torch.nn.init.normal_(theirs.level_embed)
     for parameter in theirs.parameters():  # zero-initialised layers would hide mistakes
         parameter.data += 0.05 * torch.randn_like(parameter)
@@ -70,11 +84,47 @@ def pair(variant: str, embed_dims: int, dtype: torch.dtype) -> tuple[nn.Module, 
     return theirs.to(dtype), ours.to(dtype)
 
 
+@pytest.fixture
+def any_width(monkeypatch) -> Callable[[int], None]:
+    """Frees mmdet's DINO of the literal 128 in the embedding of its references."""
+    embed = dino_layers.coordinate_to_encoding
+    return lambda width: monkeypatch.setattr(
+        dino_layers, "coordinate_to_encoding", partial(embed, num_feats=width // 2)
+    )
+
+
+def use_our_noise(monkeypatch, ours: nn.Module, samples: list[DetDataSample]) -> None:
+    """Let mmdet's denoising draw for these samples what ours draws: label by label and corner by corner."""
+    for i, sample in enumerate(samples):
+        sample.set_metainfo(dict(item_seed=i))
+    num_objects = [len(sample.gt_instances) for sample in samples]
+    most = max(num_objects)
+    num_copies = 2 * max(100 // max(most, 1), 1)
+    noise, labels = (
+        torch.cat([x[i, copy_, :n] for copy_ in range(num_copies) for i, n in enumerate(num_objects)])
+        for x in ours.denoising.draw(samples, num_copies, most)
+    )
+    is_changed, shift = noise[:, 0] < 0.25, 2 * noise[:, 1:] - 1
+    random = iter((noise[:, 0], shift.abs()))
+    integers = iter((labels[is_changed], shift > 0))
+    fakes = dict(
+        zeros=partial(torch.zeros, dtype=samples[0].gt_instances.bboxes.dtype),
+        rand_like=lambda x: next(random).to(x.dtype),
+        randint_like=lambda x, low=0, high=1, dtype=None: next(integers).to(dtype or x.dtype),
+    )
+    for module in (dino_layers, dino_head):
+        monkeypatch.setattr(module, "torch", SimpleNamespace(**vars(torch) | fakes))
+
+
 def losses_and_gradients(model, inputs, samples) -> dict[str, torch.Tensor]:
-    losses = model.loss(inputs, copy.deepcopy(samples))
+    losses = {k: loss.squeeze() for k, loss in model.loss(inputs, copy.deepcopy(samples)).items()}
     sum(losses.values()).backward()
-    gradients = {k.removeprefix("queries."): p.grad for k, p in model.named_parameters()}
+    gradients = {mmdets_name(k): p.grad for k, p in model.named_parameters()}
     return losses | {k: gradient for k, gradient in gradients.items() if gradient is not None}
+
+
+def mmdets_name(key: str) -> str:
+    return key.removeprefix("queries.").replace("denoising.", "dn_query_generator.")
 
 
 @pytest.mark.parametrize(
@@ -91,13 +141,19 @@ def losses_and_gradients(model, inputs, samples) -> dict[str, torch.Tensor]:
         *((*sizes, torch.float32, [2], ALONE) for sizes in WIDTHS),
     ],
 )
-def test_losses_and_gradients_are_mmdets(monkeypatch, variant, embed_dims, dtype, num_objects, shapes):
+def test_losses_and_gradients_are_mmdets(
+    monkeypatch, any_width, variant, embed_dims, dtype, num_objects, shapes
+):
     # mmdet adds the epsilon of float32 to each normaliser, also in float64.
     no_epsilon = SimpleNamespace(finfo=lambda _: SimpleNamespace(eps=0.0), float32=torch.float32)
     monkeypatch.setattr("mmdet.models.losses.utils.torch", no_epsilon)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-10
     data = batch(num_objects, shapes, dtype, NUM_CLASSES)
-    theirs, ours = (losses_and_gradients(model, *data) for model in pair(variant, embed_dims, dtype))
+    models = pair(variant, embed_dims, dtype)
+    if variant == "dino":
+        any_width(embed_dims)
+        use_our_noise(monkeypatch, models[1], data[1])
+    theirs, ours = (losses_and_gradients(model, *data) for model in models)
     losses = [[key for key in found if "loss" in key] for found in (ours, theirs)]
     assert losses[0] == losses[1] and ours.keys() == theirs.keys()
     for key, expected in theirs.items():
@@ -108,7 +164,8 @@ def test_losses_and_gradients_are_mmdets(monkeypatch, variant, embed_dims, dtype
 
 @pytest.mark.parametrize(("variant", "embed_dims"), WIDTHS)
 @pytest.mark.parametrize("shapes", [PADDED, EQUAL, ALONE])
-def test_predictions_are_mmdets(variant, embed_dims, shapes):
+def test_predictions_are_mmdets(any_width, variant, embed_dims, shapes):
+    any_width(embed_dims)
     theirs, ours = (model.eval() for model in pair(variant, embed_dims, torch.float32))
     inputs, samples = batch([1] * len(shapes), shapes)
     with torch.no_grad():
@@ -129,7 +186,7 @@ def test_predictions_are_mmdets(variant, embed_dims, shapes):
 def test_files_load_strictly_both_ways(tmp_path, variant, embed_dims):
     """With the statistics of images that published files hold, and mmdet's own models no longer take."""
     theirs, ours, again = (
-        build(scope, model_cfg(variant, embed_dims)) for scope in ("mmdet", SCOPE, "mmdet")
+        build(scope, model_cfg(variant, embed_dims, scope)) for scope in ("mmdet", SCOPE, "mmdet")
     )
     theirs.init_weights()
     expected = theirs.state_dict()

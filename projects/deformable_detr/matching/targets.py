@@ -51,7 +51,7 @@ class Targets:
             step_num_objects=batch_data_samples[0].metainfo.get("step_num_objects", [num_objects]),
         )
 
-    def normalisers(self, num_queries: list[int], synced: bool = True) -> Tensor:
+    def normalisers(self, num_queries: list[int], copies: list[int], synced: bool = True) -> Tensor:
         """The loss normalisers: this batch's share of the optimizer step's matches, which are at least 1.
 
         A step's gradient is the mean over its processes and its batches. With this normaliser it is the same
@@ -59,6 +59,7 @@ class Targets:
 
         Args:
             num_queries: the most objects of an image that each layer can match.
+            copies: how often each layer matches an object.
             synced: count the objects of all processes; else those of this process alone.
 
         Returns:
@@ -69,7 +70,13 @@ class Targets:
         if synced:
             all_reduce(num_matches)
         num_shares = len(self.step_num_objects) * (get_world_size() if synced else 1)
-        return num_matches.clamp(min=1) / num_shares
+        return num_matches.clamp(min=1) * num_matches.new_tensor(copies) / num_shares
+
+    def most_objects(self) -> int:
+        """The most objects that an image of the optimizer step has, in all batches and processes."""
+        most = torch.tensor(max(n for batch in self.step_num_objects for n in batch))
+        all_reduce(most, "max")
+        return int(most)
 
     def as_objects(self) -> "Targets":
         """The same boxes with class 0 each: for predictions that only tell objects from background."""

@@ -10,6 +10,7 @@ from mmdet.datasets import ConcatDataset as _ConcatDataset
 from mmdet.datasets import MultiImageMixDataset as _MultiImageMixDataset
 from mmengine.dataset import ClassBalancedDataset as _ClassBalancedDataset
 from mmengine.dataset import RepeatDataset as _RepeatDataset
+from mmengine.structures import BaseDataElement
 
 from .sampler import EpochIndex
 from .step_errors import name_steps
@@ -19,8 +20,9 @@ class SeededItems:
     """Mixin of data sets: seeds python, numpy and torch from (seed, epoch, index) before an item is loaded.
 
     Augmentation is then the same for any number of processes and workers, any batch size, and after a
-    resume. It takes the indices of our samplers (`EpochIndex`); others leave the generators alone. Only the
-    data set that the data loader holds seeds, so that each repetition of a ``RepeatDataset`` draws anew.
+    resume. So is what a model draws from a generator that it seeds with the sample's metainfo ``item_seed``.
+    It takes the indices of our samplers (`EpochIndex`); others leave the generators alone. Only the data set
+    that the data loader holds seeds, so that each repetition of a ``RepeatDataset`` draws anew.
     """
 
     def __getitems__(self, indices: Sequence[int]) -> list:
@@ -32,8 +34,11 @@ class SeededItems:
             return [self._seeded_item(index) for index in indices]
 
     def _seeded_item(self, index: EpochIndex) -> object:
-        seed_generators(index.seed, index.epoch, index)
-        return self[int(index)]
+        item_seed = seed_generators(index.seed, index.epoch, index)
+        item = self[int(index)]
+        if isinstance(item, dict) and isinstance(sample := item.get("data_samples"), BaseDataElement):
+            sample.set_metainfo(dict(item_seed=item_seed))
+        return item
 
 
 @contextmanager
@@ -48,12 +53,17 @@ def generators_kept() -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-def seed_generators(*entropy: int) -> None:
-    """Seed python, numpy and torch's CPU generator from integers >= 0, each with a number of its own."""
-    python_seed, numpy_seed, torch_seed = map(int, np.random.SeedSequence(entropy).generate_state(3))
+def seed_generators(*entropy: int) -> int:
+    """Seed python, numpy and torch's CPU generator from integers >= 0; each gets a number of its own.
+
+    Returns:
+        One more such number.
+    """
+    python_seed, numpy_seed, torch_seed, another = map(int, np.random.SeedSequence(entropy).generate_state(4))
     random.seed(python_seed)
     np.random.seed(numpy_seed)
     torch.default_generator.manual_seed(torch_seed)  # torch.manual_seed would touch CUDA's too
+    return another
 
 
 class ConcatDataset(_ConcatDataset, SeededItems):

@@ -1,0 +1,57 @@
+"""Queries whose places the encoder proposes and whose contents are learnt."""
+
+import torch
+from torch import Tensor, nn
+
+from .geometry import upcast
+from .levels import Levels
+from .queries import EncoderTokenQueries, Queries
+from .registry import MODELS
+
+
+@MODELS.register_module()
+class MixedQueries(EncoderTokenQueries):
+    """Mixed query selection (DINO, arXiv 2203.03605, section 3.4).
+
+    The best-scored boxes of the encoder are the references; the contents are the same for all images. The
+    encoder tells classes apart, and its loss is that of the selected tokens alone. Positions are those that a
+    decoder with ``embed_references`` makes of the references.
+
+    Args:
+        num_queries: number of proposals kept.
+        embed_dims: width of the transformer.
+        **kwargs: of `EncoderTokenQueries`.
+    """
+
+    proposes_classes = True
+
+    def __init__(self, num_queries: int, embed_dims: int, **kwargs) -> None:
+        super().__init__(embed_dims, **kwargs)
+        self.query_embedding = nn.Embedding(num_queries, embed_dims)
+
+    def init_weights(self) -> None:
+        """Xavier weights; the biases stay as torch makes them."""
+        super().init_weights()
+        nn.init.xavier_uniform_(self.query_embedding.weight)
+
+    def forward(
+        self, memory: Tensor, levels: Levels, cls_branch: nn.Module, reg_branch: nn.Module
+    ) -> Queries:
+        """Score every token and keep the best; arguments as in `TwoStageQueries`.
+
+        Returns:
+            Queries without positions, their ``enc_outputs`` those of the selected tokens (bs, num_queries).
+        """
+        features, boxes_unact = self.propose(memory, levels)
+        enc_outputs_class = cls_branch(features)
+        num_queries = min(self.query_embedding.num_embeddings, memory.shape[1])
+        best = enc_outputs_class.amax(-1).topk(num_queries, dim=1).indices[..., None]
+        features, boxes_unact, scores = (
+            torch.take_along_dim(x, best, 1) for x in (features, boxes_unact, enc_outputs_class)
+        )
+        boxes = (upcast(reg_branch(features)) + boxes_unact).sigmoid()
+        query = self.query_embedding.weight[:num_queries].expand(len(memory), -1, -1)
+        return Queries(query, None, boxes.detach(), scores, boxes)
+
+    def embed_positions(self, boxes: Tensor) -> None:
+        """Nothing: the decoder makes the positions of ``boxes`` (bs, n, 4)."""

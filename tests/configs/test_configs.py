@@ -3,7 +3,9 @@
 import json
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import mmdet
 import numpy as np
@@ -14,7 +16,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.structures import InstanceData
 from torch import nn
 
@@ -41,7 +43,9 @@ def load(name: str) -> Config:
 def build(cfg: Config, device: str = "meta") -> nn.Module:
     """The model; by default its parameters have shapes but no numbers."""
     try:
-        with torch.device(device):
+        # Swin reads numbers of a tensor.
+        linspace = patch.object(torch, "linspace", partial(torch.linspace, device="cpu"))
+        with torch.device(device), linspace:
             return MODELS.build(cfg.model)
     except Exception as error:
         if "dcn" in cfg.model.backbone and "compiled op of mmcv" in str(error):
@@ -212,6 +216,9 @@ PUBLISHED = {
     "ddetr_r50_50e": (40, 4, 4, [8, 16, 32, 64]),
     "ddetr_r50_50e_refine": (41, 4, 4, [8, 16, 32, 64]),
     "ddetr_r50_50e_two_stage": (41, 4, 4, [8, 16, 32, 64]),
+    "dino_r50_12e": (48, 4, 4, [8, 16, 32, 64]),
+    "dino_r50_12e_5scale": (48, 5, 4, [4, 8, 16, 32, 64]),
+    "dino_swin-l_36e": (218, 5, 4, [4, 8, 16, 32, 64]),
     "ddetr_r50_50e_single_scale": (34, 1, 4, [32]),
     "ddetr_r50_50e_single_scale_dc5": (34, 1, 4, [16]),
     "ddetr_r50_50e_single_scale_k1": (None, 1, 1, [32]),
@@ -261,6 +268,8 @@ def test_config_gives_every_parameter_a_gradient_and_predicts(name):
     is_detr = "num_queries" in cfg.model
     if is_detr:  # a small image has few tokens to propose
         cfg.model.num_queries, cfg.model.test_cfg.max_per_img = 20, 10
+    if "depths" in cfg.model.backbone:  # a block of Swin-L is as large as a ResNet
+        cfg.model.backbone.depths = [1] * 4
     # mmdet's losses keep weights that are no buffers.
     model = build(cfg, "meta" if cfg.model.type == "DeformableDETR" else "cpu")
     model.to_empty(device="cpu").train()
@@ -316,14 +325,49 @@ def test_learning_rates_are_the_papers():
         assert rate == pytest.approx(2e-5 if slow else 2e-4), name
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if "_50e" in name])
+MMDET = dict.fromkeys(
+    [name for name in CONFIGS if "_50e" in name],
+    "deformable_detr/deformable-detr_r50_16xb2-50e_coco",
+) | {
+    "dino_r50_12e": "dino/dino-4scale_r50_8xb2-12e_coco",
+    "dino_r50_12e_5scale": "dino/dino-4scale_r50_8xb2-12e_coco",
+    "dino_r50_24e": "dino/dino-4scale_r50_8xb2-24e_coco",
+    "dino_r50_36e": "dino/dino-4scale_r50_8xb2-36e_coco",
+    "dino_swin-l_36e": "dino/dino-5scale_swin-l_8xb2-36e_coco",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in MMDET if name in ("dino_r50_12e", "dino_swin-l_36e")])
+def test_dino_is_mmdets(name):
+    """The same parameters, and settings that no parameter shows."""
+    cfg, theirs = load(name), Config.fromfile(THEIRS / f"{MMDET[name]}.py")
+    ours = build(cfg)
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        expected = build(theirs)
+    shapes = [{k: v.shape for k, v in model.state_dict().items()} for model in (ours, expected)]
+    assert shapes[0] == shapes[1]
+    for model in ours, expected:
+        assert not any(m.p for m in model.encoder.modules() if isinstance(m, nn.Dropout))
+        assert not any(m.p for m in model.decoder.modules() if isinstance(m, nn.Dropout))
+    for key in ("num_feats", "normalize", "offset", "temperature"):
+        assert getattr(ours.positional_encoding, key) == getattr(expected.positional_encoding, key)
+    noise = ours.denoising, expected.dn_query_generator
+    for key in ("label_noise_scale", "box_noise_scale", "num_dn_queries"):
+        assert getattr(noise[0], key) == getattr(noise[1], key)
+    for key in ("loss_cls", "loss_bbox", "loss_iou", "sync_cls_avg_factor"):
+        assert cfg.model.bbox_head[key] == theirs.model.bbox_head[key]
+    for key in ("data_preprocessor", "train_cfg", "test_cfg"):
+        assert cfg.model[key] == theirs.model[key]
+
+
+@pytest.mark.parametrize("name", MMDET)
 def test_config_of_the_paper_trains_as_mmdets_do(name):
     """All but the data set's paths: optimiser, schedule, batches and the pipelines of images."""
     ours = load(name)
     # How fast the optimiser computes the same.
     assert ours.optim_wrapper.pop("constructor") == "GroupedOptimWrapperConstructor"
     assert ours.optim_wrapper.optimizer.pop("fused")
-    theirs = Config.fromfile(THEIRS / "deformable_detr" / "deformable-detr_r50_16xb2-50e_coco.py")
+    theirs = Config.fromfile(THEIRS / f"{MMDET[name]}.py")
     for key in ("optim_wrapper", "param_scheduler", "train_cfg", "val_cfg", "test_cfg"):
         assert ours[key] == theirs[key], key
     assert ours.auto_scale_lr.base_batch_size == theirs.auto_scale_lr.base_batch_size

@@ -29,7 +29,9 @@ def config() -> dict:
 def build(config: dict, **changes) -> nn.Module:
     """The tiny model with random weights everywhere, also where it is initialised with zeros."""
     torch.manual_seed(0)
-    model = MODELS.build(copy.deepcopy(config) | changes).eval()
+    cfg = Config(dict(model=copy.deepcopy(config)))
+    cfg.merge_from_dict({f"model.{key}": value for key, value in changes.items()})
+    model = MODELS.build(cfg.model).eval()
     model.init_weights()
     for parameter in model.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
@@ -65,11 +67,15 @@ def level_shapes(shape) -> list[tuple[int, int]]:
 def test_transformer_does_not_see_padding(config, variant, shape, input_shape):
     """Equal features in the valid tokens, noise in the others: the same output, to rounding."""
     model = build(config, **VARIANTS[variant])
-    if variant == "two_stage":  # see the test below
+    if variant in ("two_stage", "dino"):  # see the test below
         last = model.bbox_head.cls_branches[-1]
         model.queries.memory_trans_norm.bias.data.zero_()
         model.queries.memory_trans_fc.bias.data.zero_()
         last.weight.data[0] = last.weight.data[0].abs()
+    if variant == "dino":
+        last.weight.data[1], last.bias.data[:] = -last.weight.data[0], 0.0
+        # It embeds the references in units of the padded image, as the official code does.
+        model.decoder.ref_point_head.layers[1].weight.data.zero_()
     alone = [torch.randn(1, 32, h, w) for h, w in level_shapes(shape)]
     padded = [9 * torch.randn(2, 32, h, w) for h, w in level_shapes(input_shape)]
     for whole, part in zip(padded, alone, strict=True):

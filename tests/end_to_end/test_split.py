@@ -41,6 +41,16 @@ VARIANTS = {
     "refine": {"model.with_box_refine": True},
     "two_stage": {"model.with_box_refine": True, "model.as_two_stage": True},
     "encoder_only": {"model.decoder": None},
+    "dino": {
+        "model.with_box_refine": True,
+        "model.as_two_stage": True,
+        "model.queries": dict(type="MixedQueries"),
+        "model.denoising": dict(type="ContrastiveDenoising", num_dn_queries=20),
+        "model.decoder.num_layers": 2,
+        "model.decoder.embed_references": True,
+        "model.decoder.look_forward_twice": True,
+        "model.decoder.post_norm_cfg": dict(type="LN"),
+    },
     "checkpointed": {"model.backbone.with_cp": True, "model.encoder.num_cp": 1, "model.decoder.num_cp": 1},
     "single_scale": {
         "model.num_feature_levels": 1,
@@ -169,14 +179,16 @@ def test_splits_give_the_same_losses_and_weights(train, variant, splits):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_objects", [0, 1])
-def test_splits_without_objects_give_the_same(train, shapes_root, tmp_path, num_objects):
+@pytest.mark.parametrize(
+    ("variant", "num_objects"), [("two_stage", 0), ("two_stage", 1), ("dino", 0), ("dino", 1)]
+)
+def test_splits_without_objects_give_the_same(train, shapes_root, tmp_path, variant, num_objects):
     """A process may have none while another has some, or all have none; one run with workers for its data."""
     path = tmp_path / "few.json"
     annotations = json.loads((shapes_root / "annotations/train.json").read_text())
     annotations["annotations"] = annotations["annotations"][:num_objects]
     path.write_text(json.dumps(annotations))
-    options = VARIANTS["two_stage"] | {
+    options = VARIANTS[variant] | {
         "default_hooks.rehearsal": None,  # it refuses a training without objects
         "train_dataloader.dataset.ann_file": str(path),
         "train_dataloader.dataset.pipeline": [step for step in AUGMENTATION if step["type"] != "RandomCrop"],

@@ -24,10 +24,8 @@ from mmengine.registry import init_default_scope
 from projects.deformable_detr.registry import DATASETS
 from projects.reliable_runner.data.image_arrays import as_shown
 from projects.reliable_runner.data.image_loading import image_loader
-from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.files.coco_file import shorten
-from projects.reliable_runner.files.data_file import SafePickleHandler
 from projects.reliable_runner.launcher import add_common_arguments, read_config, run_tool
+from projects.reliable_runner.metric.saved_results import read_results, true_objects
 from projects.reliable_runner.run_state import leaf_datasets
 
 
@@ -50,31 +48,13 @@ def main(argv: list[str] | None = None) -> None:
     print(f"saved {args.out}")
 
 
-def read_results(path: Path) -> list[dict]:
-    """Read what ``tools/test.py --out`` has written; nothing in it is run."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; tools/test.py --out {path} writes it")
-    results = SafePickleHandler().load_from_path(path)
-    keys = {"img_id", "img_path", "pred_instances"}
-    if not results or not all(isinstance(entry, dict) and keys <= entry.keys() for entry in results):
-        raise InputError(f"{path}: it holds no predictions; tools/test.py --out {path} writes some")
-    return results
-
-
 def draw_sheet(
     dataset: BaseDataset, results: list[dict], out: Path, num_images: int, score_thr: float
 ) -> None:
     """Draw ``num_images`` images, spread over the test set, with detections of ``score_thr`` or more."""
     chosen = np.linspace(0, len(results) - 1, min(num_images, len(results))).round().astype(int)
     shown = [results[i] for i in chosen]
-    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
-    truth = {info["img_id"]: [instance["bbox"] for instance in info["instances"]] for info in infos}
-    strange = [result["img_path"] for result in shown if result["img_id"] not in truth]
-    if strange:
-        raise InputError(
-            f"the test set does not hold images of the predictions: {shorten(strange)}; give the config that "
-            "they were made with"
-        )
+    truth = true_objects(dataset, shown)
     read_image = image_loader(next(leaf_datasets(dataset)))
     classes = dataset.metainfo["classes"]
     few = len(classes) <= 10
@@ -83,13 +63,13 @@ def draw_sheet(
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(3.2 * columns, 3.0 * rows), layout="constrained")
-    for number, result in enumerate(shown, 1):
+    for number, (result, objects) in enumerate(zip(shown, truth, strict=True), 1):
         ax = figure.add_subplot(rows, columns, number)
         ax.axis("off")
         image = as_shown(read_image(dict(img_path=result["img_path"]))["img"])
         ax.imshow(image[..., ::-1], interpolation="nearest")
         ax.set_title(Path(result["img_path"]).name, fontsize=8)
-        for box in truth[result["img_id"]]:
+        for box in objects["boxes"].tolist():
             draw_box(ax, box, edgecolor="black", linewidth=2.2, linestyle=(0, (3, 2)))
             draw_box(ax, box, edgecolor="white", linewidth=1.2, linestyle=(0, (3, 2)))
         found = result["pred_instances"]

@@ -56,6 +56,12 @@ class CocoFile(COCO):
             raise InputError(f"annotation file {self.path} is not COCO: {shorten(faults)}. {_FORMAT}")
         self.name_categories(self.classes)
 
+    def number_annotations(self) -> None:
+        """Number them from 1: to pycocotools a match with number 0 is none, and with a string an error."""
+        for number, annotation in enumerate(self.dataset["annotations"], 1):
+            annotation["id"] = number
+        super().createIndex()
+
     def name_categories(self, classes: Sequence[str]) -> None:
         """Give names to the categories where the file has none, see `name_categories`; build the index."""
         if classes and not self.dataset["categories"]:

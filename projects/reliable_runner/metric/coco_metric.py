@@ -41,10 +41,7 @@ class CocoMetric(_CocoMetric):
             _check_truth(self._coco_api)
             if backend == "faster_coco_eval":
                 _check_ids(self._coco_api)
-            # Number the annotations from 1: a match with number 0 counts as none, and a string is an error.
-            for number, annotation in enumerate(self._coco_api.dataset["annotations"], 1):
-                annotation["id"] = number
-            super(CocoFile, self._coco_api).createIndex()
+            self._coco_api.number_annotations()
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Take a batch of predictions; see `check_finite`."""

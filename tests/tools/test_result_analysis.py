@@ -36,7 +36,7 @@ def save_truth(data: Path, out: Path, shift: float = 0) -> CocoFile:
 def test_confusion_matrix_of_the_truth_is_diagonal(data, tmp_path, tool, capsys):
     truth = save_truth(data, tmp_path / "results.pkl")
     tool("analysis_tools/confusion_matrix", CONFIG, tmp_path / "results.pkl", tmp_path / "out")
-    name, *rows = csv.reader(open(tmp_path / "out" / "confusion_matrix.csv"))
+    name, *rows = csv.reader((tmp_path / "out" / "confusion_matrix.csv").read_text().splitlines())
     matrix = np.array([row[1:] for row in rows], int)
     assert np.trace(matrix) == matrix.sum() == len(truth.anns)
     assert name[1:] == [row[0] for row in rows]

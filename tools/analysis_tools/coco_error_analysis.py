@@ -40,7 +40,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--ann", type=Path, required=True, help="COCO file of the true boxes")
     args = parser.parse_args(argv)
 
-    truth = CocoFile(str(args.ann))
+    with quiet():
+        truth = CocoFile(str(args.ann))
     truth.number_annotations()
     found = read_detections(args.result, truth)
     args.out_dir.mkdir(parents=True, exist_ok=True)

@@ -47,11 +47,9 @@ def main(argv: list[str] | None = None) -> None:
         table.writerow(["true class", *names])
         table.writerows([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
     draw(matrix, names, args.save_dir / "confusion_matrix.png")
-    right, objects = np.trace(matrix), matrix[:-1].sum()
-    print(f"{right} of {objects} objects found with their class, {matrix[:-1, -1].sum()} missed,")
-    print(
-        f"{objects - right - matrix[:-1, -1].sum()} of another class, {matrix[-1].sum()} detections of nothing"
-    )
+    objects, right, missed = matrix[:-1].sum(), np.trace(matrix), matrix[:-1, -1].sum()
+    print(f"{right} of {objects} objects found with their class, {missed} missed,")
+    print(f"{objects - right - missed} of another class, {matrix[-1].sum()} detections of nothing")
     print(f"saved {args.save_dir / 'confusion_matrix.png'} and .csv")
 
 

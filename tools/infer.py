@@ -32,6 +32,7 @@ from projects.reliable_runner.launcher import add_cfg_options, positive_int, run
 from projects.reliable_runner.metric.coco_results import CocoResults, ids_of
 from projects.reliable_runner.metric.result_formats import FORMATS, save_as
 from projects.reliable_runner.progress import progress
+from projects.reliable_runner.slicing import detect_sliced
 
 
 class Frame(NamedTuple):
@@ -118,6 +119,12 @@ def parse_args(argv: list[str] | None) -> Namespace:
     what = "detections of a lower score are neither drawn nor written (0.3); 0 keeps all"
     parser.add_argument("--score-thr", "--pred-score-thr", type=float, default=0.3, help=what)
     parser.add_argument("--batch-size", type=positive_int, default=1, help="images at once (1)")
+    what = "detect in overlapping slices of this many pixels too (NMS across slices): for small objects"
+    parser.add_argument("--slice", type=positive_int, metavar="PIXELS", help=what)
+    what = "overlap of slices, a share of their side below 1 (0.2)"
+    parser.add_argument("--slice-overlap", type=float, default=0.2, help=what)
+    what = "boxes of a class that overlap more than this count once (0.5)"
+    parser.add_argument("--slice-iou-thr", type=float, default=0.5, help=what)
     what = "COCO file whose image and category ids the results are to have"
     parser.add_argument("--ann-file", type=Path, help=what)
     parser.add_argument("--no-save-vis", action="store_true", help="write no pictures")
@@ -125,6 +132,8 @@ def parse_args(argv: list[str] | None) -> Namespace:
     parser.add_argument("--print-result", action="store_true", help="print what is found")
     add_cfg_options(parser)
     args = parser.parse_args(argv)
+    if not 0 <= args.slice_overlap < 1:
+        parser.error(f"--slice-overlap is {args.slice_overlap}; it must be in [0, 1)")
     args.config, args.checkpoint = args.model, args.model
     if not args.model and len(args.inputs) > 2:
         *args.inputs, args.config, args.checkpoint = args.inputs
@@ -158,8 +167,14 @@ def detect(
     detector: nn.Module, frames: Iterator[Frame], args: Namespace
 ) -> Iterator[tuple[Frame, BaseDataElement]]:
     """Yield each frame with what is found in it; no more than a batch is held in memory."""
-    while batch := list(islice(frames, args.batch_size)):
-        samples = detect_batch(detector, [frame.prepared for frame in batch])
+    at_once = 1 if args.slice else args.batch_size
+    while batch := list(islice(frames, at_once)):
+        if args.slice:
+            image, whole = batch[0].image, batch[0].prepared
+            options = args.slice, args.slice_overlap, args.slice_iou_thr, args.batch_size
+            samples = [detect_sliced(detector, image, whole, *options)]
+        else:
+            samples = detect_batch(detector, [frame.prepared for frame in batch])
         for frame, sample in zip(batch, samples, strict=True):
             found = sample.pred_instances
             sample.pred_instances = found[found.scores >= args.score_thr]

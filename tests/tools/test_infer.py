@@ -153,3 +153,12 @@ def test_mistakes_are_named(tmp_path, checkpoint, one_line_error):
     (tmp_path / "empty.png").write_bytes(b"")
     assert "nothing could be read: empty.png" in error(tmp_path / "empty.png", CONFIG, checkpoint)
     assert not (tmp_path / "out").exists()
+
+
+def test_slices_add_what_the_whole_image_hides(infer, shapes_root):
+    image = shapes_root / "val" / "000001.png"
+    whole = infer(image)["annotations"]
+    sliced = infer(image, options=("--score-thr", 0, "--slice", 32, "--slice-iou-thr", 1))["annotations"]
+    assert len(sliced) > len(whole)
+    scores = [found["score"] for found in sliced]
+    assert scores == sorted(scores, reverse=True)

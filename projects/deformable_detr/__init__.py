@@ -12,13 +12,11 @@ provide_missing_ops()
 from . import (
     attention,
     decoder,
-    denoising,
     detector,
     encoder,
     head,
     losses,
     matching,
-    mixed_queries,
     neck,
     positional_encoding,
     queries,

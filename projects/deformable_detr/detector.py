@@ -1,16 +1,20 @@
 """The detector: the order of the stages and nothing else."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.structures import SampleList
 from torch import Tensor, nn
 
 from .attention import MultiScaleDeformableAttention
-from .denoising import NoisedQueries
 from .levels import Levels
 from .names import use_mmdets_names
 from .registry import MODELS
 from .sizes import check_frozen, check_pieces, check_sizes
+
+if TYPE_CHECKING:
+    from projects.dino.denoising import NoisedQueries
 
 
 @MODELS.register_module()
@@ -122,7 +126,7 @@ class DeformableDETR(BaseDetector):
         return self.neck(self.backbone(batch_inputs))
 
     def forward_transformer(
-        self, batch_inputs: Tensor, batch_data_samples: SampleList, noised: NoisedQueries | None = None
+        self, batch_inputs: Tensor, batch_data_samples: SampleList, noised: "NoisedQueries | None" = None
     ) -> dict:
         """Images to what the head takes.
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import torch
 from mmdet.structures import SampleList
@@ -11,11 +12,13 @@ from mmengine.model import BaseModule, bias_init_with_prob, constant_init
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from .denoising import NoisedQueries
 from .geometry import refine, upcast
 from .matching.assigner import Matches, Predictions
 from .matching.targets import Targets
 from .registry import MODELS, TASK_UTILS
+
+if TYPE_CHECKING:
+    from projects.dino.denoising import NoisedQueries
 
 
 @MODELS.register_module()
@@ -138,7 +141,7 @@ class DeformableDETRHead(BaseModule):
         enc_outputs_class: Tensor | None,
         enc_outputs_coord: Tensor | None,
         batch_data_samples: SampleList,
-        noised: NoisedQueries | None = None,
+        noised: "NoisedQueries | None" = None,
     ) -> dict[str, Tensor]:
         """Match and compare the predictions of each layer.
 

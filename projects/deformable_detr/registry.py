@@ -1,7 +1,7 @@
 """One child registry for each registry of mmdet.
 
 A name is looked up here first, then in mmdet, then in mmengine, when a config says
-``default_scope = 'projects.deformable_detr'``. Looking a name up imports what is registered here and
+``default_scope = 'projects.deformable_detr'``. Looking a name up imports what is registered here (`HERE`) and
 everything of mmdet that is registered in the same kind of registry.
 """
 
@@ -9,10 +9,11 @@ from mmdet import registry as mmdet_registry
 from mmengine.registry import Registry
 
 SCOPE = "projects.deformable_detr"
+HERE = [SCOPE, "projects.dino"]  # imported when a name is looked up
 
 
 def _child(parent: Registry) -> Registry:
-    return Registry(parent.name, parent=parent, scope=SCOPE, locations=[SCOPE, *parent._locations])
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=[*HERE, *parent._locations])
 
 
 RUNNERS = _child(mmdet_registry.RUNNERS)

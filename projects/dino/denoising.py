@@ -9,11 +9,11 @@ from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_xyxy_to_cxcywh
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from .geometry import inverse_sigmoid
-from .matching.assigner import Matches
-from .matching.targets import Targets
-from .queries import Queries
-from .registry import MODELS
+from projects.deformable_detr.geometry import inverse_sigmoid
+from projects.deformable_detr.matching.assigner import Matches
+from projects.deformable_detr.matching.targets import Targets
+from projects.deformable_detr.queries import Queries
+from projects.deformable_detr.registry import MODELS
 
 
 class NoisedQueries(NamedTuple):

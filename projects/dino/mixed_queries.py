@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from .geometry import upcast
-from .levels import Levels
-from .queries import EncoderTokenQueries, Queries
-from .registry import MODELS
+from projects.deformable_detr.geometry import upcast
+from projects.deformable_detr.levels import Levels
+from projects.deformable_detr.queries import EncoderTokenQueries, Queries
+from projects.deformable_detr.registry import MODELS
 
 
 @MODELS.register_module()

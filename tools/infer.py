@@ -9,7 +9,6 @@ See docs/inference.md; in Python: projects/reliable_runner/inference.py.
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import shorten
 from projects.reliable_runner.files.media import MediaWriter, Video, find_media, is_video, short_names
 from projects.reliable_runner.files.model_index import find_model, table
-from projects.reliable_runner.inference import detect_batch, init_detector, prepare, read_image
+from projects.reliable_runner.inference import detect_each, init_detector, prepare, read_image
 from projects.reliable_runner.launcher import add_cfg_options, positive_int, run_tool
 from projects.reliable_runner.metric.coco_results import CocoResults, ids_of
 from projects.reliable_runner.metric.result_formats import FORMATS, save_as
@@ -167,18 +166,15 @@ def detect(
     detector: nn.Module, frames: Iterator[Frame], args: Namespace
 ) -> Iterator[tuple[Frame, BaseDataElement]]:
     """Yield each frame with what is found in it; no more than a batch is held in memory."""
-    at_once = 1 if args.slice else args.batch_size
-    while batch := list(islice(frames, at_once)):
-        if args.slice:
-            image, whole = batch[0].image, batch[0].prepared
-            options = args.slice, args.slice_overlap, args.slice_iou_thr, args.batch_size
-            samples = [detect_sliced(detector, image, whole, *options)]
-        else:
-            samples = detect_batch(detector, [frame.prepared for frame in batch])
-        for frame, sample in zip(batch, samples, strict=True):
-            found = sample.pred_instances
-            sample.pred_instances = found[found.scores >= args.score_thr]
-            yield frame, sample
+    if args.slice:
+        options = args.slice, args.slice_overlap, args.slice_iou_thr, args.batch_size
+        pairs = ((frame, detect_sliced(detector, frame.image, frame.prepared, *options)) for frame in frames)
+    else:
+        pairs = detect_each(detector, ((frame, frame.prepared) for frame in frames), args.batch_size)
+    for frame, sample in pairs:
+        found = sample.pred_instances
+        sample.pred_instances = found[found.scores >= args.score_thr]
+        yield frame, sample
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ sample = inference_detector(detector, "cells.jpg")  # sample.pred_instances: bbo
 """
 
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import numpy as np
 import PIL.Image
@@ -39,6 +40,7 @@ from .metric.coco_metric import check_finite
 from .run_state import input_channels
 
 Image = str | Path | np.ndarray | PIL.Image.Image | Tensor
+Item = TypeVar("Item")
 
 
 def init_detector(
@@ -143,10 +145,22 @@ def inference_detector(
     """
     if isinstance(images, Image):
         return inference_detector(detector, [images])[0]
-    samples, images = [], iter(images)
-    while prepared := [prepare(detector, image) for image in islice(images, batch_size)]:
-        samples += detect_batch(detector, prepared, len(samples))
-    return samples
+    pairs = ((None, prepare(detector, image)) for image in images)
+    return [sample for _, sample in detect_each(detector, pairs, batch_size)]
+
+
+def detect_each(
+    detector: nn.Module, pairs: Iterable[tuple[Item, dict]], batch_size: int
+) -> Iterator[tuple[Item, DetDataSample]]:
+    """Yield each item with what is found in the image beside it, which `prepare` has made ready.
+
+    ``batch_size`` of them go through the model at once; no more are held in memory.
+    """
+    pairs, first = iter(pairs), 0
+    while batch := list(islice(pairs, batch_size)):
+        items, prepared = zip(*batch, strict=True)
+        yield from zip(items, detect_batch(detector, prepared, first), strict=True)
+        first += len(batch)
 
 
 def detect_batch(detector: nn.Module, prepared: Sequence[dict], first: int = 0) -> list[DetDataSample]:
@@ -160,11 +174,29 @@ def detect_batch(detector: nn.Module, prepared: Sequence[dict], first: int = 0) 
 
 def read_image(detector: nn.Module, path: str | Path) -> np.ndarray:
     """Read an image, a file or an address, as the test pipeline of ``detector`` does: `LoadImageFromFile`."""
-    if str(path).startswith(("http://", "https://")):
+    if is_address(path):
         with TemporaryDirectory() as folder:
-            name = str(path).partition("?")[0].rpartition("/")[2] or "image"
-            return read_image(detector, download(str(path), path=Path(folder, name)))
+            return read_image(detector, download(str(path), path=Path(folder, file_name(path))))
     return detector.test_pipeline[0](dict(img_path=str(path)))["img"]
+
+
+def is_address(path: str | Path) -> bool:
+    """Whether it begins with ``http://`` or ``https://``."""
+    return str(path).startswith(("http://", "https://"))
+
+
+def file_name(path: str | Path) -> str:
+    """The name of a file or of what an address leads to, without folders and query."""
+    if is_address(path):
+        return str(path).partition("?")[0].rpartition("/")[2] or "image"
+    return Path(path).name
+
+
+def load_image(detector: nn.Module, image: Image) -> np.ndarray:
+    """An image, see `inference_detector`, as an array: a file's own, or (h, w, 3), BGR."""
+    if isinstance(image, str | Path):
+        return read_image(detector, image)
+    return image if isinstance(image, np.ndarray) else _as_array(image)
 
 
 @name_steps
@@ -175,10 +207,8 @@ def prepare(detector: nn.Module, image: Image, path: str | Path | None = None) -
         InputError: the image can't be read, is none (see `as_image`), or a step of the pipeline fails; the
             message names the ``path`` of an array.
     """
-    if isinstance(image, str | Path):
-        image, path = read_image(detector, image), image
-    elif not isinstance(image, np.ndarray):
-        image = _as_array(image)
+    path = image if isinstance(image, str | Path) else path
+    image = load_image(detector, image)
     any_range = detector.test_pipeline[0].color_type == "unchanged"
     image = as_image(image, input_channels(detector), f"image {path}" if path else "an image", any_range)
     results = dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])

@@ -49,10 +49,10 @@ demo: setup
 PROCS ?= 2
 PYTEST := $(PY) -m pytest -n $(PROCS) --dist loadfile
 
-test: setup $(VENV)/transformers
+test: setup $(VENV)/transformers $(VENV)/.notebook
 	$(PYTEST)
 
-test-all: setup $(VENV)/transformers $(VENV)/.ziglang
+test-all: setup $(VENV)/transformers $(VENV)/.notebook $(VENV)/.ziglang
 	$(PYTEST) -m "not soak" --durations 20
 
 soak: setup
@@ -62,6 +62,10 @@ soak: setup
 $(VENV)/transformers: tests/requirements.txt $(VENV)/.installed
 	$(PIP) install --quiet --no-deps --upgrade --requirement $< --target $@
 	mkdir -p $@ && touch $@
+
+$(VENV)/.notebook: demo/requirements.txt $(VENV)/.installed
+	$(PIP) install --quiet --no-deps --requirement $<
+	touch $@
 
 # Its clang compiles the op for macOS.
 $(VENV)/.ziglang: $(VENV)/.installed

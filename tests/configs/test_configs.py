@@ -29,7 +29,7 @@ CONFIGS = {
     if "_base_" not in path.parts
 }
 DOCS = Path(__file__).parents[2] / "docs"
-OURS = "projects.deformable_detr"
+OURS = ("projects.deformable_detr", "projects.dino")
 THEIRS = Path(mmdet.__file__).parent / ".mim" / "configs"
 SIZE = 64
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
 # The official code and transformers number the classes of COCO as the annotations do: 91 rows, 80 in use.
 _NOT_IN_USE = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_IDS = tuple(i for i in range(91) if i not in _NOT_IN_USE)
 NUMBERED_BY_ID = ("official", "huggingface", "huggingface-resnet")
+_LABELS = "dn_query_generator.label_embedding.weight"
 # The logit of a class that no class of ours stands for: its score vanishes, in float16 too.
 _NEVER = -50.0
 
@@ -29,6 +31,25 @@ def parse_ids(text: str) -> list[int]:
 def num_rows(tensors: dict[str, Tensor]) -> int:
     """Rows of a class branch of the decoder."""
     return len(tensors["bbox_head.cls_branches.0.bias"])
+
+
+def cut_labels(tensors: dict[str, Tensor]) -> Tensor | None:
+    """Leave DINO's embedding of labels a row a class; return the others: the official code has one more."""
+    if _LABELS not in tensors:
+        return None
+    rows, labels = num_rows(tensors), tensors[_LABELS]
+    if len(labels) < rows:
+        raise ValueError(f"its embedding of labels has {len(labels)} rows for {rows} classes")
+    tensors[_LABELS] = labels[:rows].clone()
+    return labels[rows:].clone()
+
+
+def add_labels(tensors: dict[str, Tensor], others: Tensor | None) -> None:
+    """Undo `cut_labels`; without ``others``, the official code's row for an unknown class is zero."""
+    if _LABELS in tensors:
+        labels = tensors[_LABELS]
+        others = labels.new_zeros(1, labels.shape[1]) if others is None else others
+        tensors[_LABELS] = torch.cat((labels, others))
 
 
 def select(tensors: dict[str, Tensor], ids: Sequence[int], two_stage: bool) -> dict[str, Tensor]:
@@ -64,7 +85,9 @@ def spread(
 def _kept_rows(
     tensors: dict[str, Tensor], ids: Sequence[int], two_stage: bool
 ) -> Iterator[tuple[str, list[int]]]:
-    """The tensors of the class branches and which rows of each are our classes."""
+    """The tensors that have a row a class and which rows of each are our classes."""
+    if _LABELS in tensors:
+        yield _LABELS, ids
     keys = [key for key in tensors if key.startswith("bbox_head.cls_branches.")]
     number = {key: int(key.split(".")[2]) for key in keys}
     for key in keys:

@@ -2,13 +2,29 @@
 
 from torch import Tensor
 
-from .classes import COCO_IDS, NUMBERED_BY_ID, num_rows, parse_ids, select, spread
+from .classes import (
+    COCO_IDS,
+    NUMBERED_BY_ID,
+    add_labels,
+    cut_labels,
+    num_rows,
+    parse_ids,
+    select,
+    spread,
+)
 from .weights import decode, encode, guess_family, guess_variant
 
 # In what other codes differ from our configs.
-SETTINGS = dict(
-    detrex={"model.bbox_head.inverse_sigmoid_eps": 1e-3, "model.test_cfg.max_per_img": 300},
-)
+_EPS = {"model.bbox_head.inverse_sigmoid_eps": 1e-3}
+SETTINGS = {
+    ("detrex", "dino"): _EPS
+    | {"model.positional_encoding.offset": -0.5, "model.positional_encoding.temperature": 10000},
+    ("official", "dino"): _EPS,
+    **{
+        ("detrex", variant): _EPS | {"model.test_cfg.max_per_img": 300}
+        for variant in ("base", "refine", "two-stage")
+    },
+}
 
 
 def convert(
@@ -18,7 +34,7 @@ def convert(
     variant: str | None = None,
     meta: dict | None = None,
 ) -> tuple[dict[str, Tensor], dict]:
-    """Convert the weights of a Deformable DETR from one code base to another.
+    """Convert the weights of a Deformable DETR or DINO from one code base to another.
 
     Args:
         state_dict: by the names of any of `FAMILIES`; left as it is.
@@ -30,8 +46,9 @@ def convert(
 
     Returns:
         The weights by their new names, and for the way back: ``converted_from``, ``variant`` and, where rows
-        of the class branches were selected, ``class_rows`` and ``unused_classes``; and, on the way to mmdet,
-        ``cfg_options``: the settings that a config of ours needs for the same numbers.
+        of the class branches were selected, ``class_rows`` and ``unused_classes``; of the official DINO
+        ``unused_labels``; and, on the way to mmdet, ``cfg_options``: the settings that a config of ours needs
+        for the same numbers.
 
     Raises:
         ValueError: the weights are not all of a Deformable DETR, or ``classes`` does not fit them.
@@ -43,15 +60,20 @@ def convert(
     tensors = decode(state_dict, family)
     variant = variant or meta.get("variant") or guess_variant(state_dict, tensors)
     result = dict(converted_from=family, variant=variant)
-    result |= {key: meta[key] for key in ("class_rows", "unused_classes") if key in meta}
+    kept = ("class_rows", "unused_classes", "unused_labels")
+    result |= {key: meta[key] for key in kept if key in meta}
+    if family == "official" and (others := cut_labels(tensors)) is not None:
+        result["unused_labels"] = others
     two_stage, ids = variant == "two-stage", parse_ids(classes or "coco") if classes != "all" else []
     if ids and family in NUMBERED_BY_ID and (classes or num_rows(tensors) == 91):
         result.update(class_rows=ids, unused_classes=select(tensors, ids, two_stage))
     if ids and to in NUMBERED_BY_ID and (classes or num_rows(tensors) == len(COCO_IDS)):
         unused = result["unused_classes"] if result.get("class_rows") == ids else {}
         spread(tensors, ids, two_stage, unused)
+    if to == "official":
+        add_labels(tensors, result.get("unused_labels"))
     converted = encode(tensors, to, variant)
     if to == "mmdet":
         settings = {"model.neck.bias": True} if "neck.convs.0.conv.bias" in converted else {}
-        result["cfg_options"] = settings | SETTINGS.get(family, {})
+        result["cfg_options"] = settings | SETTINGS.get((family, variant), {})
     return converted, result

@@ -1,9 +1,10 @@
-"""One table: what each code base calls the weights of Deformable DETR.
+"""One table: what each code base calls the weights of Deformable DETR and DINO.
 
 Every conversion in both directions and the check that nothing is missing are derived from it. The names were
 read in the code of each: models/deformable_transformer.py and models/deformable_detr.py of the official one,
 modeling_deformable_detr.py of transformers 5.23, projects/deformable_detr and detrex/layers of detrex,
-modeling/backbone/resnet.py of detectron2.
+modeling/backbone/resnet.py of detectron2; for DINO in models/dino of IDEA-Research/DINO, whose names are the
+official ones but for what the table has of its own, and in projects/dino of detrex.
 """
 
 import re
@@ -13,7 +14,7 @@ from torch import Tensor
 
 FAMILIES = {
     "mmdet": "this project and mmdet 3.x",
-    "official": "fundamentalvision/Deformable-DETR",
+    "official": "fundamentalvision/Deformable-DETR or IDEA-Research/DINO",
     "huggingface": "DeformableDetrForObjectDetection of transformers, backbone from timm",
     "huggingface-resnet": "DeformableDetrForObjectDetection of transformers, backbone ResNetBackbone",
     "detrex": "IDEA-Research/detrex",
@@ -40,17 +41,34 @@ decoder.layers.#.  transformer.decoder.layers.#.  model.decoder.layers.#.  trans
   ffn.layers.1              linear2              fc2                      ffns.0.layers.1
   norms.2                   norm3                final_layer_norm         norms.2
 level_embed          transformer.level_embed       model.level_embed       transformer.level_embeds
-query_embedding      query_embed                   model.query_position_embeddings  query_embedding
-reference_points_fc  transformer.reference_points  model.reference_points  transformer.reference_points
-memory_trans_fc      transformer.enc_output        model.enc_output        transformer.enc_output
-memory_trans_norm    transformer.enc_output_norm   model.enc_output_norm   transformer.enc_output_norm
-pos_trans_fc         transformer.pos_trans         model.pos_trans         transformer.pos_trans
-pos_trans_norm       transformer.pos_trans_norm    model.pos_trans_norm    transformer.pos_trans_norm
 bbox_head.cls_branches.#    class_embed.#          class_embed.#           class_embed.#
 bbox_head.reg_branches.#.0  bbox_embed.#.layers.0  bbox_embed.#.layers.0   bbox_embed.#.layers.0
 bbox_head.reg_branches.#.2  bbox_embed.#.layers.1  bbox_embed.#.layers.1   bbox_embed.#.layers.1
 bbox_head.reg_branches.#.4  bbox_embed.#.layers.2  bbox_embed.#.layers.2   bbox_embed.#.layers.2
 """
+# The queries of each kind of model. transformers has no DINO.
+_QUERIES = {
+    "one-stage": """
+query_embedding      query_embed                   model.query_position_embeddings  query_embedding
+reference_points_fc  transformer.reference_points  model.reference_points  transformer.reference_points
+""",
+    "two-stage": """
+memory_trans_fc      transformer.enc_output        model.enc_output        transformer.enc_output
+memory_trans_norm    transformer.enc_output_norm   model.enc_output_norm   transformer.enc_output_norm
+pos_trans_fc         transformer.pos_trans         model.pos_trans         transformer.pos_trans
+pos_trans_norm       transformer.pos_trans_norm    model.pos_trans_norm    transformer.pos_trans_norm
+""",
+    "dino": """
+memory_trans_fc      transformer.enc_output        -                       transformer.enc_output
+memory_trans_norm    transformer.enc_output_norm   -                       transformer.enc_output_norm
+query_embedding      transformer.tgt_embed         -                       transformer.tgt_embed
+dn_query_generator.label_embedding  label_enc  -                       label_enc
+decoder.             transformer.decoder.          -                       transformer.decoder.
+  ref_point_head.layers.0  ref_point_head.layers.0  -                      ref_point_head.layers.0
+  ref_point_head.layers.1  ref_point_head.layers.1  -                      ref_point_head.layers.1
+  norm                     norm                     -                      norm
+""",
+}
 # The neck. {level} counts all levels, {kind} is convs or extra_convs and {i} counts within it.
 _LEVEL = """
 neck.{kind}.{i}.conv  input_proj.{level}.0   model.input_proj.{level}.0   neck.{kind}.{i}.conv
@@ -78,7 +96,7 @@ layer{1}.#.     encoder.stages.{0}.layers.#.        res{2}.#.
 # The tensors of a module of mmdet. The first expression that fits counts.
 _TENSORS = (
     (r"level_embed", ("",)),
-    (r"query_embedding", (".weight",)),
+    (r"query_embedding|dn_query_generator\..*", (".weight",)),
     (r".*\.in_proj", ("_weight", "_bias")),
     (
         r"backbone\..*(bn\d|downsample\.1)",
@@ -97,21 +115,30 @@ def rename_pairs(tensors: dict[str, Tensor], source: str, target: str) -> Iterat
         source: one of `FAMILIES`.
         target: another one.
     """
-    two_stage = any(re.search(r"\b(memory_trans|enc_output|pos_trans)", key) for key in tensors)
-    absent = ("query_embedding", "reference_points") if two_stage else ("memory_trans", "pos_trans")
-    for names in _modules(tensors):
+    kind, num_layers = kind_of_model(tensors), num_decoder_layers(tensors)
+    for names in _modules(tensors, kind):
         ours = names["mmdet"]
-        if ours.startswith(absent):
-            continue
         numbers = [""]
         if ours.startswith("bbox_head"):
-            numbers = range(num_decoder_layers(tensors) + two_stage)
+            numbers = range(num_layers + (kind != "one-stage"))
         elif "#" in ours:
             numbers = range(_count(tensors, re.escape(names[source].partition("#")[0])))
         leaves = next(leaves for pattern, leaves in _TENSORS if re.fullmatch(pattern, ours))
         for number in map(str, numbers):
+            numbered = {family: name.replace("#", number) for family, name in names.items()}
+            if ours.startswith("bbox_head") and kind == "dino" and number == str(num_layers):
+                # The encoder's, which the official DINO does not number.
+                branch, _, layer = names["official"].partition(".#")
+                numbered["official"] = f"transformer.enc_out_{branch}{layer}"
             for leaf in leaves:
-                yield names[source].replace("#", number) + leaf, names[target].replace("#", number) + leaf
+                yield numbered[source] + leaf, numbered[target] + leaf
+
+
+def kind_of_model(names: Iterable[str]) -> str:
+    """Tell "one-stage", "two-stage" or "dino", by the names of any family."""
+    kinds = {"dino": r"\bref_point_head\.", "two-stage": r"\b(memory_trans|enc_output|pos_trans)"}
+    fits = (kind for kind, pattern in kinds.items() if any(re.search(pattern, name) for name in names))
+    return next(fits, "one-stage")
 
 
 def num_decoder_layers(names: Iterable[str]) -> int:
@@ -125,8 +152,8 @@ def _count(names: Iterable[str], prefix: str) -> int:
     return 1 + max((int(match[1]) for match in map(pattern.match, names) if match), default=0)
 
 
-def _modules(tensors: dict[str, Tensor]) -> Iterator[dict[str, str]]:
-    """The table for a neck of as many levels: the names of each module by family."""
+def _modules(tensors: dict[str, Tensor], kind: str) -> Iterator[dict[str, str]]:
+    """The table for a neck of as many levels and a kind of model: the names of each module by family."""
     stages = "".join(_STAGE.format(stage, stage + 1, stage + 2) for stage in range(4))
     for torchvision, resnet_backbone, detectron2 in _cells(_STEM + stages):
         timm = "model.backbone.conv_encoder.model."
@@ -139,7 +166,7 @@ def _modules(tensors: dict[str, Tensor]) -> Iterator[dict[str, str]]:
     levels = [("convs", i) for i in range(sum(is_1x1))]
     levels += [("extra_convs", i) for i in range(len(is_1x1) - sum(is_1x1))]
     neck = "".join(_LEVEL.format(level=i, kind=kind, i=j) for i, (kind, j) in enumerate(levels))
-    for mmdet, official, huggingface, detrex in _cells(neck + _TRANSFORMER):
+    for mmdet, official, huggingface, detrex in _cells(neck + _TRANSFORMER + _QUERIES[kind]):
         names = mmdet, official, huggingface, huggingface, detrex
         yield dict(zip(FAMILIES, names, strict=True))
 

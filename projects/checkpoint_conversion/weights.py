@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from . import family as families
-from .names import FAMILIES, num_decoder_layers, rename_pairs
+from .names import FAMILIES, kind_of_model, num_decoder_layers, rename_pairs
 
-VARIANTS = ("base", "refine", "two-stage")
+VARIANTS = ("base", "refine", "two-stage", "dino")
 _BRANCH = re.compile(r"bbox_head\.(cls|reg)_branches\.(\d+)\.(.+)")
 # The decoder holds the branches that it uses, to refine boxes or to rank proposals, under a second name.
 _SECOND_NAME = re.compile(r"^(module\.)?(transformer|model)\.decoder\.(?=(class|bbox)_embed\.)")
@@ -68,12 +68,19 @@ def decode(state_dict: dict[str, Tensor], family: str) -> dict[str, Tensor]:
 
 
 def encode(tensors: dict[str, Tensor], family: str, variant: str) -> dict[str, Tensor]:
-    """Name the weights ``tensors``, by mmdet's names, as ``family`` does; no two share memory."""
+    """Name the weights ``tensors``, by mmdet's names, as ``family`` does; no two share memory.
+
+    Raises:
+        ValueError: ``family`` has no such model.
+    """
     if family == "mmdet":
         return tensors
     is_huggingface = family.startswith("huggingface")
+    if is_huggingface and variant == "dino":
+        raise ValueError("it is a DINO, which transformers has not")
     decoder = "model.decoder." if is_huggingface else "transformer.decoder."
-    copied = {"base": (), "refine": ("bbox_embed",), "two-stage": ("bbox_embed", "class_embed")}[variant]
+    both = ("bbox_embed", "class_embed")
+    copied = {"base": (), "refine": ("bbox_embed",), "two-stage": both, "dino": both}[variant]
     zero_biases = {  # mmdet leaves them out before a norm
         key.removesuffix("weight") + "bias": tensor.new_zeros(len(tensor))
         for key, tensor in tensors.items()
@@ -103,6 +110,8 @@ def guess_variant(state_dict: dict[str, Tensor], tensors: dict[str, Tensor]) -> 
         state_dict: as a file has it.
         tensors: the same by mmdet's names.
     """
+    if kind_of_model(tensors) == "dino":
+        return "dino"
     num_layers = num_decoder_layers(tensors)
     is_refined = any(map(_SECOND_NAME.match, state_dict)) or any(
         not torch.equal(tensor, tensors[f"bbox_head.{match[1]}_branches.0.{match[3]}"])

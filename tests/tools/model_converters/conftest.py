@@ -21,7 +21,14 @@ VARIANTS = {
     "base": dict(),
     "refine": dict(with_box_refine=True),
     "two-stage": dict(with_box_refine=True, as_two_stage=True),
+    "dino": dict(
+        with_box_refine=True,
+        as_two_stage=True,
+        queries=dict(type="MixedQueries"),
+        denoising=dict(type="ContrastiveDenoising"),
+    ),
 }
+DECODER = dict(embed_references=True, look_forward_twice=True, post_norm_cfg=dict(type="LN"))
 
 
 @pytest.fixture
@@ -69,6 +76,7 @@ def our_model(randomize) -> Callable[..., nn.Module]:
             decoder=dict(
                 num_layers=3,
                 layer_cfg=dict(self_attn_cfg=attn, cross_attn_cfg=deformable, ffn_cfg=ffn),
+                **(DECODER if variant == "dino" else {}),
             ),
             bbox_head=dict(type="DeformableDETRHead", num_classes=num_classes, embed_dims=64),
             **VARIANTS[variant],

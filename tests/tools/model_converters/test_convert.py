@@ -1,6 +1,7 @@
 """The official code's and detrex's checkpoints, through files, both ways; and what is refused."""
 
 import argparse
+import itertools
 import re
 
 import pytest
@@ -18,7 +19,8 @@ def official_weights(variant: str = "base", rows: int = 91, levels: int = 3) -> 
     """Random weights by the names and shapes of the official code, for the model of ``our_model``.
 
     Written down from models/{deformable_detr,deformable_transformer,backbone}.py of
-    fundamentalvision/Deformable-DETR.
+    fundamentalvision/Deformable-DETR, and from models/dino/{dino,deformable_transformer}.py of
+    IDEA-Research/DINO.
     """
     samples = 4 * levels * 2
     attention = {
@@ -41,11 +43,19 @@ def official_weights(variant: str = "base", rows: int = 91, levels: int = 3) -> 
     if variant == "two-stage":
         shapes |= {"transformer.enc_output": (64, 64), "transformer.enc_output_norm": (64,)}
         shapes |= {"transformer.pos_trans": (128, 128), "transformer.pos_trans_norm": (128,)}
+    elif variant == "dino":
+        decoder = "transformer.decoder"
+        shapes |= {"transformer.enc_output": (64, 64), "transformer.enc_output_norm": (64,)}
+        shapes |= {f"{decoder}.ref_point_head.layers.0": (64, 128), f"{decoder}.norm": (64,)}
+        shapes[f"{decoder}.ref_point_head.layers.1"] = 64, 64
     else:
         shapes["transformer.reference_points"] = 2, 64
-    for i in range(3 + (variant == "two-stage")):
-        shapes[f"class_embed.{i}"] = rows, 64
-        shapes |= {f"bbox_embed.{i}.layers.{j}": (n, 64) for j, n in enumerate((64, 64, 4))}
+    branches = [(f"class_embed.{i}", f"bbox_embed.{i}") for i in range(3 + (variant == "two-stage"))]
+    if variant == "dino":
+        branches.append(("transformer.enc_out_class_embed", "transformer.enc_out_bbox_embed"))
+    for classes, boxes in branches:
+        shapes[classes] = rows, 64
+        shapes |= {f"{boxes}.layers.{j}": (n, 64) for j, n in enumerate((64, 64, 4))}
     channels = [16, 32][-min(levels, 2) :]
     for i in range(levels):
         shapes[f"input_proj.{i}.0"] = (64, channels[i], 1, 1) if i < len(channels) else (64, 32, 3, 3)
@@ -73,7 +83,10 @@ def official_weights(variant: str = "base", rows: int = 91, levels: int = 3) -> 
     for i in range(3):
         attn = f"transformer.decoder.layers.{i}.self_attn"
         add(attn, ".in_proj_weight", ".in_proj_bias", shape=(192, 64))
-    if variant != "two-stage":
+    if variant == "dino":
+        add("transformer.tgt_embed", ".weight", shape=(9, 64))
+        add("label_enc", ".weight", shape=(rows + 1, 64))
+    elif variant != "two-stage":
         add("query_embed", ".weight", shape=(9, 128))
     for conv, shape in convolutions.items():
         norm = conv.replace("conv", "bn").replace("downsample.0", "downsample.1")
@@ -82,9 +95,10 @@ def official_weights(variant: str = "base", rows: int = 91, levels: int = 3) -> 
         add(f"backbone.0.body.{norm}", *leaves, shape=shape[:1])
 
     branches = [key for key in weights if key.startswith(("class_embed", "bbox_embed"))]
-    for key in branches if variant == "base" else ():  # all layers share one
+    for key in branches if variant in ("base", "dino") else ():  # all layers share one
         weights[key] = weights[re.sub(r"\.\d", ".0", key, count=1)]
-    copied = {"base": (), "refine": ("bbox_embed",), "two-stage": ("bbox_embed", "class_embed")}
+    both = ("bbox_embed", "class_embed")
+    copied = {"base": (), "refine": ("bbox_embed",), "two-stage": both, "dino": both}
     for key in branches:
         if key.startswith(copied[variant]):
             weights[f"transformer.decoder.{key}"] = weights[key]
@@ -106,7 +120,7 @@ def official_file(weights: dict) -> dict:
 def test_the_long_way_round_is_exact(variant, convert, assert_same, our_model, capsys):
     weights = official_weights(variant)
     path, _ = convert(official_file(weights), "model.safetensors", "--to", "huggingface")
-    assert f"official (fundamentalvision/Deformable-DETR), {variant}" in capsys.readouterr().out
+    assert f"IDEA-Research/DINO), {variant}" in capsys.readouterr().out
     path, ours = convert(path, "ours.pth")
     our_model(variant).load_state_dict(ours, strict=True)
     path, _ = convert(path, "model.bin", "--to", "huggingface-resnet")
@@ -114,8 +128,13 @@ def test_the_long_way_round_is_exact(variant, convert, assert_same, our_model, c
     assert_same(back, weights)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("family", ["official", "huggingface", "huggingface-resnet", "detrex"])
+@pytest.mark.parametrize(
+    ("variant", "family"),
+    [
+        *itertools.product(VARIANTS, ["official", "huggingface", "huggingface-resnet", "detrex"]),
+        *(("dino", family) for family in ("official", "detrex")),
+    ],
+)
 def test_our_round_trip_is_exact(variant, family, convert, assert_same, our_model):
     ours = our_model(variant, bias=family == "official").state_dict()
     path, _ = convert({"state_dict": ours, "meta": {"epoch": 3}}, "theirs.pth", "--to", family)
@@ -132,6 +151,55 @@ def test_weights_in_memory(assert_same):
     back, _ = convert_weights(ours, "official", meta=meta)
     assert_same(back, before)
     assert_same(weights, before)
+
+
+@pytest.mark.parametrize("options", [[], ["--classes", "all"]])
+def test_the_official_dino(options, convert, assert_same, our_model, capsys):
+    weights = official_weights("dino")
+    path, ours = convert({"model": weights}, "ours.pth", *options)
+    assert "official (fundamentalvision/Deformable-DETR or IDEA-Research/DINO), dino" in (
+        printed := capsys.readouterr().out
+    )
+    assert "model.bbox_head.inverse_sigmoid_eps=0.001" in printed
+    rows = list(range(91)) if options else [*COCO_IDS]
+    our_model("dino", num_classes=len(rows)).load_state_dict(ours, strict=True)
+    for theirs, mine in (
+        ("label_enc.weight", "dn_query_generator.label_embedding.weight"),
+        ("transformer.enc_out_class_embed.bias", "bbox_head.cls_branches.3.bias"),
+        ("class_embed.2.weight", "bbox_head.cls_branches.2.weight"),
+    ):
+        assert torch.equal(weights[theirs][rows], ours[mine]), theirs
+    for theirs, mine in (
+        ("transformer.enc_out_bbox_embed.layers.2.bias", "bbox_head.reg_branches.3.4.bias"),
+        ("transformer.tgt_embed.weight", "query_embedding.weight"),
+        ("transformer.decoder.ref_point_head.layers.1.weight", "decoder.ref_point_head.layers.1.weight"),
+        ("transformer.decoder.norm.bias", "decoder.norm.bias"),
+    ):
+        assert torch.equal(weights[theirs], ours[mine]), theirs
+    assert_same(convert(path, "back.pth", "--to", "official", *options)[1], weights)
+
+
+def test_detrexs_dino(convert, our_model):
+    _, theirs = convert({"state_dict": our_model("dino", depth=50).state_dict()}, "a.pth", "--to", "detrex")
+    assert {
+        "label_enc.weight",
+        "transformer.tgt_embed.weight",
+        "transformer.decoder.norm.weight",
+        "transformer.decoder.ref_point_head.layers.0.bias",
+        "transformer.decoder.bbox_embed.3.layers.2.weight",
+        "class_embed.3.weight",
+    } <= theirs.keys()
+    assert convert_weights(theirs)[1]["cfg_options"] == {
+        "model.neck.bias": True,
+        "model.bbox_head.inverse_sigmoid_eps": 1e-3,
+        "model.positional_encoding.offset": -0.5,
+        "model.positional_encoding.temperature": 10000,
+    }
+
+
+def test_dino_is_not_in_transformers(refuse, our_model):
+    error = refuse({"state_dict": our_model("dino").state_dict()}, "--to", "huggingface")
+    assert "it is a DINO, which transformers has not" in error
 
 
 def test_what_stands_where(convert):

@@ -16,6 +16,7 @@ WHERE = {
 MODELS = {
     "base": VARIANTS["base"],
     "two_stage": VARIANTS["two_stage"],
+    "dino": VARIANTS["dino"],
     "bottlenecks": {"backbone.depth": 50, "neck.in_channels": [64, 128, 256]},
     "frozen": {"backbone.frozen_stages": 1, "backbone.norm_eval": True},
 }

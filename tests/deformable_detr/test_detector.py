@@ -8,7 +8,7 @@ from .conftest import VARIANTS, batch, small_model
 SHAPES = [(64, 64), (48, 40)]
 
 
-@pytest.mark.parametrize("variant", ["base", "refine", "two_stage"])
+@pytest.mark.parametrize("variant", ["base", "refine", "two_stage", "dino"])
 def test_sizes_come_from_the_config(variant):
     attn = dict(embed_dims=36, num_heads=3, num_levels=2, num_points=5)
     ffn = dict(embed_dims=36, feedforward_channels=20)

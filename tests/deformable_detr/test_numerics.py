@@ -37,6 +37,13 @@ VARIANTS = {
     "refine": dict(as_two_stage=False),
     "two_stage": {},
     "encoder_only": dict(decoder=None),
+    "dino": {
+        "queries": dict(type="MixedQueries"),
+        "denoising": dict(type="ContrastiveDenoising"),
+        "decoder.embed_references": True,
+        "decoder.look_forward_twice": True,
+        "decoder.post_norm_cfg": dict(type="LN"),
+    },
     "single_scale": {
         "as_two_stage": False,
         "with_box_refine": False,

@@ -102,12 +102,14 @@ BIFPN = dict(type="BiFPN", in_channels=[32, 64], out_channels=32, num_layers=1, 
 
 @pytest.mark.parametrize(
     "options",
-    [{}, dict(as_two_stage=True, with_box_refine=True), dict(decoder=None), dict(neck=BIFPN)],
-    ids=["plain", "two-stage", "encoder-only", "bifpn"],
+    [{}, dict(as_two_stage=True, with_box_refine=True), dict(decoder=None), dict(neck=BIFPN), "dino"],
+    ids=["plain", "two-stage", "encoder-only", "bifpn", "dino"],
 )
 def test_calls_no_op_that_raises_on_cuda(options):
     init_default_scope(SCOPE)
     cfg = Config.fromfile(CONFIG)
+    if options == "dino":
+        cfg, options = Config.fromfile(CONFIG.with_name("tiny_dino.py")), {}
     cfg.merge_from_dict(dict(model=options))
     model = MODELS.build(dict(cfg.model, _scope_=SCOPE))
     model.init_weights()

@@ -52,8 +52,8 @@ def test_every_way_gives_the_same_detector(published, tool, shapes_root, tmp_pat
     for other in others:
         assert all(torch.equal(first[key], other[key]) for key in ("bboxes", "scores", "labels"))
     assert detectors[0].neck.convs[0].conv.bias.abs().sum() > 0
-    settings = "for it model.neck.bias=True"
-    assert told[1] == f"{published}: converted from fundamentalvision/Deformable-DETR, base; {settings}"
+    said = "fundamentalvision/Deformable-DETR or IDEA-Research/DINO, base; for it model.neck.bias=True"
+    assert told[1] == f"{published}: converted from {said}"
 
     tool("infer", shapes_root / "val", "--model", "tiny", "--out-dir", tmp_path / "out", "--score-thr", "0")
     results = json.loads((tmp_path / "out" / "predictions.json").read_text())

@@ -49,7 +49,9 @@ def image(shapes_root) -> Path:
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        *((name, ["--score-thr=0"], "") for name in ("ddetr", "detr", "dat", "encoder_only")),
+        *((name, ["--score-thr=0"], "") for name in ("ddetr", "detr", "dat", "encoder_only", "dino")),
+        ("dino", ["--stage=encoder", "--point", "20", "30", "--layer=all"], ""),
+        ("dino", ["--query=3", "--head=1", "--layer=1", "--show=map"], ""),
         ("ddetr", ["--stage=encoder", "--point", "20", "30", "--layer=all"], ""),
         ("detr", ["--query=3", "--head=1", "--layer=0", "--show=map"], ""),
         ("ddetr", ["--show=total", "--score-thr=0"], ""),

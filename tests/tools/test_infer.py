@@ -30,12 +30,14 @@ def infer(tool, tmp_path, untrained):
     return infer
 
 
-def test_finds_what_the_test_finds(tool, tmp_path, shapes_root, checkpoint, infer, capsys):
+@pytest.mark.parametrize("config", [CONFIG, CONFIG.with_name("tiny_dino.py")])
+def test_finds_what_the_test_finds(tool, tmp_path, shapes_root, untrained, infer, capsys, config):
     """With the ids of the annotation file, the file holds the very detections of tools/test.py."""
     pickled = tmp_path / "results.pkl"
-    tool("test", CONFIG, checkpoint, "--out", pickled, "--work-dir", tmp_path)
+    tool("test", config, untrained(config), "--out", pickled, "--work-dir", tmp_path)
     ann_file = shapes_root / "annotations" / "val.json"
-    found = infer(shapes_root / "val", options=("--score-thr", 0, "--ann-file", ann_file, "--batch-size", 3))
+    options = ("--score-thr", 0, "--ann-file", ann_file, "--batch-size", 3)
+    found = infer(shapes_root / "val", config=config, options=options)
 
     truth = json.loads(ann_file.read_text())
     assert found["categories"] == [

@@ -11,10 +11,11 @@ from torch.utils.data import DataLoader
 
 from projects.reliable_runner.training.seeding import EpochSeedHook
 
-CONFIG = Path(__file__).resolve().parents[2] / "tiny_ddetr.py"
+TESTS = Path(__file__).resolve().parents[2]
 
 
-def test_a_resumed_run_repeats_the_run_that_was_never_stopped(tool, scalars, tmp_path):
+@pytest.mark.parametrize("config", ["tiny_ddetr.py", "tiny_dino.py"])
+def test_a_resumed_run_repeats_the_run_that_was_never_stopped(tool, scalars, tmp_path, config):
     def losses(work_dir: Path) -> dict[int, dict]:
         """Per iteration, everything logged of it that does not measure time."""
         unequal = {"time", "data_time", "memory"}
@@ -23,10 +24,10 @@ def test_a_resumed_run_repeats_the_run_that_was_never_stopped(tool, scalars, tmp
 
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
     options = {"randomness.seed": None, "train_dataloader.num_workers": 2}
-    tool("train", CONFIG, "--work-dir", straight, **options)
+    tool("train", TESTS / config, "--work-dir", straight, **options)
     # Without validation: what it draws must not matter.
     options |= dict.fromkeys(("val_cfg", "val_dataloader", "val_evaluator"))
-    tool("train", CONFIG, "--work-dir", resumed, "--resume", straight / "epoch_1.pth", **options)
+    tool("train", TESTS / config, "--work-dir", resumed, "--resume", straight / "epoch_1.pth", **options)
 
     expected, got = losses(straight), losses(resumed)
     assert sorted(expected) == list(range(1, 13))

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from projects.deformable_detr.denoising import ContrastiveDenoising
+from projects.dino.denoising import ContrastiveDenoising
 
-from .conftest import batch, small_model
+from ..deformable_detr.conftest import batch, small_model
 
 SHAPES = [(64, 96), (50, 70), (33, 96)]
 TWO_STAGE = {"as_two_stage": True, "with_box_refine": True}

@@ -4,7 +4,6 @@ inferencer = DetInferencer("ddetr_r50_50e_two_stage")
 inferencer("photos/", out_dir="outputs")  # outputs/vis/*.jpg
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,12 +12,11 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 
 from .drawing import build_visualizer, draw_sample
-from .errors import InputError
 from .files.media import MediaWriter, find_media, is_video
 from .files.model_index import published_models
 from .inference import Image, detect_each, file_name, init_detector, is_address, load_image, prepare
 from .log import warn
-from .metric.coco_results import CocoResults
+from .metric.coco_results import CocoResults, write_json
 from .progress import progress
 
 
@@ -115,7 +113,7 @@ class DetInferencer:
                     if out_dir and not no_save_vis:
                         pictures.write(name, picture)
                 if out_dir and not no_save_pred:
-                    _write(Path(out_dir, "preds", f"{Path(name).stem}.json"), prediction)
+                    write_json(Path(out_dir, "preds", f"{Path(name).stem}.json"), prediction)
                 if print_result:
                     lines = CocoResults(self.classes, range(len(self.classes)))
                     bar.write("\n".join([name, *map(lines.describe, lines.add(name, shown))]))
@@ -147,11 +145,3 @@ def _expand(inputs: Image | Iterable[Image]) -> Iterator[Image]:
             )
         else:
             yield entry
-
-
-def _write(path: Path, prediction: dict) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(prediction))
-    except OSError as error:
-        raise InputError(f"{path}: can't be written ({error.strerror})") from error

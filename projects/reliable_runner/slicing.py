@@ -9,7 +9,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from .errors import InputError
-from .inference import detect_batch, prepare
+from .inference import detect_batch, detect_each, prepare
 
 
 def detect_sliced(
@@ -52,14 +52,12 @@ def detect_sliced(
     slices = get_slice_bboxes(*image.shape[:2], slice_size, slice_size, False, overlap, overlap)
     if len(slices) == 1:
         return sample
-    for first in range(0, len(slices), batch_size):
-        several = slices[first : first + batch_size]
-        crops = [image[top:bottom, left:right] for left, top, right, bottom in several]
-        prepared = [prepare(detector, np.ascontiguousarray(crop), whole.get("img_path")) for crop in crops]
-        for (left, top, *_), of_slice in zip(several, detect_batch(detector, prepared), strict=True):
-            instances = of_slice.pred_instances
-            instances.bboxes = instances.bboxes + instances.bboxes.new_tensor([left, top, left, top])
-            found.append(instances)
+    crops = ((box, np.ascontiguousarray(image[box[1] : box[3], box[0] : box[2]])) for box in slices)
+    pairs = ((box, prepare(detector, crop, whole.get("img_path"))) for box, crop in crops)
+    for (left, top, *_), of_slice in detect_each(detector, pairs, batch_size):
+        instances = of_slice.pred_instances
+        instances.bboxes = instances.bboxes + instances.bboxes.new_tensor([left, top, left, top])
+        found.append(instances)
     together = InstanceData.cat(found)
     columns = (together.bboxes, together.scores[:, None], together.labels[:, None])
     table = np.concatenate([column.numpy() for column in columns], 1)

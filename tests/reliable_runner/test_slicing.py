@@ -6,7 +6,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from projects.reliable_runner import slicing
+from projects.reliable_runner import inference, slicing
 
 PLACES = [(5, 5), (50, 70), (99, 119), (35, 36)]  # y, x
 
@@ -19,7 +19,7 @@ def shown(monkeypatch) -> list[tuple[int, int]]:
     def prepare(_, image, path=None):
         return dict(img=image, img_path=path)
 
-    def detect_batch(_, prepared):
+    def detect_batch(_, prepared, first=0):
         samples = []
         for item in prepared:
             sizes.append(item["img"].shape[:2])
@@ -31,7 +31,8 @@ def shown(monkeypatch) -> list[tuple[int, int]]:
         return samples
 
     monkeypatch.setattr(slicing, "prepare", prepare)
-    monkeypatch.setattr(slicing, "detect_batch", detect_batch)
+    for module in (inference, slicing):
+        monkeypatch.setattr(module, "detect_batch", detect_batch)
     return sizes
 
 

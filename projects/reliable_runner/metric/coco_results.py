@@ -54,11 +54,16 @@ class CocoResults:
     def save(self, path: Path) -> None:
         """Write the file; `InputError` if that can't be done."""
         contents = dict(images=self.images, categories=self.categories, annotations=self.annotations)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(contents))
-        except OSError as error:
-            raise InputError(f"{path}: can't be written ({error.strerror})") from error
+        write_json(path, contents)
+
+
+def write_json(path: Path, contents: object) -> None:
+    """Write ``contents`` and make the folder; `InputError` if that can't be done."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(contents))
+    except OSError as error:
+        raise InputError(f"{path}: can't be written ({error.strerror})") from error
 
 
 def ids_of(ann_file: Path, paths: Sequence[Path], classes: Sequence[str]) -> tuple[list[int], list[int]]:

@@ -1,4 +1,4 @@
-"""Train DETR and the variants of Deformable DETR alike, and compare how fast they converge.
+"""Train DETR, the variants of Deformable DETR and DINO alike, and compare how fast they converge.
 
     python tools/dataset_converters/draw_shapes.py data/shapes
     python studies/convergence.py --out work_dirs/convergence
@@ -31,6 +31,9 @@ CONFIGS = {
     "refine": "ddetr_r18_shapes_refine",
     "two_stage": "ddetr_r18_shapes",
     "encoder_only": "ddetr_r18_shapes_encoder_only",
+    "dn": "ddetr_r18_shapes_dn",
+    "mixed": "ddetr_r18_shapes_mixed",
+    "dino": "dino_r18_shapes",
 }
 
 TIMES_AS_LONG = {"detr_long": 10}  # as the paper trains DETR for 500 epochs and the others for 50

@@ -84,6 +84,14 @@ def test_times_of_iterations(timed_log, capsys, options, slowest, fastest, std, 
     assert analyze_logs.read_log(timed_log)["time"][2:4] == [(1, 3.0), (2, 8.0)]
 
 
+def test_minutes_of_training(timed_log, tmp_path):
+    log = analyze_logs.read_log(timed_log)
+    assert analyze_logs.minutes_until(3, log) == pytest.approx(8 * 4 / 60)  # 8 iterations of 4 s
+    out = tmp_path / "curve.svg"
+    analyze_logs.main(["plot_curve", str(timed_log), "--minutes", "--out", str(out)])
+    assert out.is_file()
+
+
 def test_logs_that_cannot_be_averaged_are_named(log):
     log.write_text('{"time": 1.0, "epoch": 1, "iter": 50, "step": 50}')
     with pytest.raises(InputError, match="add --include-outliers"):

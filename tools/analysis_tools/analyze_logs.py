@@ -10,7 +10,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections import defaultdict
 from pathlib import Path
-from statistics import fmean, pstdev
+from statistics import fmean, median, pstdev
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     plot.add_argument("json_logs", nargs="+", type=Path, help="vis_data/scalars.json of runs")
     plot.add_argument("--keys", nargs="+", default=["bbox_mAP"], help="which values to plot")
     plot.add_argument("--legend", nargs="+", help="a name for each curve, log by log, key by key")
+    plot.add_argument("--minutes", action="store_true", help="plot against minutes of training")
     plot.add_argument("--out", type=Path, default=Path("curve.png"), help="picture to write")
     time = tasks.add_parser("cal_train_time", help="seconds an iteration, by epoch")
     time.add_argument("json_logs", nargs="+", type=Path, help="vis_data/scalars.json of runs")
@@ -38,23 +39,28 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def plot_logs(args: Namespace) -> None:
-    """Plot the curves that ``args`` names, the mean of the values of each epoch."""
+    """Plot the curves that ``args`` names, the mean of the values of each epoch.
+
+    Minutes are those of training alone, at the median pace of the log.
+    """
     curves = {}
     for path in args.json_logs:
         log, run = read_log(path), path.parents[1] if path.parent.name == "vis_data" else path
         for key in args.keys:
             if key not in log:
                 raise InputError(f"{path}: no value is called {key!r}; there are {', '.join(log)}")
-            curves[f"{key} ({run})" if len(args.json_logs) > 1 else key] = log[key]
+            values = {epoch: fmean(of_epoch) for epoch, of_epoch in by_epoch(log[key]).items()}
+            if args.minutes:
+                values = {minutes_until(epoch, log): value for epoch, value in values.items()}
+            curves[f"{key} ({run})" if len(args.json_logs) > 1 else key] = values
     names = args.legend or list(curves)
     if len(names) != len(curves):
         raise InputError(f"--legend names {len(names)} curves, but there are {len(curves)}")
 
     figure = Figure(figsize=(6.4, 4), layout="constrained")
-    ax = figure.add_subplot(xlabel="epoch")
+    ax = figure.add_subplot(xlabel="minutes" if args.minutes else "epoch")
     for name, curve in zip(names, curves.values(), strict=True):
-        values = by_epoch(curve)
-        ax.plot(values.keys(), [fmean(v) for v in values.values()], marker="o", markersize=3, label=name)
+        ax.plot(curve.keys(), curve.values(), marker="o", markersize=3, label=name)
     ax.grid(alpha=0.3)
     ax.legend()
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -85,6 +91,12 @@ def print_train_times(args: Namespace) -> None:
         print(f"fastest epoch {fastest}, average time is {means[fastest]:.4f} s/iter")
         print(f"time std over epochs is {pstdev(means.values()):.4f}")
         print(f"average iter time: {fmean(means.values()):.4f} s/iter\n")
+
+
+def minutes_until(epoch: float, log: dict[str, list[tuple[float, float]]]) -> float:
+    """How long the training of ``log`` took until the end of ``epoch``."""
+    last_epoch, iterations = log["iter"][-1]
+    return epoch * iterations / last_epoch * median(seconds for _, seconds in log["time"]) / 60
 
 
 def by_epoch(curve: list[tuple[float, float]]) -> dict[float, list[float]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
+from operator import index
 
 import torch
 from torch import Tensor
@@ -43,7 +44,8 @@ def ms_deform_attn(
 
     Raises:
         ValueError: shapes or devices do not fit each other.
-        TypeError: a dtype that is not floating point, or float64 mixed with another.
+        TypeError: no tensor, a dtype that is not floating point, float64 mixed with another, or shapes or
+            starts of levels that are not integers.
     """
     return _run(
         "forward",
@@ -62,14 +64,9 @@ def sample_levels(
     attention_weights: Tensor,
 ) -> Tensor:
     """`ms_deform_attn` for code bases that do not say where the levels start, as they follow each other."""
-    shapes = [(int(height), int(width)) for height, width in value_spatial_shapes]
+    shapes = [(index(height), index(width)) for height, width in value_spatial_shapes]
     starts = [0, *accumulate(height * width for height, width in shapes)][:-1]
     return ms_deform_attn(value, shapes, starts, sampling_locations, attention_weights)
-
-
-def host_geometry(*numbers: Tensor | Sequence) -> list[Tensor]:
-    """Shapes and starts of the levels as the kernels take them: int64 tensors on the CPU."""
-    return [torch.as_tensor(part, dtype=torch.int64, device="cpu") for part in numbers]
 
 
 def ms_deform_attn_fused(
@@ -100,7 +97,7 @@ def ms_deform_attn_fused(
 
     Raises:
         ValueError: shapes or devices do not fit each other.
-        TypeError: a dtype that is not floating point, or float64 mixed with another.
+        TypeError: as for `ms_deform_attn`.
     """
     return _run(
         "fused_forward",
@@ -120,10 +117,7 @@ def _run(
     geometry: tuple[Tensor | Sequence, Tensor | Sequence],
     **sampling: Tensor,
 ) -> Tensor:
-    spatial_shapes, level_start_index = host_geometry(*geometry)
-    _check_shapes(value, spatial_shapes, level_start_index, sampling)
-    _check_dtypes(value, sampling)
-
+    host_geometry = checked_geometry(value, geometry, sampling)
     if not _library.serves(value.device):
         dtype = torch.promote_types(value.dtype, torch.float32)
         others = (tensor.to(dtype) for tensor in sampling.values())
@@ -132,7 +126,35 @@ def _run(
     dtype = common_dtype(value, sampling.values())
     op = getattr(torch.ops.ms_deform_attn, op_name)
     others = (tensor.to(dtype) for tensor in sampling.values())
-    return op(value, spatial_shapes, level_start_index, *others)
+    return op(value, *host_geometry, *others)
+
+
+def checked_geometry(
+    value: Tensor,
+    geometry: tuple[Tensor | Sequence, Tensor | Sequence],
+    sampling: dict[str, Tensor],
+    **output_gradient: Tensor,
+) -> list[Tensor]:
+    """Shapes and starts of the levels as the kernels take them: int64 tensors on the CPU.
+
+    Raises:
+        ValueError, TypeError: the inputs do not fit each other, see `ms_deform_attn`.
+    """
+    others = sampling | output_gradient
+    _check_dtypes({"value": value} | others)
+    host_geometry = {}
+    for name, numbers in zip(("spatial_shapes", "level_start_index"), geometry, strict=True):
+        if numbers is None:
+            raise TypeError(f"{name} must be integers, got None")
+        tensor = torch.as_tensor(numbers, device="cpu")
+        if tensor.is_floating_point():
+            raise TypeError(f"{name} must be integers, got {tensor.dtype}")
+        host_geometry[name] = tensor.to(torch.int64)
+    _check_shapes(value, host_geometry, sampling, output_gradient)
+    for name, tensor in others.items():
+        if tensor.device != value.device:
+            raise ValueError(f"{name} is on {tensor.device}, but value is on {value.device}")
+    return list(host_geometry.values())
 
 
 def common_dtype(value: Tensor, sampling: Iterable[Tensor]) -> torch.dtype:
@@ -143,7 +165,10 @@ def common_dtype(value: Tensor, sampling: Iterable[Tensor]) -> torch.dtype:
 
 
 def _check_shapes(
-    value: Tensor, spatial_shapes: Tensor, level_start_index: Tensor, sampling: dict[str, Tensor]
+    value: Tensor,
+    geometry: dict[str, Tensor],
+    sampling: dict[str, Tensor],
+    output_gradient: dict[str, Tensor],
 ) -> None:
     if value.dim() != 4:
         raise ValueError(
@@ -156,7 +181,7 @@ def _check_shapes(
             f"{coordinates_name} must be (bs, num_queries, num_heads, num_levels, num_points, 2), got "
             f"shape {tuple(coordinates.shape)}"
         )
-    bs, _, num_heads, _ = value.shape
+    bs, _, num_heads, head_dims = value.shape
     _, num_queries, _, num_levels, num_points, _ = coordinates.shape
     expected = {
         coordinates_name: (bs, num_queries, num_heads, num_levels, num_points, 2),
@@ -164,7 +189,8 @@ def _check_shapes(
         "spatial_shapes": (num_levels, 2),
         "level_start_index": (num_levels,),
     }
-    given = sampling | {"spatial_shapes": spatial_shapes, "level_start_index": level_start_index}
+    expected |= dict.fromkeys(output_gradient, (bs, num_queries, num_heads * head_dims))
+    given = sampling | geometry | output_gradient
     for name, shape in expected.items():
         if tuple(given[name].shape) != shape:
             raise ValueError(
@@ -178,15 +204,14 @@ def _check_shapes(
                 f"{name} must be (bs, num_queries, num_levels, 2 or 4), here ({bs}, {num_queries}, "
                 f"{num_levels}, 2 or 4), got shape {shape}"
             )
-    for name, tensor in sampling.items():
-        if tensor.device != value.device:
-            raise ValueError(f"{name} is on {tensor.device}, but value is on {value.device}")
 
 
-def _check_dtypes(value: Tensor, sampling: dict[str, Tensor]) -> None:
-    dtypes = {"value": value.dtype} | {name: tensor.dtype for name, tensor in sampling.items()}
-    for name, dtype in dtypes.items():
-        if not dtype.is_floating_point:
-            raise TypeError(f"{name} must be of a floating point dtype, got {dtype}")
+def _check_dtypes(tensors: dict[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
+        if not tensor.is_floating_point():
+            raise TypeError(f"{name} must be of a floating point dtype, got {tensor.dtype}")
+    dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
     if torch.float64 in dtypes.values() and len(set(dtypes.values())) > 1:
         raise TypeError(f"float64 does not mix with other dtypes: got {dtypes}")

@@ -10,8 +10,12 @@ import torch
 from torch.autograd import Function, gradcheck
 from torch.autograd.function import once_differentiable
 
-from ms_deform_attn import ms_deform_attn_reference
-from ms_deform_attn.compat.vendored import provide
+from ms_deform_attn import _library, ms_deform_attn_reference
+from ms_deform_attn.compat.vendored import (
+    ms_deform_attn_backward,
+    ms_deform_attn_forward,
+    provide,
+)
 
 ROOT = Path(__file__).parents[2]
 SHAPES = torch.tensor([(6, 4), (3, 2)])
@@ -91,6 +95,38 @@ def test_double_backward_is_torchs_error(function):
         grad.sum().backward()
 
 
+@pytest.mark.parametrize("extension", [True, False])
+@pytest.mark.parametrize(
+    ("name", "wrong", "error", "named"),
+    [
+        ("value", torch.zeros(3, 30, 2, 4), TypeError, "float64 does not mix"),
+        ("grad_output", torch.zeros(3, 5, 8), TypeError, "float64 does not mix"),
+        ("grad_output", torch.zeros(3, 5, 8, dtype=torch.int64), TypeError, "grad_output .*int64"),
+        ("grad_output", torch.zeros(3, 5, 4).double(), ValueError, r"grad_output .*\(3, 5, 8\)"),
+        ("grad_output", torch.zeros(3, 5, 8, device="meta").double(), ValueError, "grad_output .*meta"),
+        ("grad_output", None, TypeError, "grad_output .*NoneType"),
+        ("value", None, TypeError, "value .*NoneType"),
+        ("attention_weights", torch.zeros(3, 5, 2, 2).double(), ValueError, "attention_weights"),
+        ("spatial_shapes", SHAPES.double(), TypeError, "spatial_shapes .*float64"),
+        ("spatial_shapes", None, TypeError, "spatial_shapes .*None"),
+        ("level_start_index", torch.tensor([0]), ValueError, "level_start_index"),
+    ],
+)
+def test_backward_names_bad_input_as_forward_does(monkeypatch, extension, name, wrong, error, named):
+    if not extension:
+        monkeypatch.setattr(_library, "serves", lambda device: False)
+    value, locations, weights = inputs()
+    arguments = dict(value=value, spatial_shapes=SHAPES, level_start_index=STARTS)
+    arguments |= dict(sampling_locations=locations, attention_weights=weights)
+    arguments["grad_output"] = torch.zeros(3, 5, 8, dtype=torch.float64)
+    with pytest.raises(error, match=named):
+        ms_deform_attn_backward(**arguments | {name: wrong})
+    del arguments["grad_output"]
+    if name in arguments:
+        with pytest.raises(error, match=named):
+            ms_deform_attn_forward(**arguments | {name: wrong})
+
+
 def test_a_code_base_gets_the_module_that_it_imports(tmp_path, monkeypatch):
     package = tmp_path / "some_detector" / "models"
     package.mkdir(parents=True)
@@ -106,15 +142,15 @@ def test_a_code_base_gets_the_module_that_it_imports(tmp_path, monkeypatch):
     assert attention.forward is module.ms_deform_attn_forward
     package = importlib.import_module("some_detector")
     assert package._C is module is sys.modules["some_detector._C"]
-    with pytest.raises(ImportError, match="some_detector._C is there already"):
-        provide("some_detector._C")
+    assert provide("some_detector._C") is module
     (tmp_path / "some_detector" / "_D.py").write_text("")
     with pytest.raises(ImportError, match="some_detector._D is there already"):
         provide("some_detector._D")
     with pytest.warns(UserWarning, match="some_detector is imported already"):
         provide("some_detector._E")
-    with pytest.raises(ValueError, match="is no name of a module"):
-        provide("some_detector.")
+    for wrong in ("some_detector.", None):
+        with pytest.raises(ValueError, match="is no name of a module"):
+            provide(wrong)
     for name in [name for name in sys.modules if name.startswith("some_detector")]:
         monkeypatch.delitem(sys.modules, name)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import _library
-from ..functional import common_dtype, host_geometry, ms_deform_attn
+from ..functional import checked_geometry, common_dtype, ms_deform_attn
 
 
 def ms_deform_attn_forward(
@@ -41,18 +41,23 @@ def ms_deform_attn_backward(
     grad_output: Tensor,
     im2col_step: int = 64,
 ) -> list[Tensor]:
-    """The gradients of ``value``, ``sampling_locations`` and ``attention_weights``, each of its dtype."""
-    inputs = [x.detach() for x in (value, sampling_locations, attention_weights)]
+    """The gradients of ``value``, ``sampling_locations`` and ``attention_weights``, each of its dtype.
+
+    ``grad_output`` is (bs, num_queries, num_heads * head_dims); the rest, and what is raised, as for
+    `ms_deform_attn`.
+    """
+    sampling = dict(sampling_locations=sampling_locations, attention_weights=attention_weights)
+    geometry = checked_geometry(value, (spatial_shapes, level_start_index), sampling, grad_output=grad_output)
+    inputs = [x.detach() for x in (value, *sampling.values())]
     grad_output = grad_output.to(value.dtype)
     if not _library.serves(value.device):
         inputs = [x.requires_grad_() for x in inputs]
         with torch.enable_grad():
-            output = ms_deform_attn(inputs[0], spatial_shapes, level_start_index, *inputs[1:])
+            output = ms_deform_attn(inputs[0], *geometry, *inputs[1:])
         return list(torch.autograd.grad(output, inputs, grad_output))
-    value, *sampling = inputs
-    geometry = host_geometry(spatial_shapes, level_start_index)
-    dtype = common_dtype(value, sampling)
-    grads = torch.ops.ms_deform_attn.backward(grad_output, value, *geometry, *(x.to(dtype) for x in sampling))
+    dtype = common_dtype(value, sampling.values())
+    others = (x.to(dtype) for x in inputs[1:])
+    grads = torch.ops.ms_deform_attn.backward(grad_output, inputs[0], *geometry, *others)
     return [grad.to(x.dtype) for grad, x in zip(grads, inputs, strict=True)]
 
 
@@ -66,15 +71,17 @@ def provide(name: str) -> ModuleType:
         name: of the module, as the code base imports it.
 
     Returns:
-        The module that an import of ``name`` gives.
+        The module that an import of ``name`` gives, the same at each call.
 
     Raises:
-        ImportError: a module of this name is there already.
+        ImportError: another module of this name is there already.
         ValueError: ``name`` is no name of a module.
     """
-    if not all(part.isidentifier() for part in name.split(".")):
+    if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
         raise ValueError(f"{name!r} is no name of a module, such as 'groundingdino._C'")
-    if name in sys.modules or name in _finder.modules or _is_installed(name):
+    if name in _finder.modules:
+        return _finder.modules[name]
+    if name in sys.modules or _is_installed(name):
         raise ImportError(
             f"{name} is there already: it was built, or a module that imports it came before provide()"
         )

@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -162,12 +163,48 @@ def test_it_may_be_imported_before_torch():
     assert done.stdout.strip() == "ms_deform_attn_forward", done.stderr
 
 
-@pytest.mark.parametrize(("text", "found"), [("ours = False", "theirs"), (None, "ours")])
-def test_one_that_was_built_is_left_alone(tmp_path, text, found):
-    """Wherever on the path it lies; another copy of ours is none."""
-    name = "MultiScaleDeformableAttention"
-    (tmp_path / f"{name}.py").write_text(text or (ROOT / "ops" / f"{name}.py").read_text())
-    code = f"import {name} as m; print('ours' if hasattr(m, 'ms_deform_attn_forward') else 'theirs')"
-    env = {"PYTHONPATH": f"{ROOT / 'ops'}:{tmp_path}"}
+NAME = "MultiScaleDeformableAttention"
+OURS = (ROOT / "ops" / f"{NAME}.py").read_text()
+
+
+def which_is_imported(path: Path) -> tuple[str, str]:
+    """Theirs or ours, where ``path`` follows ours; and the warnings."""
+    code = f"import {NAME} as m; print('ours' if hasattr(m, 'ms_deform_attn_forward') else 'theirs')"
+    env = {"PYTHONPATH": f"{ROOT / 'ops'}:{path}"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    assert done.stdout.strip() == found, done.stderr
+    return done.stdout.strip(), done.stderr
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize(("text", "found"), [("ours = False", "theirs"), (OURS, "ours")])
+def test_one_that_was_built_is_left_alone(tmp_path, zipped, text, found):
+    """Wherever on the path it lies, in a zipped egg too; another copy of ours is none."""
+    path = tmp_path / f"{NAME}-1.0-py3.11.egg" if zipped else tmp_path
+    if zipped:
+        with zipfile.ZipFile(path, "w") as egg:
+            egg.writestr(f"{NAME}.py", text)
+    else:
+        (path / f"{NAME}.py").write_text(text)
+    assert which_is_imported(path) == (found, "")
+
+
+def test_what_an_eggs_stub_puts_in_its_place_is_taken(tmp_path):
+    (tmp_path / f"{NAME}.py").write_text(
+        "import sys, types\nms_deform_attn_forward = 'the stub'\n"
+        "sys.modules[__name__] = types.ModuleType(__name__)"
+    )
+    assert which_is_imported(tmp_path) == ("theirs", "")
+
+
+@pytest.mark.parametrize("file", [f"{NAME}.abi3.so", f"{NAME}.py"])
+def test_one_that_cannot_be_loaded_gives_way_with_a_warning(tmp_path, file):
+    """An extension built against another torch, or a stub that needs what is no more."""
+    (tmp_path / file).write_text("import no_such_module")
+    found, said = which_is_imported(tmp_path)
+    assert found == "ours"
+    assert f"UserWarning: {tmp_path / file} cannot be loaded (" in said and said.count("\n") == 1, said
+
+
+def test_a_folder_of_the_name_is_no_module(tmp_path):
+    (tmp_path / NAME).mkdir()
+    assert which_is_imported(tmp_path) == ("ours", "")

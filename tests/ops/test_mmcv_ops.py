@@ -3,11 +3,13 @@
 import importlib.util
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 import torch
+from torch.autograd import Function, gradcheck
 
-from ms_deform_attn import _library
+from ms_deform_attn import _library, ms_deform_attn_reference
 from ms_deform_attn.compat.mmcv_ops import provide_missing_ops, use_in_mmcv
 
 has_ops = getattr(importlib.util.find_spec("mmcv._ext"), "origin", None) is not None
@@ -82,6 +84,66 @@ def test_mmcvs_attention_runs_on_our_op_and_back(monkeypatch):
     torch.testing.assert_close(ours, stock, rtol=1e-5, atol=1e-5)
 
 
+def attention_function() -> tuple[type[Function], list[torch.Tensor]]:
+    """mmcv's autograd function on our op, and what it takes."""
+    use_in_mmcv()
+    torch.manual_seed(0)
+    tensors = torch.rand(2, 26, 2, 4), torch.rand(2, 5, 2, 2, 3, 2), torch.rand(2, 5, 2, 2, 3)
+    value, *sampling = (x.double().requires_grad_() for x in tensors)
+    inputs = [value, torch.tensor([(4, 5), (2, 3)]), torch.tensor([0, 20]), *sampling]
+    return import_module("mmcv.ops.multi_scale_deform_attn").MultiScaleDeformableAttnFunction, inputs
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_mmcvs_autograd_function_gives_the_reference(compiled):
+    function, inputs = attention_function()
+    wanted = [inputs[i] for i in (0, 3, 4)]
+    run = lambda *inputs: function.apply(*inputs, 64)  # noqa: E731
+    if compiled:
+        run = torch.compile(run, fullgraph=True, backend="aot_eager")
+    outputs = run(*inputs), ms_deform_attn_reference(*inputs)
+    grads = [torch.autograd.grad(output.square().sum(), wanted) for output in outputs]
+    torch.testing.assert_close(outputs[0], outputs[1])
+    torch.testing.assert_close(*grads)
+
+
+def test_mmcvs_autograd_function_by_its_parts():
+    """As code calls it that has a context of its own, or a class derived from it."""
+    function, inputs = attention_function()
+
+    class Derived(function):
+        @staticmethod
+        def forward(ctx, *inputs):
+            return 2 * function.forward(ctx, *inputs)
+
+        @staticmethod
+        def backward(ctx, grad_output):
+            return function.backward(ctx, 2 * grad_output)
+
+    assert gradcheck(
+        lambda *tensors: Derived.apply(tensors[0], *inputs[1:3], *tensors[1:], 64),
+        [inputs[i] for i in (0, 3, 4)],
+        atol=1e-6,
+    )
+
+
+def test_double_backward_is_torchs_error():
+    function, inputs = attention_function()
+    output = function.apply(*inputs, 64)
+    (grad,) = torch.autograd.grad(output.square().sum(), inputs[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+def test_levels_of_no_integers_are_refused():
+    use_in_mmcv()
+    sample = import_module("mmcv.ops.multi_scale_deform_attn").multi_scale_deformable_attn_pytorch
+    tensors = torch.rand(2, 26, 2, 4), torch.rand(2, 5, 2, 2, 3, 2), torch.rand(2, 5, 2, 2, 3)
+    for shapes in (torch.tensor([[4.0, 5.0], [2.0, 3.0]]), [(4.5, 5), (2, 3)]):
+        with pytest.raises(TypeError, match="integer"):
+            sample(tensors[0], shapes, *tensors[1:])
+
+
 def test_compiled_ops_are_left_alone(monkeypatch):
     """Where something stands that would be imported, nothing takes its place."""
     monkeypatch.delitem(sys.modules, "mmcv._ext", raising=False)
@@ -106,10 +168,19 @@ geometry = torch.tensor([[2, 3]]), torch.tensor([0])
 output = ms_deform_attn(value, *geometry, locations, weights)
 assert torch.equal(ext.ms_deform_attn_forward(value, *geometry, locations, weights, im2col_step=64), output)
 output.sum().backward()
-grads = [torch.zeros_like(x) for x in inputs]
 arguments = [x.detach() for x in (value, *geometry, locations, weights)]
-ext.ms_deform_attn_backward(*arguments, torch.ones_like(output), *grads, im2col_step=64)
-assert all(torch.equal(grad, x.grad) for grad, x in zip(grads, inputs))
+names = ["value", "value_spatial_shapes", "value_level_start_index", "sampling_locations"]
+names.append("attention_weights")
+named = dict(zip(names, arguments), im2col_step=64)
+assert torch.equal(ext.ms_deform_attn_forward(**named), output)
+for by_name in (False, True):
+    grads = [torch.zeros_like(x) for x in inputs]
+    if by_name:
+        targets = dict(zip(["grad_value", "grad_sampling_loc", "grad_attn_weight"], grads))
+        ext.ms_deform_attn_backward(**named, grad_output=torch.ones_like(output), **targets)
+    else:
+        ext.ms_deform_attn_backward(*arguments, torch.ones_like(output), *grads, im2col_step=64)
+    assert all(torch.equal(grad, x.grad) for grad, x in zip(grads, inputs))
 print("equal")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

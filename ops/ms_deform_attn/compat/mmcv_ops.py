@@ -13,8 +13,9 @@ from types import ModuleType
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import Function, once_differentiable
 
-from ..functional import ms_deform_attn, sample_levels
+from ..functional import sample_levels
 from .vendored import ms_deform_attn_backward, ms_deform_attn_forward
 
 _EXTENSION = "mmcv._ext"
@@ -72,10 +73,29 @@ def use_in_mmcv(ours: bool = True) -> None:
 _stock: dict[str, object] = {}
 
 
-class _AttentionFunction:
-    """mmcv's autograd function of this name."""
+class _AttentionFunction(Function):
+    """In the place of mmcv's ``MultiScaleDeformableAttnFunction``."""
 
-    apply = staticmethod(ms_deform_attn)
+    @staticmethod
+    def forward(
+        ctx,
+        value: Tensor,
+        value_spatial_shapes: Tensor,
+        value_level_start_index: Tensor,
+        sampling_locations: Tensor,
+        attention_weights: Tensor,
+        im2col_step: int = 64,
+    ) -> Tensor:
+        # Read from a GPU once, not in backward again: the host waits for it.
+        geometry = value_spatial_shapes.cpu(), value_level_start_index.cpu()
+        ctx.save_for_backward(value, *geometry, sampling_locations, attention_weights)
+        return ms_deform_attn_forward(value, *geometry, sampling_locations, attention_weights)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        grad_value, *grads = ms_deform_attn_backward(*ctx.saved_tensors, grad_output)
+        return grad_value, None, None, *grads, None
 
 
 def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
@@ -95,13 +115,46 @@ def _nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Te
     return order[~suppressed]
 
 
-def _backward(*tensors: Tensor, im2col_step: int = 64) -> None:
-    """mmcv's op: it has the tensors of `ms_deform_attn_backward`, then those that the gradients go into."""
-    for target, grad in zip(tensors[6:9], ms_deform_attn_backward(*tensors[:6]), strict=True):
+def _forward(
+    value: Tensor,
+    value_spatial_shapes: Tensor,
+    value_level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    im2col_step: int = 64,
+) -> Tensor:
+    """`ms_deform_attn_forward` with mmcv's names."""
+    return ms_deform_attn_forward(
+        value, value_spatial_shapes, value_level_start_index, sampling_locations, attention_weights
+    )
+
+
+def _backward(
+    value: Tensor,
+    value_spatial_shapes: Tensor,
+    value_level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    grad_output: Tensor,
+    grad_value: Tensor,
+    grad_sampling_loc: Tensor,
+    grad_attn_weight: Tensor,
+    im2col_step: int = 64,
+) -> None:
+    """`ms_deform_attn_backward` into tensors that are there, as mmcv's op writes them."""
+    grads = ms_deform_attn_backward(
+        value,
+        value_spatial_shapes,
+        value_level_start_index,
+        sampling_locations,
+        attention_weights,
+        grad_output,
+    )
+    for target, grad in zip((grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True):
         target.copy_(grad)
 
 
-_SERVED = dict(nms=_nms, ms_deform_attn_forward=ms_deform_attn_forward, ms_deform_attn_backward=_backward)
+_SERVED = dict(nms=_nms, ms_deform_attn_forward=_forward, ms_deform_attn_backward=_backward)
 
 
 def callers_of_ops(model: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -1,5 +1,6 @@
 """``make gpu`` on a machine without one: every part is tried and reported, whatever the others do."""
 
+import shlex
 import sys
 
 import pytest
@@ -39,6 +40,20 @@ def test_each_part_is_reported(parts, tmp_path):
 
 def test_the_parts_take_at_most_twenty_minutes():
     assert sum(part.minutes for part in gpu.all_parts("cuda")) <= 20
+
+
+def test_a_build_without_the_kernels_of_the_device_has_failed(tmp_path, monkeypatch):
+    """As where nvcc is missing, which pip does not mind."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -m ] || exec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(gpu, "PYTHON", str(python))
+    for device, result in dict(cpu="passed", xpu="FAILED (exit code 1)").items():
+        part = gpu.all_parts(device)[0]
+        part.run()
+        assert part.result == result
+        assert (f"without a kernel for {device}" in part.report()) == (device == "xpu")
+        assert str(tmp_path) not in part.shown_command
 
 
 @pytest.mark.skipif(gpu.torch.cuda.is_available(), reason="needs a machine without a GPU")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from tools.analysis_tools.analyze_logs import read_log
 
-BASELINES = ("detr_long", "detr")  # the first that a study has is what the others are compared with
+BASELINES = ("detr_long", "detr", "two_stage")  # the first that a study has is what all are compared with
 METRICS = {"AP": "bbox_mAP", "AP_S": "bbox_mAP_s"}
 
 
@@ -60,12 +61,12 @@ def summarise(runs: list[Run]) -> dict[str, dict[str, float | None]]:
 
     Returns:
         By row: ``AP`` and ``AP_S`` after the last epoch, ``AP_spread`` (largest minus smallest of the seeds),
-        ``epochs`` (the first after which the mean AP is at least the last of `BASELINES`'s; None if there is
-        none, and where DETR has learnt nothing, so that there is nothing to reach), ``epochs_to_half`` (the
+        ``epochs`` (the first after which the mean AP is at least the baseline's last; None if there is none,
+        and where the baseline has learnt nothing, so that there is nothing to reach), ``epochs_to_half`` (the
         same with half of the best row's last AP as the goal), ``seconds_per_epoch``, ``memory_mb``.
     """
     curves = {row: mean_curve(of_row, "AP") for row, of_row in by_row(runs).items()}
-    detrs_last = next((curves[row][-1] for row in BASELINES if row in curves), 0.0)
+    goal = curves[baseline(curves)][-1] if baseline(curves) else 0.0
     half_of_best = max(curve[-1] for curve in curves.values()) / 2
     table = {}
     for row, of_row in by_row(runs).items():
@@ -75,12 +76,17 @@ def summarise(runs: list[Run]) -> dict[str, dict[str, float | None]]:
             AP=curves[row][-1],
             AP_spread=max(final) - min(final),
             AP_S=mean_curve(of_row, "AP_S")[-1],
-            epochs=epochs_to(detrs_last, curve),
+            epochs=epochs_to(goal, curve),
             epochs_to_half=epochs_to(half_of_best, curve),
             seconds_per_epoch=mean(run.seconds_per_epoch for run in of_row),
             memory_mb=max(run.memory_mb for run in of_row),
         )
     return table
+
+
+def baseline(rows: Iterable[str]) -> str | None:
+    """What the others are compared with; None if it is not among ``rows``."""
+    return next((row for row in BASELINES if row in rows), None)
 
 
 def epochs_to(goal: float, curve: dict[int, float]) -> int | None:
@@ -120,7 +126,8 @@ def write_results(out: Path, runs: list[Run]) -> None:
 
 def markdown(table: dict[str, dict[str, float | None]]) -> str:
     """The table of `summarise` for people."""
-    heads = ["row", "epochs to DETR's AP", "to half of the best", "AP", "spread", "AP_S", "s an epoch"]
+    goal = (baseline(table) or "baseline").replace("_", " ")
+    heads = ["row", f"epochs to AP of {goal}", "to half of the best", "AP", "spread", "AP_S", "s an epoch"]
     lines = [heads + ["memory, MB"], ["---"] * (len(heads) + 1)]
     for row, cells in table.items():
         epochs = [str(cells[key] or "–") for key in ("epochs", "epochs_to_half")]

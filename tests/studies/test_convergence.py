@@ -47,6 +47,12 @@ def test_the_long_detr_is_the_goal_where_there_is_one():
     assert [cells["epochs"] for cells in table.values()] == [None, 20, 2]
 
 
+def test_without_detr_the_two_stage_model_is_the_goal():
+    table = summarise([run(row, 0, ap) for row, ap in {"two_stage": [0.1, 0.3], "dino": [0.4, 0.5]}.items()])
+    assert [cells["epochs"] for cells in table.values()] == [2, 1]
+    assert "epochs to AP of two stage" in markdown(table)
+
+
 @pytest.mark.parametrize("baseline", [[run("detr", 0, [0.0, 0.0])], []])
 def test_where_detr_has_learnt_nothing_there_is_nothing_to_reach(baseline):
     table = summarise([*baseline, run("refine", 0, [0.1, 0.2])])

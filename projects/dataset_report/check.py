@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.config import Config
 
 from projects.reliable_runner.checks.class_names import check_num_classes
-from projects.reliable_runner.data.categories import compare_names
+from projects.reliable_runner.data.categories import compare_labels, compare_names
 from projects.reliable_runner.data.finding import Finding
 from projects.reliable_runner.data.statistics import Statistics, reach_out, share
 from projects.reliable_runner.errors import InputError
@@ -60,6 +60,7 @@ def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool
         if not any(finding.is_error for finding in findings):
             findings += _raised_by(source.load, "load")
         report.add(findings, source.split)
+    report.add(compare_labels([(split, [*x.source.labels]) for split, x in report.checked.items()]))
     report.add(check_splits(paths, with_content=not quick))
     return report
 

@@ -66,6 +66,9 @@ def check_sizes(detector: nn.Module, num_feature_levels: int) -> None:
     if len(set(widths.values())) > 1:
         raise ValueError(f"the parts of the model differ in width: {widths}")
     for name, module in detector.named_modules():
+        width = getattr(module, "embed_dims", getattr(module, "embed_dim", None))  # of torch's attention
+        if name.startswith(("encoder.", "decoder.")) and width not in (None, detector.encoder.embed_dims):
+            raise ValueError(f"the parts of the model differ in width: {widths}, but {name} has {width}")
         if type(module) is MultiScaleDeformableAttention and module.num_levels != num_feature_levels:
             raise ValueError(
                 f"model.num_feature_levels is {num_feature_levels}, but {name} has "

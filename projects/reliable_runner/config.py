@@ -19,6 +19,20 @@ RUNNER_KEYS = {
     *inspect.signature(FlexibleRunner).parameters,
     *("model_wrapper_cfg", "find_unused_parameters", "runner_type", "tta_model", "tta_pipeline"),
 } - {"cfg"}
+# Names of MMDetection 2, or of habit, that are not spelt like the keys that took their place.
+_FORMER = {
+    "checkpoint_config": "default_hooks.checkpoint",
+    "data": "train_dataloader",
+    "evaluation": "val_evaluator",
+    "learning_rate": "optim_wrapper.optimizer.lr",
+    "log_config": "default_hooks.logger",
+    "lr_config": "param_scheduler",
+    "optimizer_config": "optim_wrapper",
+    "resume_from": "resume",
+    "runner": "train_cfg",
+    "train_batch_size_per_gpu": "train_dataloader.batch_size",
+    "workflow": "train_cfg",
+}
 _MOST_PASSES = 9  # two names that are made of each other's inherited value never settle
 _SUBSTITUTE = "_substitute_predefined_vars"  # mmengine calls it with each file and where to write its text
 
@@ -118,7 +132,7 @@ def read_files(path: Path, options: dict) -> Config:
 
 
 def _check_names(files: _Files, path: Path, options: set[str]) -> None:
-    """Names are free, unless one is, or nearly spells, a name or key that would be read.
+    """Names are free, unless one is, was, or nearly spells, a name or key that would be read.
 
     Looked at are files that inherit others, but for those of other packages: their names may be left over, as
     are those of a config that a run has written.
@@ -133,7 +147,8 @@ def _check_names(files: _Files, path: Path, options: set[str]) -> None:
     for name in sorted((named | options) - files.read):
         near = get_close_matches(name, RUNNER_KEYS, n=1, cutoff=0.9)
         if files.heirs or name in options:
-            near = get_close_matches(name, variables, n=1, cutoff=0.6) or places.get(name) or near
+            former = [_FORMER[name]] if name in _FORMER else []
+            near = former or get_close_matches(name.lower(), variables, n=1) or places.get(name) or near
             near = near or places.get(*get_close_matches(name, places, n=1, cutoff=0.75) or [""])
         if near:
             place = path if name in options else files.owner[name]

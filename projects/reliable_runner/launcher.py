@@ -1,13 +1,16 @@
 """What the tools share: their arguments, reading a config, and starting a Runner, distributed or not."""
 
 import gc
+import inspect
 import os
 import re
 import sys
 import traceback
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from mmengine.config import Config, DictAction
@@ -24,7 +27,9 @@ from .run_state import bare_model
 
 # Where a value of a wrong type is noticed.
 _BUILDERS = (
-    r"mmengine\.(runner|optim|hooks)|torch\.optim|projects\.reliable_runner\.training\.parameter_groups"
+    r"mmengine\.(runner|optim|hooks|logging|visualization)|torch\.optim|mmdet\.evaluation"
+    r"|torch\.(utils\.data\.(dataloader|sampler)|nn\.utils\.clip_grad)"
+    r"|projects\.reliable_runner\.training\.parameter_groups"
 )
 
 
@@ -228,13 +233,25 @@ def _explanation(error: Exception) -> str | None:
         case InputError():
             # A data worker's error arrives with the worker's traceback before the message.
             return str(error).rsplit("InputError: ", 1)[-1].strip()
-        case TypeError() | ValueError():
+        case TypeError() | ValueError() | KeyError() | AssertionError() | ImportError():
             frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
             if re.match(_BUILDERS, frames[-1].f_globals["__name__"]):
                 named = [
                     type(frame.f_locals["self"]).__name__ for frame in frames if "self" in frame.f_locals
                 ]
-                return f"the config does not fit what builds the {named[-1] if named else 'run'}: {error}"
+                text = f"{error}{_nearest_keyword(str(error), frames[-1].f_globals)}"
+                return f"the config does not fit what builds the {named[-1] if named else 'run'}: {text}"
         case RuntimeError() | ConnectionError() | EOFError():
             return explain_death(error)
     return None
+
+
+def _nearest_keyword(message: str, names: dict) -> str:
+    """What may be meant by a keyword that a function of ``names`` does not take."""
+    if not (found := re.match(r"([\w.]+)\(\) got an unexpected keyword argument '(\w+)'", message)):
+        return ""
+    try:
+        function = reduce(getattr, found[1].split("."), SimpleNamespace(**names))
+    except AttributeError:
+        return ""
+    return did_you_mean(found[2], inspect.signature(function).parameters)

@@ -114,7 +114,8 @@ def remedies(cfg: Config, batch: dict) -> Iterator[tuple[str, Config, str]]:
 
     backbone = cfg.model.get("backbone") or {}
     norm = backbone.get("norm_cfg") or dict(type="BN")
-    if backbone.get("frozen_stages", -1) >= 0 or not norm.get("requires_grad", True):
+    is_frozen = backbone.get("frozen_stages", -1) >= 0 or backbone.get("norm_eval")
+    if is_frozen or not norm.get("requires_grad", True):
         thawed = dict(frozen_stages=-1, norm_eval=False, norm_cfg=dict(norm, requires_grad=True))
         change = {f"model.backbone.{key}": value for key, value in thawed.items()}
         yield "model.backbone", changed(change), "with a backbone that learns"

@@ -35,6 +35,13 @@ def test_a_bad_annotation_is_a_warning_with_its_id(change, found, change_to, key
         assert finding.items in ([id_], [f"annotation {id_} in 000001.png"])
 
 
+def test_a_class_with_two_labels_is_an_error(found):
+    key = ("", "labels_differ")
+    findings = found(val_dataloader__dataset__metainfo__classes=("square", "circle", "triangle"))
+    assert findings[key].is_error and findings[key].items == ["square", "circle"]
+    assert key not in found()
+
+
 def repeat(section: str, **changes):
     return lambda coco: coco[section].append({**coco[section][-1], **changes})
 

@@ -11,6 +11,8 @@ from .conftest import small_model
         ({"num_feature_levels": 3}, r"num_feature_levels is 3, but encoder\.layers\.0.*num_levels=4"),
         ({"positional_encoding.num_feats": 32}, r"differ in width.*num_feats': 64"),
         ({"bbox_head.embed_dims": 64}, r"differ in width.*'bbox_head\.embed_dims': 64"),
+        ({"encoder.layer_cfg.ffn_cfg.embed_dims": 64}, r"width.*128.*, but encoder\.layers\.0\.ffn has 64"),
+        ({"decoder.layer_cfg.self_attn_cfg.embed_dims": 64}, r"but decoder\.layers\.0\.self_attn.* has 64"),
         ({"neck.in_channels": [16, 32, 128]}, r"neck\.in_channels is \[16, 32, 128\].*\[16, 32, 64\]"),
         ({"backbone.out_indices": (2, 3)}, r"neck\.in_channels is \[16, 32, 64\].*\[32, 64\]"),
         ({"backbone.frozen_stages": 5}, r"backbone\.frozen_stages is 5, but the backbone has 4 stages"),

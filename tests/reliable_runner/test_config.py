@@ -95,6 +95,12 @@ def test_any_statement_may_set_it_in_either_file(read, tmp_path, text):
         ("clases = ('x',)", {}, "classes"),
         ("optim_wraper = dict()", {}, "optim_wrapper"),
         ("", {"max_epoch": 2}, "max_epochs"),
+        ("CLASSES = ('x',)", {}, "classes"),
+        # Of MMDetection 2.
+        ("runner = dict(max_epochs=2)", {}, "train_cfg"),
+        ("lr_config = dict(policy='step')", {}, "param_scheduler"),
+        ("data = dict(samples_per_gpu=2)", {}, "train_dataloader"),
+        ("evaluation = dict(interval=1)", {}, "val_evaluator"),
     ],
 )
 def test_a_name_that_nothing_reads_is_refused_with_the_key_that_would_do(read, text, options, key):

@@ -105,8 +105,9 @@ def test_a_model_that_does_not_fit_the_data(cfg, options, fault):
     assert (not found) if fault is None else (len(found) == 1 and found[0].startswith(fault))
 
 
-def test_each_remedy_changes_one_part(cfg):
-    cfg.model.backbone.frozen_stages = 1
+@pytest.mark.parametrize("frozen_stages", [1, -1])
+def test_each_remedy_changes_one_part(cfg, frozen_stages):
+    cfg.model.backbone.frozen_stages = frozen_stages  # norm_eval alone freezes batch norms
     before = copy.deepcopy(cfg.to_dict())
     parts = [part for part, *_ in remedies(cfg, batch(cfg))]
     assert parts[0] == "model.backbone"

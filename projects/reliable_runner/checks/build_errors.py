@@ -98,21 +98,29 @@ def _type_name(cfg: dict) -> str:
 def _unknown_type(registry: Registry, cfg: dict) -> str:
     name = _type_name(cfg)
     with registry.switch_scope_and_registry(cfg.get("_scope_")) as here:
-        scope, names, root = here.scope, set(), here
+        text = f"no {registry.name} is registered as {name!r} in the scope {here.scope!r}"
+        if advice := _in_another_scope(here, name):
+            return f"{text}, but in {advice}"
+        names = set()
         while here is not None:
             names |= set(here.module_dict)
-            root, here = here, here.parent
-    text = f"no {registry.name} is registered as {name!r} in the scope {scope!r}"
-    if others := sorted(set(_scopes_with(root, name)) - {scope}):
-        return (
-            f"{text}, but in {others[0]!r}: add default_scope = {others[0]!r} below _base_, or say "
-            f"type={f'{others[0]}.{name}'!r}"
-        )
+            here = here.parent
     return text + did_you_mean(name.rpartition(".")[-1], names)
 
 
-def _scopes_with(registry: Registry, name: str) -> Iterator[str]:
-    """The scopes below a registry in which ``name`` is registered."""
+def _in_another_scope(here: Registry, name: str, keyword: str = "type") -> str:
+    """The scope that has ``name``, of a class that takes ``keyword``, and how to say it; "" without one."""
+    root = here
+    while root.parent is not None:
+        root = root.parent
+    for scope, kind in sorted(_scopes_with(root, name), key=lambda pair: pair[0]):
+        if scope != here.scope and (keyword == "type" or keyword in _parameters(kind)):
+            return f"{scope!r}: add default_scope = {scope!r} below _base_, or say type={f'{scope}.{name}'!r}"
+    return ""
+
+
+def _scopes_with(registry: Registry, name: str) -> Iterator[tuple[str, type]]:
+    """The scopes below a registry in which ``name`` is registered, and as what."""
     # A namespace, whose packages bring scopes of their own.
     for package in pkgutil.iter_modules(projects.__path__, "projects."):
         if importlib.util.find_spec(f"{package.name}.registry"):
@@ -120,7 +128,7 @@ def _scopes_with(registry: Registry, name: str) -> Iterator[str]:
     for child in registry._children.values():
         child.import_from_location()
         if name in child.module_dict:
-            yield child.scope
+            yield child.scope, child.module_dict[name]
         yield from _scopes_with(child, name)
 
 
@@ -128,11 +136,18 @@ def _wrong_keyword(registry: Registry, cfg: dict, error: str) -> str | None:
     unexpected = _UNEXPECTED.search(error)
     if not unexpected:
         return error if _MISSING.search(error) else None
-    if unexpected[1] not in cfg:
+    keyword = unexpected[1]
+    if keyword not in cfg:
         return None  # the mistake is not the config's
     with registry.switch_scope_and_registry(cfg.get("_scope_")) as here:
         kind = here.get(cfg["type"]) if isinstance(cfg["type"], str) else cfg["type"]
-    # Keywords that a class hands on are parameters of its bases.
+        # mmdet's models hand "type" on with the dicts of their parts, which they build themselves.
+        if advice := _in_another_scope(here, _type_name(cfg), keyword):
+            return f"that of {kind.__module__} has no parameter {keyword!r}; there is another in {advice}"
+    return f"it has no parameter {keyword!r}{did_you_mean(keyword, _parameters(kind))}"
+
+
+def _parameters(kind: type) -> set[str]:
+    """The keywords of a class: those that it hands on are parameters of its bases."""
     inits = [vars(cls)["__init__"] for cls in inspect.getmro(kind)[:-1] if "__init__" in vars(cls)]
-    known = {name for init in inits for name in inspect.signature(init).parameters} - {"self"}
-    return f"it has no parameter {unexpected[1]!r}{did_you_mean(unexpected[1], known)}"
+    return {name for init in inits for name in inspect.signature(init).parameters} - {"self"}

@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from ..data.categories import compare_labels
 from ..errors import InputError
 from ..log import warn
 from ..run_state import bare_model, built_loops, leaf_datasets
@@ -23,14 +24,21 @@ class ClassCheckHook(Hook):
         """Compare.
 
         Raises:
-            InputError: ``bbox_head.num_classes`` is not the number of classes of a data set, or a data set
-                makes no batch.
+            InputError: ``bbox_head.num_classes`` is not the number of classes of a data set, a class has
+                another label in another data set, or a data set makes no batch.
         """
         model, loops = bare_model(runner), list(built_loops(runner))
         datasets = [dataset for loop in loops for dataset in leaf_datasets(loop.dataloader.dataset)]
+        sources = []
         for dataset in datasets:
             source = f"the data set of {getattr(dataset, 'ann_file', dataset)}"
-            check_num_classes(model, class_names(getattr(dataset, "metainfo", {})), source)
+            classes = class_names(getattr(dataset, "metainfo", {}))
+            check_num_classes(model, classes, source)
+            sources += [(source, classes)] if classes else []
+        for finding in compare_labels(sources):
+            if finding.is_error:
+                raise InputError(str(finding))
+            warn(str(finding))
         for loader in (loop.dataloader for loop in loops):
             if not len(loader):
                 raise InputError(

@@ -1,9 +1,10 @@
 """Categories of a COCO file and classes of a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..errors import InputError
 from ..files.coco_file import shorten
+from .finding import Finding
 
 
 def labels_by_category(categories: Sequence[dict], classes: Sequence[str]) -> dict[int | str, int]:
@@ -39,6 +40,24 @@ def compare_names(classes: Sequence[str] | str, categories: Sequence[str], ann_f
             "Name categories of the file, and give the model as many num_classes:\n"
             f"  metainfo=dict(classes={single})"
         )
+
+
+def compare_labels(sources: Sequence[tuple[str, list[str]]]) -> Iterator[Finding]:
+    """Data sets of one model, (name, classes), whose labels are not those of the first.
+
+    Only a name that has another label is an error: two splits may spell their classes differently.
+    """
+    for source, classes in sources[1:]:
+        first, names = sources[0]
+        if classes == names:
+            continue
+        labels = {name: label for label, name in enumerate(names)}
+        moved = [name for label, name in enumerate(classes) if labels.get(name, label) != label]
+        message = f"the labels of {source} are {classes}, those of {first} {names}"
+        if moved:
+            message = f"classes of {source} have another label than in {first}"
+        remedy = "Give all data sets one metainfo=dict(classes=...)."
+        yield Finding("labels_differ", message, moved, remedy, is_error=bool(moved))
 
 
 def both_lists(classes: Sequence[str], categories: Sequence[str]) -> str:

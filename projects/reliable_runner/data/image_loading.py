@@ -68,8 +68,8 @@ class LoadImageFromFile(_LoadImageFromFile):
         if (deep := read_if_deep(content)) is not None:
             raise InputError(
                 f"image {path} holds {deep.dtype} from {deep.min()} to {deep.max()}, channels: "
-                f"{channels_of(deep)}, but color_type={self.color_type!r} reads pictures of 8 bits: "
-                "if the others have 8 bits, convert it to them; if all are so, they want "
+                f"{channels_of(deep)}, but color_type={self.color_type!r} reads pictures of 8 bits, no "
+                "arrays: if the others have 8 bits, convert it to them; if all are so, they want "
                 "LoadImageFromFile(color_type='unchanged') and in_channels, mean and std of theirs, see "
                 "docs/custom_data.md"
             )

@@ -44,6 +44,8 @@ def complete(content: dict, folder: str | None = None) -> list[str]:
             annotation["id"] = number
         filled["id", "annotations"] = len(annotations)
     for annotation in annotations:
+        if isinstance(annotation.get("iscrowd"), bool):
+            annotation["iscrowd"] = int(annotation["iscrowd"])
         for key, value in _missing(annotation):
             annotation[key] = value
             filled[key, "annotations"] += 1

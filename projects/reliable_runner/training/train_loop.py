@@ -8,7 +8,7 @@ from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
 
 from ..data.sampler import batches_after
 from ..data.seeded_items import SeededItems
-from ..errors import NonFiniteError
+from ..errors import InputError, NonFiniteError
 from ..run_state import bare_model
 from .complete_steps import complete_steps
 from .loss_normalisers import LossNormalisers
@@ -20,6 +20,11 @@ class _GuardedLoop:
 
     def __init__(self, *args, skip_nonfinite: int = 0, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        if self.val_interval < 1:  # the first validation would divide by it
+            raise InputError(
+                f"train_cfg.val_interval is {self.val_interval} instead of 1 or more; to train without "
+                "validation set val_dataloader, val_evaluator and val_cfg to None"
+            )
         self._guard = StepGuard(self.runner, skip_nonfinite)
         self._normalisers: LossNormalisers | None = None
 

@@ -81,3 +81,11 @@ def test_the_scope_that_has_a_name():
     with DefaultScope.overwrite_default_scope("mmdet"), pytest.raises(InputError) as error:
         MODELS.build(dict(type="MSDeformAttn"))
     assert f"default_scope = {OURS!r}" in str(error.value) and "PixelDecoder" not in str(error.value)
+
+
+@pytest.mark.parametrize("option", [{}, {"queries": dict(type="MixedQueries")}])
+def test_the_scope_that_has_another_model_of_the_name(option):
+    model = dict(Config.fromfile(SMALL).model, **option)
+    with DefaultScope.overwrite_default_scope("mmdet"), pytest.raises(InputError) as error:
+        MODELS.build(model)
+    assert f"default_scope = {OURS!r}" in str(error.value) and "did you mean" not in str(error.value)

@@ -15,9 +15,9 @@ from projects.reliable_runner.errors import InputError
 class Data(BaseDataset):
     """Two images of two classes; ``max_instances`` as our data set records it."""
 
-    def __init__(self, most: int = 3) -> None:
+    def __init__(self, most: int = 3, classes: tuple[str, str] = ("circle", "square")) -> None:
         self.max_instances = most, "images/crowded.jpg"
-        super().__init__("annotations/some.json", metainfo=dict(classes=("circle", "square")))
+        super().__init__("annotations/some.json", metainfo=dict(classes=classes))
 
     def load_data_list(self) -> list[dict]:
         return [{}, {}]
@@ -45,6 +45,19 @@ def test_another_number_of_classes_is_refused(data, wrap):
         check(data, num_classes=3, wrap=wrap)
     for part in ("num_classes is 3", "some.json", "2 classes: ['circle', 'square']"):
         assert part in str(error.value)
+
+
+def test_a_class_has_one_label_in_all_data_sets():
+    with pytest.raises(InputError, match="2 classes of .* have another label than in .*: square, circle\n"):
+        check(Data() + Data(classes=("square", "circle")))
+    with pytest.raises(InputError, match="1 classes of .*: square\n"):
+        check(Data() + Data(classes=("square", "star")))
+
+
+def test_another_spelling_is_a_warning(warnings):
+    check(Data() + Data(classes=("Circle", "square")))
+    (warning,) = warnings
+    assert "['Circle', 'square'], those of" in warning
 
 
 def test_a_data_set_without_a_batch():

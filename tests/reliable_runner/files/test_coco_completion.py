@@ -28,6 +28,7 @@ def annotation(**fields) -> dict:
         (dict(segmentation=L_SHAPE), dict(bbox=[2, 2, 10, 8], area=32.0)),
         (dict(segmentation=SQUARES), dict(bbox=[0, 0, 13, 13], area=13.0)),
         (dict(bbox=[1, 2, 5, 4], area=None, iscrowd=None), dict(area=20.0, iscrowd=0)),
+        (dict(bbox=[1, 2, 5, 4], iscrowd=True), dict(area=20.0, iscrowd=1)),
         (dict(segmentation=L_SHAPE, area=7.0), dict(bbox=[2, 2, 10, 8], area=7.0)),
         (dict(bbox=[1, 2, 5, 4], segmentation=[[1, "a"]]), dict(area=20.0)),
     ],

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from ..errors import InputError, first_line
 from ..progress import progress
+from .atomic_file import write_atomically
 
 _TRIES = 4  # in a row that bring nothing
 _TIMEOUT = 60  # seconds in which nothing comes
@@ -23,22 +24,21 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 def cached_path(url: str) -> Path:
     """Where the file of an address lies once it is fetched: in torch.hub's folder, under its own name.
 
-    If a file of this name is there from another address, the name gets the first digits of the address's
-    SHA-256.
+    If another address has begun a file of this name, the name gets the first digits of the address's SHA-256.
     """
-    path = Path(torch.hub.get_dir(), "checkpoints", _bare(url).rpartition("/")[2])
+    path = Path(torch.hub.get_dir(), "checkpoints", url.partition("?")[0].rpartition("/")[2])
     note = _note(path)
-    if path.exists() and note.exists() and note.read_text() != _bare(url):
-        path = path.with_stem(f"{path.stem}-{hashlib.sha256(_bare(url).encode()).hexdigest()[:8]}")
+    if note.exists() and note.read_text() != _sha256(url):
+        path = path.with_stem(f"{path.stem}-{_sha256(url)[:8]}")
     return path
 
 
-def _bare(url: str) -> str:
-    return url.partition("?")[0]  # what follows may be a secret
+def _sha256(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()  # for an address may hold a secret
 
 
 def _note(path: Path) -> Path:
-    """The file that says where another one is from."""
+    """The file that says which address another one, or a part of it, is from."""
     return path.with_name(path.name + ".url")
 
 
@@ -58,9 +58,16 @@ def download(url: str, digest: str | None = None, path: Path | None = None) -> P
 
     Raises:
         InputError: there is no connection or no such file, no space, or what came is a web page or has
-            another digest. A wrong file is removed; the message says where to put one fetched by other means.
+            another digest. A wrong file is removed; the message says where in torch.hub's folder to put one
+            fetched by other means.
     """
-    path = path or cached_path(url)
+    remedy = ""
+    if path is None:
+        path = cached_path(url)
+        remedy = (
+            f". Try again, what has come is kept; or download it by other means and put it at {path}; or do "
+            "without it: for a backbone's weights set model.backbone.init_cfg=None"
+        )
     if path.exists():
         return path
     part = path.with_name(path.name + ".part")
@@ -68,16 +75,14 @@ def download(url: str, digest: str | None = None, path: Path | None = None) -> P
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(path.name + ".lock")):
             if not path.exists():
+                write_atomically(_note(path), _sha256(url).encode())
                 _fetch(url, part)
-                _check(url, part, digest)
-                _note(path).write_text(_bare(url))
+                if fault := _fault(part, digest):
+                    part.unlink()
+                    raise InputError(f"{url}: {fault}; it was removed{remedy}")
                 os.replace(part, path)
     except (OSError, http.client.HTTPException) as error:
-        raise InputError(
-            f"{url}: the download failed ({first_line(error)}). Try again, what has come is kept; or "
-            f"download it by other means and put it at {path}; or do without it: for a backbone's weights "
-            "set model.backbone.init_cfg=None"
-        ) from error
+        raise InputError(f"{url}: the download failed ({first_line(error)}){remedy}") from error
     return path
 
 
@@ -133,7 +138,8 @@ def _fetch_from(url: str, part: Path, start: int) -> bool:
     return total is None or part.stat().st_size == total
 
 
-def _check(url: str, part: Path, digest: str | None) -> None:
+def _fault(part: Path, digest: str | None) -> str | None:
+    """What is wrong with a file that has come."""
     sha256 = hashlib.sha256()
     with part.open("rb") as file:
         start = file.read(512)
@@ -141,13 +147,7 @@ def _check(url: str, part: Path, digest: str | None) -> None:
         while chunk := file.read(2**20):
             sha256.update(chunk)
     if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        fault = "what came is a web page, not weights"
-    elif digest and not sha256.hexdigest().startswith(digest.lower()):
-        fault = f"what came has the SHA-256 {sha256.hexdigest()[:16]}, and not {digest}"
-    else:
-        return
-    part.unlink()
-    raise InputError(
-        f"{url}: {fault}; it was removed. Try again, or download the file by other means and put it at "
-        f"{part.with_suffix('')}"
-    )
+        return "what came is a web page, and not the file"
+    if digest and not sha256.hexdigest().startswith(digest.lower()):
+        return f"what came has the SHA-256 {sha256.hexdigest()[:16]}, and not {digest}"
+    return None

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import threading
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,6 +38,8 @@ class Server(BaseHTTPRequestHandler):
             self.answer(503, b"later")
         elif kind == "anew":
             self.answer(200, CONTENT, cut=1000 if len(self.requests) == 1 else None)
+        elif kind == "broken":
+            self.answer(200, CONTENT, cut=1000)
         elif start >= len(CONTENT):
             self.answer(416, b"", **{"Content-Range": f"bytes */{len(CONTENT)}"})
         else:
@@ -95,10 +98,24 @@ def test_a_later_call_goes_on(web):
 
 def test_files_of_one_name_from_two_places(web):
     first = download(f"{web}/whole/a.pth", DIGEST)
-    second = download(f"{web}/anew/a.pth")
-    assert first != second and first.name == "a.pth" and second.parent == first.parent
-    assert Server.requests == [0, 0]
-    assert [download(f"{web}/{kind}/a.pth") for kind in ("whole", "anew")] == [first, second]
+    second, third = download(f"{web}/anew/a.pth"), download(f"{web}/whole/a.pth?id=2")
+    assert len({first, second, third}) == 3 and first.name == "a.pth"
+    assert {path.parent for path in (second, third)} == {first.parent}
+    assert Server.requests == [0, 0, 0]
+    addresses = [f"{web}/{path}" for path in ("whole/a.pth", "anew/a.pth", "whole/a.pth?id=2")]
+    assert list(map(download, addresses)) == [first, second, third]
+
+
+@pytest.mark.parametrize("other", ["whole/a.pth", "broken/a.pth?id=2"])
+def test_a_part_is_of_one_address(web, other):
+    """Else half of each would make a file, which loads if the models are alike."""
+    with pytest.raises(InputError, match="the connection broke"):
+        download(f"{web}/broken/a.pth?id=1")
+    assert cached_path(f"{web}/broken/a.pth?id=1").with_name("a.pth.part").exists()
+    Server.requests = []
+    with suppress(InputError):
+        download(f"{web}/{other}")
+    assert Server.requests[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -124,6 +141,12 @@ def test_what_is_wrong_is_not_kept(web, kind, digest, fault):
     with pytest.raises(InputError, match=fault):
         download(f"{web}/{kind}/a.pth", digest)
     assert not cached_path("a.pth").exists() and not cached_path("a.pth.part").exists()
+
+
+def test_of_a_picture_no_word_about_weights(web, tmp_path):
+    for kind, fault in ("missing", r"failed \(HTTP Error 404: Not Found\)$"), ("page", "it was removed$"):
+        with pytest.raises(InputError, match=fault):
+            download(f"{web}/{kind}/a.png", path=tmp_path / "a.png")
 
 
 def test_without_a_network_the_file_that_is_there_serves(web):

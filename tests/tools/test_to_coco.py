@@ -88,6 +88,10 @@ def export(root: Path, layout: str) -> Path:
                 draw(root / "JPEGImages" / name)
                 put(root / "Annotations" / f"{stem}.xml", voc_text(name))
                 put(root / "ImageSets" / "Main" / f"{split}.txt", f"{stem}\n")
+            case "voc nested":
+                draw(root / "JPEGImages" / "my photos" / name)
+                put(root / "Annotations" / "my photos" / f"{stem}.xml", voc_text(name))
+                put(root / "ImageSets" / "Main" / f"{split}.txt", f"my photos/{stem}\n")
             case "voc flat":
                 draw(root / name)
                 put(root / f"{stem}.xml", voc_text(name))
@@ -96,6 +100,16 @@ def export(root: Path, layout: str) -> Path:
                 put(root / "labels" / split / f"{stem}.txt", yolo_text(name))
                 settings = "path: /elsewhere\ntrain: images/train\nval: images/val\nnames: {0: cat, 1: dog}"
                 put(root / "data.yaml", settings)
+            case "yolo lists":
+                draw(root / "images" / split / name)
+                put(root / "labels" / split / f"{stem}.txt", yolo_text(name))
+                put(root / f"{split}.txt", f"data/images/{split}/{name}\n")
+                put(root / "data.yaml", "path: ./\ntrain: train.txt\nval: val.txt\nnames: {0: cat, 1: dog}")
+            case "yolo label studio":
+                draw(root / "images" / name)
+                put(root / "labels" / f"{stem}.txt", yolo_text(name))
+                put(root / "classes.txt", "cat\ndog\n")
+                put(root / "notes.json", '{"categories": [{"id": 0, "name": "cat"}]}')
             case "yolo roboflow":
                 folder = split.replace("val", "valid")
                 draw(root / folder / "images" / name)
@@ -134,7 +148,19 @@ def boxes_of(out: Path, split: str) -> dict[str, list]:
     return found
 
 
-LAYOUTS = "voc", "voc flat", "yolo", "yolo roboflow", "yolo flat", "labelme", "cvat", "coco", "coco roboflow"
+LAYOUTS = (
+    *(
+        "voc",
+        "voc nested",
+        "voc flat",
+        "yolo",
+        "yolo lists",
+        "yolo label studio",
+        "yolo roboflow",
+        "yolo flat",
+    ),
+    *("labelme", "cvat", "coco", "coco roboflow"),
+)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -143,12 +169,23 @@ def test_boxes_in_pixels(layout, tmp_path, capsys):
     main([str(export(tmp_path / "in", layout)), str(out)])
     parts = boxes_of(out, "train"), boxes_of(out, "val")
     assert parts[0] | parts[1] == BOXES and not parts[0].keys() & parts[1].keys()
-    if layout in ("voc", "yolo", "yolo roboflow", "coco roboflow"):
+    if layout in ("voc", "voc nested", "yolo", "yolo lists", "yolo roboflow", "coco roboflow"):
         assert list(parts[0]) == ["a.png"]
     assert (out / "train" / next(iter(parts[0]))).is_symlink()
     printed = capsys.readouterr().out
     assert "\ncan train\n" in printed and f'data_root = "{out}/"' in printed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+@pytest.mark.parametrize("layout", ["voc flat", "yolo roboflow", "labelme", "cvat", "coco roboflow"])
+def test_files_that_macos_adds_are_passed_over(layout, tmp_path):
+    root = export(tmp_path / "in", layout)
+    for path in [path for path in root.rglob("*") if path.is_file()]:
+        for other in (path.with_name(f"._{path.name}"), root / "__MACOSX" / path.relative_to(root)):
+            other.parent.mkdir(parents=True, exist_ok=True)
+            other.write_bytes(b"\0\5\x16\7")
+    main([str(root), str(tmp_path / "out")])
+    assert boxes_of(tmp_path / "out", "train") | boxes_of(tmp_path / "out", "val") == BOXES
 
 
 def test_polygons(tmp_path):
@@ -243,7 +280,8 @@ FAULTS = [
     ("yolo", "data.yaml", "names: [a\nb: c", "data.yaml, line 2: it is not YAML"),
     ("yolo", "data.yaml", "names: {0: cat, 2: dog}", "data.yaml: its names are neither"),
     ("yolo", "data.yaml", "names: [cat, cat]", "data.yaml: several classes are named cat"),
-    ("yolo", "data.yaml", "train: nowhere\nnames: [a]", "data.yaml: train is nowhere, which is no folder"),
+    ("yolo", "data.yaml", "train: nowhere\nnames: [a]", "data.yaml: train is nowhere, which is not in"),
+    ("yolo lists", "val.txt", "images/val/c.png\n", "val.txt: its image images/val/c.png is missing"),
     ("yolo", "data.yaml", None, "in: no class names"),
     (
         "yolo",

@@ -7,7 +7,7 @@ from pathlib import Path
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import CocoFile
 from projects.reliable_runner.log import quiet
-from tools.dataset_converters.export import Export, Picture, find_image, size_of, split_of, unique
+from tools.dataset_converters.export import Export, Picture, find_files, find_image, size_of, split_of, unique
 
 
 def read(folder: Path) -> Export:
@@ -16,7 +16,7 @@ def read(folder: Path) -> Export:
     Annotations stay as they are, but for their ids.
     """
     files, classes = {}, {}
-    for path in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")]):
+    for path in find_files(folder, "*.json", "*/*.json"):
         with quiet():
             files[path] = CocoFile(str(path))
         names = (category["name"] for category in files[path].dataset["categories"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from projects.reliable_runner.errors import InputError
-from tools.dataset_converters.export import Export, Picture, find_image, size_of, split_of, unique
+from tools.dataset_converters.export import Export, Picture, find_files, find_image, size_of, split_of, unique
 from tools.dataset_converters.outline import number, polygon, rectangle
 from tools.dataset_converters.xml_file import read_xml
 
@@ -19,7 +19,7 @@ def read(folder: Path) -> Export:
 
     Boxes that are turned become polygons. Shapes other than boxes and polygons are left out with a warning.
     """
-    roots = {path: read_xml(path, "annotations") for path in sorted(folder.glob("*.xml"))}
+    roots = {path: read_xml(path, "annotations") for path in find_files(folder, "*.xml")}
     classes: dict[str, None] = {}
     for path, root in roots.items():
         if root.find("track") is not None:

@@ -47,6 +47,12 @@ class Export(NamedTuple):
     pictures: Iterator[Picture]
 
 
+def find_files(folder: Path, *patterns: str) -> list[Path]:
+    """What is in ``folder``, sorted, but for hidden files and those that macOS adds to archives."""
+    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    return [x for x in files if not any(y.startswith((".", "__MACOSX")) for y in x.relative_to(folder).parts)]
+
+
 def split_of(words: Iterable[str]) -> str | None:
     """The split that the first of ``words`` that names one says."""
     return next((SPLITS[word.lower()] for word in words if word.lower() in SPLITS), None)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
 from projects.reliable_runner.errors import InputError
-from tools.dataset_converters.export import Export, Picture, find_image, size_of, split_of
+from tools.dataset_converters.export import Export, Picture, find_files, find_image, size_of, split_of
 from tools.dataset_converters.outline import around, number, polygon
 
 
@@ -16,7 +16,7 @@ def read(folder: Path) -> Export:
     Folders named like splits say what they are for. Shapes other than rectangles and polygons are left out
     with a warning.
     """
-    paths = sorted(folder.rglob("*.json"))
+    paths = find_files(folder, "**/*.json")
     return Export(None, len(paths), (_picture(path, folder) for path in paths))
 
 

@@ -25,12 +25,14 @@ from projects.reliable_runner.files.media import short_names
 from projects.reliable_runner.launcher import parse_config, run_tool
 from projects.reliable_runner.progress import progress
 from tools.dataset_converters import coco, cvat, labelme, voc, yolo
-from tools.dataset_converters.export import Picture
+from tools.dataset_converters.export import Picture, find_files
 from tools.dataset_converters.split import split_pictures
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "ddetr_r18_custom.py"
 FORMATS = dict(voc=voc, yolo=yolo, labelme=labelme, cvat=cvat, coco=coco)
 _YOLO = "*.yaml", "*.yml", "classes.txt", "obj.names", "labels/*.txt", "*/labels/*.txt", "labels/*/*.txt"
+
+_LABEL_STUDIO = "notes.json"  # beside its exports of YOLO
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -68,10 +70,10 @@ def _share(text: str) -> float:
 def tell_format(folder: Path) -> str:
     """The one of `FORMATS` that files in ``folder`` look like; `InputError` if none does, or several do."""
     found = {"yolo"} if any(any(folder.glob(pattern)) for pattern in _YOLO) else set()
-    for path in sorted(folder.rglob("*.xml"))[:1]:
+    for path in find_files(folder, "**/*.xml")[:1]:
         head = path.read_bytes()[:4096].replace(b"\0", b"")  # without the zeros of UTF-16
         found.add("cvat" if b"<annotations" in head else "voc")
-    for path in sorted(folder.rglob("*.json"))[:1]:
+    for path in [x for x in find_files(folder, "**/*.json") if x.name != _LABEL_STUDIO][:1]:
         found.add("labelme" if b'"imagePath"' in path.read_bytes() else "coco")
     if not found:
         wanted = "XML of Pascal VOC or CVAT, data.yaml or classes.txt of YOLO, JSON of LabelMe or COCO"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
 from projects.reliable_runner.errors import InputError
-from tools.dataset_converters.export import SPLITS, Export, Picture, find_image, size_of, split_of
+from tools.dataset_converters.export import SPLITS, Export, Picture, find_files, find_image, size_of, split_of
 from tools.dataset_converters.outline import number, rectangle
 from tools.dataset_converters.xml_file import read_xml
 
@@ -17,7 +17,7 @@ def read(folder: Path) -> Export:
     counted.
     """
     files = list(_listed(folder)) or [
-        (path, split_of(path.relative_to(folder).parts[:-1])) for path in sorted(folder.rglob("*.xml"))
+        (path, split_of(path.relative_to(folder).parts[:-1])) for path in find_files(folder, "**/*.xml")
     ]
     return Export(None, len(files), (_picture(path, split) for path, split in files))
 
@@ -25,15 +25,17 @@ def read(folder: Path) -> Export:
 def _listed(folder: Path) -> Iterator[tuple[Path, str]]:
     for name, split in SPLITS.items():
         for file in sorted(folder.rglob(f"ImageSets/Main/{name}.txt")):
-            for words in map(str.split, file.read_text(errors="replace").splitlines()):
-                if words:
-                    yield file.parents[2] / "Annotations" / f"{words[0]}.xml", split
+            for line in filter(str.strip, file.read_text(errors="replace").splitlines()):
+                names = line.strip().strip('"'), line.split()[0]  # a number may follow a name
+                paths = [file.parents[2] / "Annotations" / f"{name}.xml" for name in names]
+                yield next(filter(Path.is_file, paths), paths[-1]), split
 
 
 def _picture(path: Path, split: str | None) -> Picture:
     root, parent = read_xml(path, "annotation"), path.parent
     name = PureWindowsPath((root.findtext("filename") or "").strip()).name
-    folders = parent, parent.parent / "JPEGImages", parent.parent / "images", parent.parent
+    beside = Path(*("JPEGImages" if part == "Annotations" else part for part in parent.parts))
+    folders = parent, beside, parent.parent / "JPEGImages", parent.parent / "images", parent.parent
     image = find_image(name, folders, path, path.stem)
     size = size_of(image, path, (root.findtext("size/width"), root.findtext("size/height")))
     objects = []

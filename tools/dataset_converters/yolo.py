@@ -9,7 +9,7 @@ import yaml
 from mmdet.utils.misc import IMG_EXTENSIONS
 
 from projects.reliable_runner.errors import InputError
-from tools.dataset_converters.export import SPLITS, Export, Picture, size_of, unique
+from tools.dataset_converters.export import SPLITS, Export, Picture, find_files, size_of, unique
 from tools.dataset_converters.outline import number, polygon, rectangle
 
 _LISTS = "classes.txt", "labels/classes.txt", "obj.names"
@@ -28,19 +28,14 @@ def read(folder: Path) -> Export:
     if "kpt_shape" in settings:
         raise InputError(f"{file}: it is of poses (kpt_shape); boxes and polygons alone can be read")
     places = list(_named_places(folder, file, settings)) or list(_usual_places(folder))
-    images = [
-        (path, split)
-        for place, split in places
-        for path in sorted(place.rglob("*"))
-        if path.suffix.lower() in IMG_EXTENSIONS
-    ]
+    images = [(path, split) for place, split in places for path in _images(place)]
     _check_pairs([image for image, _ in images])
     return Export(classes, len(images), (_picture(image, split, classes) for image, split in images))
 
 
 def _read_yaml(folder: Path) -> tuple[Path | None, dict]:
     """The first YAML file with names, and what it holds."""
-    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+    for path in find_files(folder, "*.yaml", "*.yml"):
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
         except (ValueError, RecursionError, yaml.YAMLError) as error:
@@ -71,19 +66,32 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _named_places(folder: Path, file: Path | None, settings: dict) -> Iterator[tuple[Path, str]]:
-    """The folders that the settings name; a test split may be missing."""
+    """The folders, or lists of images, that the settings name; a test split may be missing."""
     root = folder / str(settings.get("path") or "")
     for key, split in SPLITS.items():
         values = settings.get(key) or []
         for value in map(str, values if isinstance(values, list) else [values]):
             # Exported paths are often those of another machine, or of one folder higher.
             tries = root / value, folder / value, folder / re.sub(r"^(\.\./)+", "", value)
-            if place := next((place for place in tries if place.is_dir()), None):
+            if place := next(filter(Path.exists, tries), None):
                 yield place, split
             elif split == "test":
-                warnings.warn(f"{file}: {key} is {value}, which is no folder", stacklevel=2)
+                warnings.warn(f"{file}: {key} is {value}, which is not there", stacklevel=2)
             else:
-                raise InputError(f"{file}: {key} is {value}, which is no folder in {root}")
+                raise InputError(f"{file}: {key} is {value}, which is not in {root}")
+
+
+def _images(place: Path) -> Iterator[Path]:
+    """Those below a folder, or those of a list: paths from its folder, often with others before."""
+    if place.is_dir():
+        yield from (path for path in find_files(place, "**/*") if path.suffix.lower() in IMG_EXTENSIONS)
+        return
+    for line in filter(str.strip, place.read_text(encoding="utf-8-sig", errors="replace").splitlines()):
+        parts = Path(line.strip()).parts
+        tries = (place.parent.joinpath(*parts[start:]) for start in range(len(parts)))
+        if not (image := next(filter(Path.is_file, tries), None)):
+            raise InputError(f"{place}: its image {line.strip()} is missing")
+        yield image
 
 
 def _usual_places(folder: Path) -> Iterator[tuple[Path, str | None]]:

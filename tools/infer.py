@@ -8,8 +8,9 @@ See docs/inference.md; in Python: projects/reliable_runner/inference.py.
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -24,9 +25,17 @@ from projects.reliable_runner.data.coco_dataset import CocoDataset
 from projects.reliable_runner.drawing import build_visualizer, draw_sample
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import shorten
+from projects.reliable_runner.files.download import download
 from projects.reliable_runner.files.media import MediaWriter, Video, find_media, is_video, short_names
 from projects.reliable_runner.files.model_index import find_model, table
-from projects.reliable_runner.inference import detect_each, init_detector, prepare, read_image
+from projects.reliable_runner.inference import (
+    detect_each,
+    file_name,
+    init_detector,
+    is_address,
+    prepare,
+    read_image,
+)
 from projects.reliable_runner.launcher import add_cfg_options, positive_int, run_tool
 from projects.reliable_runner.metric.coco_results import CocoResults, ids_of
 from projects.reliable_runner.metric.result_formats import FORMATS, save_as
@@ -54,7 +63,19 @@ def main(argv: list[str] | None = None) -> None:
         return print(table())
     if args.model:
         find_model(args.model)
-    paths = find_media(args.inputs)
+    with TemporaryDirectory() as folder:
+        infer(args, find_media(list(fetched(args.inputs, Path(folder)))))
+
+
+def fetched(inputs: Sequence[str], folder: Path) -> Iterator[str | Path]:
+    """Yield ``inputs``, those that are addresses as files in ``folder``."""
+    for number, entry in enumerate(inputs):
+        path = folder / str(number) / file_name(entry)
+        yield download(entry, path=path) if is_address(entry) else entry
+
+
+def infer(args: Namespace, paths: Sequence[Path]) -> None:
+    """Detect in images and videos, and write what is found."""
     names = short_names(paths)
     detector = init_detector(args.config, args.checkpoint, args.device, args.cfg_options)
     classes = detector.dataset_meta["classes"]
@@ -101,7 +122,7 @@ def main(argv: list[str] | None = None) -> None:
 def parse_args(argv: list[str] | None) -> Namespace:
     """Read the command line."""
     parser = ArgumentParser(description="Detect objects in images and videos.")
-    what = "images, videos, folders of them, patterns such as 'data/**/*.jpg'"
+    what = "images, videos (addresses too), folders of them, patterns such as 'data/**/*.jpg'"
     what += "; without --model behind them a config and a checkpoint (a file, an address or a model's name)"
     parser.add_argument("inputs", nargs="*", help=what, metavar="INPUT")
     parser.add_argument(

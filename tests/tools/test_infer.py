@@ -85,6 +85,15 @@ def test_results_in_other_forms(tmp_path, shapes_root, infer):
         )
 
 
+def test_two_images_of_one_stem_keep_their_results(tmp_path, shapes_root, infer):
+    for number, name in (1, "a.png"), (2, "a.jpg"), (3, "b.png"):
+        image = cv2.imread(str(shapes_root / "val" / f"00000{number}.png"))
+        cv2.imwrite(str(tmp_path / name), image)
+    infer(tmp_path, options=("--score-thr", 0, "--to", "yolo", "voc"))
+    assert {x.name for x in (tmp_path / "out/yolo/labels").iterdir()} == {"a.png.txt", "a.jpg.txt", "b.txt"}
+    assert {x.name for x in (tmp_path / "out/voc").iterdir()} == {"a.png.xml", "a.jpg.xml", "b.xml"}
+
+
 def test_detr_detects_too(tmp_path, shapes_root, infer):
     """mmdet's DETR, whose head gives one class a query."""
     found = infer(shapes_root / "val", config=CONFIG.with_name("tiny_detr.py"))
@@ -110,6 +119,17 @@ def test_a_video_becomes_a_video(tmp_path, shapes_root, infer):
     drawn = cv2.VideoCapture(str(tmp_path / "out" / "vis" / "clip.mp4"))
     assert (drawn.get(cv2.CAP_PROP_FRAME_COUNT), drawn.get(cv2.CAP_PROP_FPS)) == (3, 5)
     assert np.abs(drawn.read()[1].astype(int) - picture).mean() < 5  # nothing is drawn; MPEG-4 loses a little
+
+
+def test_addresses_are_fetched(web, shapes_root, infer):
+    folder, address = web
+    for number in (1, 2):
+        (folder / str(number)).mkdir()
+        shutil.copy(shapes_root / "val" / f"00000{number}.png", folder / str(number) / "a.png")
+    found = infer(f"{address}/1/a.png", f"{address}/2/a.png?size=large")
+    assert [image["file_name"] for image in found["images"]] == ["0/a.png", "1/a.png"]
+    local = infer(*(shapes_root / "val" / f"00000{number}.png" for number in (1, 2)))
+    assert found["annotations"] == local["annotations"]
 
 
 def test_what_cannot_be_read_is_skipped_and_named(tmp_path, shapes_root, infer, capsys):

@@ -1,6 +1,7 @@
 """Detections as other tools read them, written out of `CocoResults`."""
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -76,12 +77,17 @@ def save_as(results: CocoResults, kind: str, folder: Path) -> None:
 
 
 def _by_image(results: CocoResults) -> Iterator[tuple[str, dict, list[dict]]]:
-    """The name of each image without its suffix, with its frame's number; the image; its annotations."""
+    """The name of each image, with its frame's number; the image; its annotations.
+
+    The name has no suffix, unless another image would have it too.
+    """
     found: dict[int, list[dict]] = {}
     for ann in results.annotations:
         found.setdefault(ann["image_id"], []).append(ann)
+    stems = Counter(Path(name).with_suffix("") for name in {image["file_name"] for image in results.images})
     for image in results.images:
-        name = str(Path(image["file_name"]).with_suffix("")).lstrip("/")
+        path = Path(image["file_name"])
+        name = str(path if stems[path.with_suffix("")] > 1 else path.with_suffix("")).lstrip("/")
         if "frame_id" in image:
             name += f"_{image['frame_id']:06d}"
         yield name, image, found.get(image["id"], [])

@@ -224,8 +224,9 @@ def _as_array(image: PIL.Image.Image | Tensor) -> np.ndarray:
     if isinstance(image, Tensor):
         if image.dim() != 3 or len(image) != 3:
             raise InputError(f"a tensor is no image: it is {tuple(image.shape)} instead of (3, h, w)")
+        if image.is_floating_point() and ((image >= 0) & (image <= 1)).all():
+            image = (image * 255).round().byte()
         pixels = image.detach().cpu().movedim(0, 2).numpy()
-        pixels = pixels * 255.0 if image.is_floating_point() and pixels.max(initial=0) <= 1 else pixels
     else:
         pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     return np.ascontiguousarray(pixels[..., ::-1])

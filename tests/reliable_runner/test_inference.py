@@ -100,7 +100,7 @@ def test_paths_arrays_and_batches_give_the_same(detector, images):
                 torch.testing.assert_close(one.pred_instances[key], other.pred_instances[key])
     assert len(inference_detector(detector, images, batch_size=2)) == 3
     floats = inference_detector(detector, tensors[0] / 255).pred_instances.bboxes
-    torch.testing.assert_close(floats, alone[0].pred_instances.bboxes, rtol=0, atol=1e-2)
+    torch.testing.assert_close(floats, alone[0].pred_instances.bboxes)
 
 
 def test_an_address_is_read_and_leaves_nothing(detector, images, monkeypatch, tmp_path):

@@ -121,6 +121,16 @@ def test_error_analysis_names_a_faulty_file(text, message, tmp_path, one_line_er
     assert message in one_line_error(errors["main"], *args)
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_the_work(tmp_path, one_line_error):
+    (tmp_path / "file").touch()
+    args = CONFIG, tmp_path / "none.pkl", tmp_path / "file"
+    assert f"{tmp_path}/file: the folder of the matrix can't be" in one_line_error(
+        "analysis_tools/confusion_matrix", *args
+    )
+    args = tmp_path / "none.json", tmp_path / "file", "--ann", tmp_path / "none.json"
+    assert f"{tmp_path}/file: the folder of the pictures can't be" in one_line_error(errors["main"], *args)
+
+
 def test_submission_without_true_boxes(data, tmp_path, tool, checkpoint):
     """As for COCO's test-dev, whose file holds images and categories alone."""
     path = data / "annotations" / "val.json"

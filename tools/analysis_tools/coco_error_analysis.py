@@ -24,6 +24,7 @@ from pycocotools.mask import iou
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import CocoFile, shorten
+from projects.reliable_runner.files.disk_space import check_writable
 from projects.reliable_runner.launcher import run_tool
 from projects.reliable_runner.log import quiet
 from projects.reliable_runner.progress import progress
@@ -40,11 +41,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--ann", type=Path, required=True, help="COCO file of the true boxes")
     args = parser.parse_args(argv)
 
+    check_writable(args.out_dir, "folder of the pictures", "out_dir")
     with quiet():
         truth = CocoFile(str(args.ann))
     truth.number_annotations()
     found = read_detections(args.result, truth)
-    args.out_dir.mkdir(parents=True, exist_ok=True)
     curves = {}
     with progress(len(truth.cats), "class") as bar:
         for category in truth.cats.values():

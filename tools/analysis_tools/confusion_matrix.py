@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from mmengine.registry import DATASETS, init_default_scope
 
+from projects.reliable_runner.files.disk_space import check_writable
 from projects.reliable_runner.launcher import add_common_arguments, read_config, run_tool
 from projects.reliable_runner.metric.confusion import confusion_matrix
 from projects.reliable_runner.metric.saved_results import read_results, true_objects
@@ -32,6 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     add_common_arguments(parser)
     args = parser.parse_args(argv)
 
+    check_writable(args.save_dir, "folder of the matrix", "save_dir")
     results = read_results(args.prediction_path)
     cfg = read_config(args)
     init_default_scope(cfg.get("default_scope"))
@@ -40,7 +42,6 @@ def main(argv: list[str] | None = None) -> None:
     truth = true_objects(dataset, results)
     matrix = confusion_matrix(results, truth, len(classes), args.score_thr, args.tp_iou_thr)
 
-    args.save_dir.mkdir(parents=True, exist_ok=True)
     names = [*classes, "background"]
     with open(args.save_dir / "confusion_matrix.csv", "w", newline="") as file:
         table = csv.writer(file)

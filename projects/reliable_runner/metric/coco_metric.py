@@ -27,11 +27,17 @@ class CocoMetric(_CocoMetric):
 
     Raises:
         InputError: A local ``ann_file`` does not exist, is not COCO or has NaN or infinite boxes; the
-            backend is not there; ``proposal_nums`` or ``iou_thrs`` are not what the summary wants.
+            backend is not there; ``proposal_nums`` or ``iou_thrs`` are not what the summary wants;
+            ``format_only`` without ``outfile_prefix``.
     """
 
     def __init__(self, ann_file: str | None = None, backend: str = "pycocotools", **kwargs) -> None:
         self._evaluations = evaluations(backend)
+        if kwargs.get("format_only") and not kwargs.get("outfile_prefix"):
+            raise InputError(
+                "val_evaluator.format_only=True writes results and no metrics: say where to with "
+                "val_evaluator.outfile_prefix"
+            )
         with patch.object(_module, "COCO", CocoFile):
             super().__init__(ann_file=ann_file, **kwargs)
         self.ann_file = ann_file

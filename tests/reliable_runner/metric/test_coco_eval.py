@@ -236,6 +236,7 @@ def test_results_are_written_with_the_ids_of_the_file(score, tmp_path):
         (dict(backend="coco"), "backend is 'coco'"),
         (dict(proposal_nums=(100, 300)), r"proposal_nums is \(100, 300\)"),
         (dict(proposal_nums=(1000, 300, 100)), r"proposal_nums is \(1000, 300, 100\)"),
+        (dict(format_only=True), "say where to with val_evaluator.outfile_prefix"),
         (dict(iou_thrs=[0.5], classwise=True), "iou_thrs has 1 thresholds"),
     ],
 )

@@ -18,14 +18,16 @@ from .inference import Image, detect_each, file_name, init_detector, is_address,
 from .log import warn
 from .metric.coco_results import CocoResults, write_json
 from .progress import progress
+from .slicing import detect_sliced
 
 
 class DetInferencer:
     """Detects objects in images, draws them and writes both.
 
-    Beyond MMDetection's an image may be a pattern, a `pathlib.Path`, an image of PIL or a tensor, and several
-    may come from a generator; files of one name do not overwrite each other. Pictures are returned only if
-    asked for, and the config is not read out of the weights, as this would run code of the file.
+    Beyond MMDetection's there are slices, an image may be a pattern, a `pathlib.Path`, an image of PIL or a
+    tensor, and several may come from a generator; files of one name do not overwrite each other. Pictures are
+    returned only if asked for, and the config is not read out of the weights, as this would run code of the
+    file.
 
     Args:
         model: a config, its file, or the name of a published model.
@@ -66,6 +68,7 @@ class DetInferencer:
         print_result: bool = False,
         no_save_pred: bool = True,
         out_dir: str | Path = "",
+        slice_size: int | None = None,
     ) -> dict[str, list]:
         """Detect objects in images.
 
@@ -81,6 +84,7 @@ class DetInferencer:
             no_save_pred: write no predictions.
             out_dir: folder for ``vis/NAME.jpg`` and ``preds/NAME.json``; nothing is written if it is empty.
                 Images without a name are numbered, on from those of the calls before.
+            slice_size: detect in slices of this many pixels too, see `detect_sliced`.
 
         Returns:
             ``predictions`` has a dict an image, as the JSON has: ``labels`` (n), indices into ``classes``,
@@ -95,11 +99,19 @@ class DetInferencer:
         if isinstance(inputs, Image | Sequence):
             images = list(images)
         total = len(images) if isinstance(images, list) else None
+        prepared = self._prepared(images)
+        if slice_size:
+            pairs = (
+                (item, detect_sliced(self.model, item[1], whole, slice_size, batch_size=batch_size))
+                for item, whole in prepared
+            )
+        else:
+            pairs = detect_each(self.model, prepared, batch_size)
         with (
             progress(total, "image", smoothing=0, disable=not self.show_progress) as bar,
             MediaWriter(Path(out_dir, "vis")) as pictures,
         ):
-            for (name, image), sample in detect_each(self.model, self._prepared(images), batch_size):
+            for (name, image), sample in pairs:
                 found = sample.pred_instances
                 shown = DetDataSample(
                     pred_instances=found[found.scores >= pred_score_thr], metainfo=sample.metainfo

@@ -13,7 +13,8 @@ from PIL import Image
 from projects.reliable_runner import det_inferencer
 from projects.reliable_runner.det_inferencer import DetInferencer
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.inference import inference_detector, init_detector
+from projects.reliable_runner.inference import inference_detector, init_detector, prepare, read_image
+from projects.reliable_runner.slicing import detect_sliced
 
 CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 
@@ -73,6 +74,16 @@ def test_anything_that_is_an_image(inferencer, shapes_root):
     assert len(inferencer(arrays[0])["predictions"]) == 1
     (sample,) = inferencer(paths[0], return_datasamples=True)["predictions"]
     assert sample.pred_instances.scores.tolist() == pytest.approx(expected[0]["scores"])
+
+
+def test_slices_of_an_image_of_pil_as_of_its_file(inferencer, shapes_root):
+    path = shapes_root / "val" / "000001.png"
+    pixels = read_image(inferencer.model, path)
+    expected = detect_sliced(inferencer.model, pixels, prepare(inferencer.model, pixels), 40).pred_instances
+    assert len(expected) > 10
+    for found in inferencer([path, Image.open(path)], slice_size=40, batch_size=3)["predictions"]:
+        np.testing.assert_allclose(found["bboxes"], expected.bboxes, atol=1e-3)
+        np.testing.assert_allclose(found["scores"], expected.scores, rtol=1e-4)
 
 
 def test_detections_are_drawn_in_the_colours_of_the_image(inferencer, tmp_path):

@@ -7,7 +7,6 @@ Each detector runs in a process of its own, and they take turns, one batch each:
 slows all alike.
 """
 
-import resource
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -166,6 +165,8 @@ def peak_memory_mb() -> float:
     """The most that this process has had, of the GPU if it uses one."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
+    import resource  # POSIX has it, Windows does not
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -42,10 +42,14 @@ def test_every_way_gives_the_same_detector(published, tool, shapes_root, tmp_pat
     told = []
     monkeypatch.setattr(checkpoint_file, "print_log", lambda message, **kwargs: told.append(message))
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    address = model_index.published_models()["tiny"].weights
+    address, wrapped = model_index.published_models()["tiny"].weights, tmp_path / "wrapped.pth"
+    torch.save({"state_dict": torch.load(published)["model"]}, wrapped)  # by a trainer of somebody's own
     detectors = [
         init_detector("tiny", pretrained=True, device="cpu"),
-        *(init_detector(str(CONFIG), checkpoint, "cpu") for checkpoint in (published, address, "tiny")),
+        *(
+            init_detector(str(CONFIG), checkpoint, "cpu")
+            for checkpoint in (published, address, "tiny", wrapped)
+        ),
     ]
     first, *others = [inference_detector(detector, image).pred_instances for detector in detectors]
     assert len(first) == 10

@@ -89,10 +89,11 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
 
 
 def _foreign_tensors(contents: object) -> dict[str, Tensor] | None:
-    """The weights of a file that another code base has saved; what a Runner has saved is left alone."""
-    if not isinstance(contents, dict) or "state_dict" in contents:
+    """The weights of a file that another code base has saved."""
+    if not isinstance(contents, dict):
         return None
-    tensors = contents["model"] if _is_tensors(contents.get("model")) else contents
+    parts = (contents.get(key) for key in ("state_dict", "model"))
+    tensors = next(filter(_is_tensors, parts), contents)
     can_convert = _is_tensors(tensors) and guess_family(tensors) in FAMILIES.keys() - {"mmdet"}
     return tensors if can_convert else None
 

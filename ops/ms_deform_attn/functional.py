@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _library
-from .reference import ms_deform_attn_fused_reference, ms_deform_attn_reference
+from .reference import as_integers, ms_deform_attn_fused_reference, ms_deform_attn_reference
 
 
 def ms_deform_attn(
@@ -146,7 +146,7 @@ def checked_geometry(
     for name, numbers in zip(("spatial_shapes", "level_start_index"), geometry, strict=True):
         if numbers is None:
             raise TypeError(f"{name} must be integers, got None")
-        tensor = torch.as_tensor(numbers, device="cpu")
+        tensor = as_integers(numbers, "cpu")
         if tensor.is_floating_point():
             raise TypeError(f"{name} must be integers, got {tensor.dtype}")
         host_geometry[name] = tensor.to(torch.int64)

@@ -64,13 +64,28 @@ def ms_deform_attn_fused_reference(
     """
     points = reference_points[:, :, None, :, None]
     if points.shape[-1] == 2:
-        width_height = torch.as_tensor(spatial_shapes, device=points.device).flip(-1)
+        width_height = as_integers(spatial_shapes, points.device).flip(-1)
         locations = points + sampling_offsets / width_height[:, None]
     else:
         steps = points[..., 2:] * (0.5 / sampling_offsets.shape[4])
         locations = points[..., :2] + sampling_offsets * steps
     weights = attention_logits.flatten(3).softmax(-1).view_as(attention_logits)
     return ms_deform_attn_reference(value, spatial_shapes, level_start_index, locations, weights)
+
+
+def as_integers(numbers: Tensor | Sequence, device: torch.device | str) -> Tensor:
+    """Level geometry as a tensor; sizes that a graph leaves open (``torch.export``) stay open in it."""
+    if isinstance(numbers, torch.SymInt):
+        return torch.scalar_tensor(numbers, dtype=torch.int64, device=device)
+    if not isinstance(numbers, Tensor) and _is_open(numbers):
+        return torch.stack([as_integers(number, device) for number in numbers])
+    return torch.as_tensor(numbers, device=device)
+
+
+def _is_open(numbers: Sequence | int) -> bool:
+    if isinstance(numbers, Sequence):
+        return any(map(_is_open, numbers))
+    return isinstance(numbers, torch.SymInt)
 
 
 def _ints(geometry: Tensor | Sequence) -> list:

@@ -137,7 +137,7 @@ class DeformableAttention(nn.Module):
     def _project(self, x: Tensor, query: Tensor, points: Tensor) -> Sequence[Tensor]:
         """Queries, keys and values, (bs, num_heads, number, head_dims)."""
         sampled = F.grid_sample(
-            x.reshape(len(x) * self.num_groups, -1, *x.shape[2:]),
+            x.reshape(x.shape[0] * self.num_groups, -1, *x.shape[2:]),
             points.flatten(0, 1),
             align_corners=True,
         ).reshape(*x.shape[:2], *points.shape[2:4])
@@ -160,9 +160,9 @@ class DeformableAttention(nn.Module):
         step = q.shape[2]
         if self.position_bias == "relative" and self.max_bias_elements:
             step = max(1, self.max_bias_elements // k.shape[:3].numel())
+        if step >= q.shape[2]:
+            return attend(slice(None))
         parts = [slice(start, start + step) for start in range(0, q.shape[2], step)]
-        if len(parts) == 1:
-            return attend(parts[0])
         return torch.cat([checkpoint(attend, part, use_reentrant=False) for part in parts], 2)
 
     def points(self, query: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -184,8 +184,8 @@ class DeformableAttention(nn.Module):
         elif self.offset_range_factor is None:
             points = (points + offset).tanh()
         else:
-            reach = self.offset_range_factor / offset.new_tensor([width, height])
-            points = points + offset.tanh() * reach
+            reach = [offset.new_full((), self.offset_range_factor / side) for side in (width, height)]
+            points = points + offset.tanh() * torch.stack(reach)
         return points.unflatten(0, (-1, self.num_groups))
 
     def _bias(self, points: Tensor, size: tuple[int, int], tokens: Sequence[int] | slice) -> Tensor | None:

@@ -116,7 +116,7 @@ def _regions(length: int, size: int, shift: int, device: torch.device) -> Tensor
 
     0 or 1 are tokens before and after the seam of the roll, 2 and 3 are padding.
     """
-    padded = math.ceil(length / size) * size
+    padded = length + -length % size
     rolled = torch.arange(padded, device=device)
     padding = rolled.roll(-shift) >= length
     return ((rolled >= padded - shift) + 2 * padding).unflatten(0, (-1, size))

@@ -1,5 +1,6 @@
 """The detector: the order of the stages and nothing else."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -126,13 +127,16 @@ class DeformableDETR(BaseDetector):
         return self.neck(self.backbone(batch_inputs))
 
     def forward_transformer(
-        self, batch_inputs: Tensor, batch_data_samples: SampleList, noised: "NoisedQueries | None" = None
+        self,
+        batch_inputs: Tensor,
+        img_shapes: Sequence[tuple[int, int]] | Tensor,
+        noised: "NoisedQueries | None" = None,
     ) -> dict:
         """Images to what the head takes.
 
         Args:
             batch_inputs: (bs, 3, h, w), normalised and padded.
-            batch_data_samples: the metainfo holds ``img_shape`` and ``batch_input_shape``.
+            img_shapes: see `Levels.of_batch`.
             noised: denoising queries, which are put in front of the others.
 
         Returns:
@@ -141,12 +145,8 @@ class DeformableDETR(BaseDetector):
             (None unless two-stage; see `Queries`). Without a decoder the tokens are the queries of one layer.
         """
         feats = self.extract_feat(batch_inputs)
-        levels = Levels.of_batch(
-            [sample.img_shape[:2] for sample in batch_data_samples],
-            batch_inputs.shape[-2:],
-            [feat.shape[-2:] for feat in feats],
-            batch_inputs.device,
-        )
+        shapes = [feat.shape[-2:] for feat in feats]
+        levels = Levels.of_batch(img_shapes, batch_inputs.shape[-2:], shapes, batch_inputs.device)
         tokens = torch.cat([feat.flatten(2).transpose(1, 2) for feat in feats], 1)
         memory = self.encoder(tokens, self.embed_positions(levels), levels)
         head = self.bbox_head
@@ -185,19 +185,23 @@ class DeformableDETR(BaseDetector):
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
         """Losses by name; see `DeformableDETRHead.loss`."""
         noised = self.denoising(batch_data_samples) if self.denoising is not None else None
-        outputs = self.forward_transformer(batch_inputs, batch_data_samples, noised)
+        outputs = self.forward_transformer(batch_inputs, _img_shapes(batch_data_samples), noised)
         return self.bbox_head.loss(**outputs, batch_data_samples=batch_data_samples, noised=noised)
 
     def predict(
         self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True
     ) -> SampleList:
         """The samples with ``pred_instances``, in pixels of the original image if ``rescale``."""
-        outputs = self.forward_transformer(batch_inputs, batch_data_samples)
+        outputs = self.forward_transformer(batch_inputs, _img_shapes(batch_data_samples))
         results = self.bbox_head.predict(
             outputs["hidden_states"], outputs["references"], batch_data_samples, rescale
         )
         return self.add_pred_to_datasample(batch_data_samples, results)
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> tuple[Tensor, Tensor]:
-        outputs = self.forward_transformer(batch_inputs, batch_data_samples)
+        outputs = self.forward_transformer(batch_inputs, _img_shapes(batch_data_samples))
         return self.bbox_head(outputs["hidden_states"], outputs["references"])
+
+
+def _img_shapes(batch_data_samples: SampleList) -> list[tuple[int, int]]:
+    return [sample.img_shape[:2] for sample in batch_data_samples]

@@ -48,8 +48,7 @@ def encoder_reference_points(levels: Levels) -> Tensor:
     for level, (h, w) in enumerate(levels.shapes):
         y, x = token_centres(h, w, levels.valid_ratios.device)
         centre = torch.stack((x.flatten(), y.flatten()), -1)  # (h * w, 2)
-        valid_size = levels.valid_ratios[:, None, level] * centre.new_tensor([w, h])
-        points.append(centre / valid_size)
+        points.append(centre / levels.valid_sizes[:, None, level])
     return torch.cat(points, 1)[:, :, None] * levels.valid_ratios[:, None]
 
 

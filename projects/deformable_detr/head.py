@@ -231,21 +231,28 @@ class DeformableDETRHead(BaseModule):
             For each image ``bboxes`` (n, 4) as x1, y1, x2, y2, ``scores`` (n,) in [0, 1], falling,
             ``labels`` (n,); n is at most ``max_per_img``.
         """
-        cls_scores, bbox_preds = self(hidden_states, references)
+        sizes = torch.tensor([sample.img_shape[:2] for sample in batch_data_samples])
+        found = self.detect(hidden_states, references, sizes.to(hidden_states.device))
         results = []
-        for scores, boxes, sample in zip(
-            upcast(cls_scores[-1]).sigmoid(), bbox_preds[-1], batch_data_samples, strict=True
-        ):
-            best = scores.flatten().topk(min(self.max_per_img, scores.numel()))
-            h, w = sample.img_shape[:2]
-            size = boxes.new_tensor([w, h, w, h])
-            boxes = bbox_cxcywh_to_xyxy(boxes[best.indices // self.num_classes]) * size
-            boxes = boxes.clamp(min=boxes.new_zeros(4), max=size)
+        for boxes, scores, labels, sample in zip(*found, batch_data_samples, strict=True):
             if rescale:
                 # A pipeline without a resize leaves no scale factor.
                 factor = sample.metainfo.get("scale_factor", (1.0, 1.0))
                 boxes = boxes / boxes.new_tensor(factor).repeat(2)
-            results.append(
-                InstanceData(bboxes=boxes, scores=best.values, labels=best.indices % self.num_classes)
-            )
+            results.append(InstanceData(bboxes=boxes, scores=scores, labels=labels))
         return results
+
+    def detect(
+        self, hidden_states: Tensor, references: list[Tensor], img_sizes: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `predict` returns, in pixels of the network's input, of all images (bs) as tensors.
+
+        ``img_sizes`` (bs, 2) are height and width. Returns boxes (bs, n, 4), scores and labels (bs, n).
+        """
+        cls_scores, bbox_preds = (x[-1] for x in self(hidden_states, references))
+        scores = upcast(cls_scores).sigmoid().flatten(1)
+        scores, best = scores.topk(torch.sym_min(self.max_per_img, scores.shape[1]))
+        sizes = img_sizes.to(bbox_preds.dtype).flip(1).repeat(1, 2)[:, None]  # w, h, w, h
+        boxes = bbox_preds.gather(1, (best // self.num_classes)[..., None].expand(-1, -1, 4))
+        boxes = torch.minimum((bbox_cxcywh_to_xyxy(boxes) * sizes).clamp(min=0), sizes)
+        return boxes, scores, best % self.num_classes

@@ -5,7 +5,6 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -22,7 +21,7 @@ class Levels(NamedTuple):
     @classmethod
     def of_batch(
         cls,
-        img_shapes: Sequence[tuple[int, int]],
+        img_shapes: Sequence[tuple[int, int]] | Tensor,
         batch_input_shape: tuple[int, int],
         shapes: Sequence[tuple[int, int]],
         device: torch.device,
@@ -30,17 +29,25 @@ class Levels(NamedTuple):
         """Describe the levels of a batch (paper, section A.2, for the valid ratios).
 
         Args:
-            img_shapes: (h, w) of each image in the padded batch, in pixels.
+            img_shapes: (h, w) of each image in the padded batch, in pixels; a tensor (bs, 2) in a graph that
+                is exported, which serves any sizes.
             batch_input_shape: (h, w) of the padded batch, in pixels.
             shapes: (h, w) of each level, in tokens.
             device: where the tensors are made.
         """
-        mask = torch.ones(1, len(img_shapes), *batch_input_shape, device=device)
-        for i, (h, w) in enumerate(img_shapes):
-            mask[0, i, :h, :w] = 0
-        masks = [F.interpolate(mask, size=tuple(shape))[0].bool() for shape in shapes]
+        sizes = torch.as_tensor(img_shapes, device=device)
+        masks = []
+        for shape in shapes:
+            # A token is padding if its pixel is, the one that a nearest-neighbour resize of a mask takes.
+            below, right = (
+                torch.arange(tokens, device=device) * pixels // tokens >= sizes[:, axis, None]
+                for axis, (tokens, pixels) in enumerate(zip(shape, batch_input_shape, strict=True))
+            )
+            masks.append(below[:, :, None] | right[:, None])  # (bs, h, w)
         # Known on the host: where no image is smaller than the batch, no layer need fill the padding.
-        is_padded = any(tuple(shape) != tuple(batch_input_shape) for shape in img_shapes)
+        is_padded = isinstance(img_shapes, Tensor) or any(
+            tuple(shape) != tuple(batch_input_shape) for shape in img_shapes
+        )
         return cls.of_masks(masks, is_padded)
 
     @classmethod
@@ -48,14 +55,12 @@ class Levels(NamedTuple):
         """Describe levels by ``masks``, each (bs, h, w), True on padding; ``is_padded`` if any is True."""
         shapes = [tuple(mask.shape[1:]) for mask in masks]
         ends = list(accumulate(h * w for h, w in shapes))
-        valid_sizes = torch.stack(
-            [torch.stack(((~mask[:, 0]).sum(1), (~mask[:, :, 0]).sum(1)), -1) for mask in masks], 1
-        )
+        sides = [((~mask[:, 0]).float(), (~mask[:, :, 0]).float()) for mask in masks]  # 1 on the image
         return cls(
             masks=list(masks),
             shapes=shapes,
             starts=[0, *ends[:-1]],
-            valid_sizes=valid_sizes,
-            valid_ratios=valid_sizes / valid_sizes.new_tensor([(w, h) for h, w in shapes]),
+            valid_sizes=torch.stack([torch.stack([side.sum(1) for side in pair], -1) for pair in sides], 1),
+            valid_ratios=torch.stack([torch.stack([side.mean(1) for side in pair], -1) for pair in sides], 1),
             padding_mask=torch.cat([mask.flatten(1) for mask in masks], 1) if is_padded else None,
         )

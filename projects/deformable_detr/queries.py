@@ -46,7 +46,7 @@ class LearnedQueries(BaseModule):
         query_pos, query = self.query_embedding.weight.chunk(2, dim=1)
         with torch.autocast(memory.device.type, enabled=False):
             reference_points = self.reference_points_fc(query_pos).sigmoid()
-        return Queries(*(x.expand(len(memory), -1, -1) for x in (query, query_pos, reference_points)))
+        return Queries(*(x.expand(memory.shape[0], -1, -1) for x in (query, query_pos, reference_points)))
 
 
 @MODELS.register_module()
@@ -147,7 +147,7 @@ class TwoStageQueries(EncoderTokenQueries):
         enc_outputs_class = cls_branch(features)
         enc_unact = upcast(reg_branch(features)) + boxes_unact
 
-        num_queries = min(self.num_queries, memory.shape[1])
+        num_queries = torch.sym_min(self.num_queries, memory.shape[1])
         best = enc_outputs_class[..., 0].topk(num_queries, dim=1).indices
         # No gradient through the proposals: the decoder corrects them, the encoder's own loss moves them.
         references = enc_unact.gather(1, best[..., None].expand(-1, -1, 4)).detach().sigmoid()

@@ -44,13 +44,14 @@ class MixedQueries(EncoderTokenQueries):
         """
         features, boxes_unact = self.propose(memory, levels)
         enc_outputs_class = cls_branch(features)
-        num_queries = min(self.query_embedding.num_embeddings, memory.shape[1])
+        num_queries = torch.sym_min(self.query_embedding.num_embeddings, memory.shape[1])
         best = enc_outputs_class.amax(-1).topk(num_queries, dim=1).indices[..., None]
         features, boxes_unact, scores = (
-            torch.take_along_dim(x, best, 1) for x in (features, boxes_unact, enc_outputs_class)
+            x.gather(1, best.expand(-1, -1, x.shape[-1]))
+            for x in (features, boxes_unact, enc_outputs_class)
         )
         boxes = (upcast(reg_branch(features)) + boxes_unact).sigmoid()
-        query = self.query_embedding.weight[:num_queries].expand(len(memory), -1, -1)
+        query = self.query_embedding.weight[:num_queries].expand(memory.shape[0], -1, -1)
         return Queries(query, None, boxes.detach(), scores, boxes)
 
     def embed_positions(self, boxes: Tensor) -> None:

@@ -64,7 +64,7 @@ def test_without_a_decoder_the_first_of_two_stages_predicts():
     for sample in samples:
         sample.gt_instances.labels[:] = 0
     two_stage.train(), alone.train()
-    first_stage = two_stage.forward_transformer(inputs, samples)
+    first_stage = two_stage.forward_transformer(inputs, [sample.img_shape for sample in samples])
     (classes,), (boxes,) = alone._forward(inputs, samples)
     torch.testing.assert_close(classes, first_stage["enc_outputs_class"])
     # Beyond the sigmoid's reach are the tokens that propose nothing.

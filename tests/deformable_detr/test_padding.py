@@ -49,9 +49,7 @@ def transform(model: nn.Module, feats: list[Tensor], shapes, input_shape) -> tup
     hook = model.encoder.register_forward_hook(lambda *args: memories.append(args[-1]))
     model.extract_feat = lambda _: feats
     with torch.no_grad():
-        outputs = model.forward_transformer(
-            torch.zeros(len(shapes), 3, *input_shape), samples_of(shapes, input_shape)
-        )
+        outputs = model.forward_transformer(torch.zeros(len(shapes), 3, *input_shape), shapes)
         scores, boxes = model.bbox_head(outputs["hidden_states"], outputs["references"])
     hook.remove()
     return dict(scores=scores, boxes=boxes, references=outputs["references"][-1]), memories[0]

@@ -1,0 +1,93 @@
+"""A detector from pixels to detections as one function of tensors, which `torch.export` can trace."""
+
+from copy import deepcopy
+
+import torch
+from mmcv.cnn.utils import fuse_conv_bn
+from mmdet.models.detectors import DETR
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
+from torch import Tensor, nn
+
+from projects.dat.attention import DeformableAttention
+from projects.deformable_detr.detector import DeformableDETR
+from projects.deformable_detr.levels import Levels
+from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.run_state import input_channels
+
+
+class DetectorGraph(nn.Module):
+    """A detector with its data preprocessor and its postprocessing; batch norms fused into convolutions.
+
+    Args:
+        detector: a `DeformableDETR` of any variant, or mmdet's ``DETR``; it stays as it is.
+
+    Raises:
+        InputError: it is another detector.
+    """
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        detectors = {DeformableDETR: _detect_deformable, DETR: _detect_detr}
+        if type(detector) not in detectors:
+            raise InputError(
+                f"model.type is {type(detector).__name__}; what can be exported are DeformableDETR of this "
+                "code base, all variants, and mmdet's DETR"
+            )
+        self.detect = detectors[type(detector)]
+        self.detector = fuse_conv_bn(deepcopy(detector)).eval().requires_grad_(False)
+        for module in self.modules():
+            if isinstance(module, DeformableAttention):
+                module.max_bias_elements = None  # the number of parts would be that of the traced size
+        self.num_channels = input_channels(detector)
+
+    def forward(self, image: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Detect objects in a batch.
+
+        Args:
+            image: (bs, channels, height, width), float32, pixels as the test pipeline makes them: [0, 255],
+                of three channels in the order BGR. Images begin at the top left corner; what is beside them
+                is ignored.
+            sizes: (bs, 2), int64, height and width of each image.
+
+        Returns:
+            Boxes (bs, n, 4), x1, y1, x2, y2 in pixels of ``image``, scores (bs, n), falling, and labels
+            (bs, n), int64.
+        """
+        preprocessor = self.detector.data_preprocessor
+        if preprocessor._channel_conversion and self.num_channels == 3:
+            image = image[:, [2, 1, 0]]
+        if preprocessor._enable_normalize:
+            image = (image - preprocessor.mean) / preprocessor.std
+        below, right = (
+            torch.arange(image.shape[2 + axis], device=image.device) >= sizes[:, axis, None]
+            for axis in range(2)
+        )
+        padding = below[:, None, :, None] | right[:, None, None]
+        return self.detect(self.detector, image.masked_fill(padding, preprocessor.pad_value), sizes)
+
+
+def _detect_deformable(detector: DeformableDETR, image: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
+    outputs = detector.forward_transformer(image, sizes)
+    return detector.bbox_head.detect(outputs["hidden_states"], outputs["references"], sizes)
+
+
+def _detect_detr(detector: DETR, image: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
+    """What mmdet's ``pre_transformer`` and ``predict`` do with lists of sizes."""
+    feat = detector.extract_feat(image)[-1]
+    (mask,) = Levels.of_batch(sizes, image.shape[2:], [feat.shape[2:]], image.device).masks
+    tokens, positions = (x.flatten(2).mT for x in (feat, detector.positional_encoding(mask)))
+    mask = mask.flatten(1)
+    memory = detector.encoder(query=tokens, query_pos=positions, key_padding_mask=mask)
+    decoder_inputs, _ = detector.pre_decoder(memory)
+    hidden_states = detector.forward_decoder(**decoder_inputs, memory_mask=mask, memory_pos=positions)
+    logits, boxes = (x[-1] for x in detector.bbox_head(**hidden_states))
+
+    head = detector.bbox_head
+    scores = logits.sigmoid() if head.loss_cls.use_sigmoid else logits.softmax(-1)[..., :-1]
+    if head.loss_cls.use_sigmoid:
+        scores, labels = scores.flatten(1), torch.arange(scores[0].numel()) % scores.shape[-1]
+    scores, labels = scores.max(-1)
+    scores, best = scores.topk(min(head.test_cfg.get("max_per_img", logits.shape[1]), logits.shape[1]))
+    extent = sizes.flip(1).repeat(1, 2)[:, None].to(boxes.dtype)
+    boxes = bbox_cxcywh_to_xyxy(boxes.gather(1, best[..., None].expand(-1, -1, 4))) * extent
+    return torch.minimum(boxes.clamp(min=0), extent), scores, labels.gather(1, best)

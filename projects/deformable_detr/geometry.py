@@ -17,8 +17,7 @@ def upcast(x: Tensor) -> Tensor:
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
     """The logit of ``x`` in [0, 1], any shape; both ends are held ``eps`` away from infinity."""
-    x = x.clamp(min=0, max=1)
-    return torch.log(x.clamp(min=eps) / (1 - x).clamp(min=eps))
+    return torch.log(x.clamp(min=eps, max=1) / (1 - x).clamp(min=eps, max=1))
 
 
 def refine(deltas_unact: Tensor, reference_points: Tensor, eps: float = 1e-5) -> Tensor:

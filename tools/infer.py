@@ -2,6 +2,7 @@
 
 python tools/infer.py IMAGE_OR_FOLDER_OR_VIDEO... --model ddetr_r50_50e_two_stage
 python tools/infer.py IMAGE_OR_FOLDER_OR_VIDEO... CONFIG CHECKPOINT --out-dir outputs
+python tools/infer.py IMAGE_OR_FOLDER_OR_VIDEO... model.onnx
 
 See docs/inference.md; in Python: projects/reliable_runner/inference.py.
 """
@@ -21,6 +22,8 @@ from torch import nn
 from tqdm import tqdm
 
 from projects.checkpoint_conversion.classes import COCO_IDS
+from projects.deployment.exported_detector import ExportedDetector
+from projects.deployment.targets import is_exported
 from projects.reliable_runner.data.coco_dataset import CocoDataset
 from projects.reliable_runner.drawing import build_visualizer, draw_sample
 from projects.reliable_runner.errors import InputError
@@ -77,7 +80,10 @@ def fetched(inputs: Sequence[str], folder: Path) -> Iterator[str | Path]:
 def infer(args: Namespace, paths: Sequence[Path]) -> None:
     """Detect in images and videos, and write what is found."""
     names = short_names(paths)
-    detector = init_detector(args.config, args.checkpoint, args.device, args.cfg_options)
+    if args.exported:
+        detector = ExportedDetector(args.exported)
+    else:
+        detector = init_detector(args.config, args.checkpoint, args.device, args.cfg_options)
     classes = detector.dataset_meta["classes"]
     if args.ann_file:
         ids, category_ids = ids_of(args.ann_file, paths, classes)
@@ -123,7 +129,8 @@ def parse_args(argv: list[str] | None) -> Namespace:
     """Read the command line."""
     parser = ArgumentParser(description="Detect objects in images and videos.")
     what = "images, videos (addresses too), folders of them, patterns such as 'data/**/*.jpg'"
-    what += "; without --model behind them a config and a checkpoint (a file, an address or a model's name)"
+    what += "; without --model behind them a config and a checkpoint (a file, an address or a model's name), "
+    what += "or what tools/deployment/export.py has written"
     parser.add_argument("inputs", nargs="*", help=what, metavar="INPUT")
     parser.add_argument(
         "--model", metavar="NAME", help="a published model, in place of config and checkpoint"
@@ -154,11 +161,13 @@ def parse_args(argv: list[str] | None) -> Namespace:
     args = parser.parse_args(argv)
     if not 0 <= args.slice_overlap < 1:
         parser.error(f"--slice-overlap is {args.slice_overlap}; it must be in [0, 1)")
-    args.config, args.checkpoint = args.model, args.model
-    if not args.model and len(args.inputs) > 2:
+    args.config, args.checkpoint, args.exported = args.model, args.model, None
+    if len(args.inputs) > 1 and is_exported(args.inputs[-1]):
+        *args.inputs, args.exported = args.inputs
+    elif not args.model and len(args.inputs) > 2:
         *args.inputs, args.config, args.checkpoint = args.inputs
-    if not (args.list_models or args.inputs and args.config):
-        parser.error("give INPUT... and --model NAME, or INPUT... CONFIG CHECKPOINT")
+    if not (args.list_models or args.inputs and (args.config or args.exported)):
+        parser.error("give INPUT... and --model NAME, INPUT... CONFIG CHECKPOINT, or INPUT... model.onnx")
     return args
 
 

@@ -1,6 +1,7 @@
 """Test a checkpoint: the metrics of the config's test set, and if wanted predictions and pictures.
 
 python tools/test.py configs/ddetr_r50_50e.py work_dirs/first/epoch_50.pth
+python tools/test.py configs/ddetr_r50_50e.py work_dirs/first/epoch_50.onnx
 """
 
 import sys
@@ -10,9 +11,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.config import Config
-from mmengine.registry import METRICS
+from mmengine.registry import DATASETS, METRICS, init_default_scope
 
 import projects.dataset_report  # noqa: F401, whose hook configs name
+from projects.deployment.exported_detector import ExportedDetector
+from projects.deployment.targets import is_exported
+from projects.reliable_runner.checks.class_names import class_names
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import (
     add_common_arguments,
@@ -27,7 +31,8 @@ def main(argv: list[str] | None = None) -> None:
     """Test as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Test a detector.")
     parser.add_argument("config", help="config file")
-    parser.add_argument("checkpoint", help="checkpoint: a file, an address or the name of a published model")
+    what = "checkpoint: a file, an address or the name of a published model; or an exported file"
+    parser.add_argument("checkpoint", help=what)
     parser.add_argument("--out", help="save the predictions in this file, which must end with .pkl")
     parser.add_argument("--show", action="store_true", help="show predictions in a window")
     parser.add_argument(
@@ -42,7 +47,10 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"--out {args.out}: the file is a pickle, its name must end with .pkl")
     cfg = read_config(args)
     cfg.resume = False
-    load_from(cfg, args.checkpoint, args.cfg_options)
+    if is_exported(args.checkpoint):
+        use_exported(cfg, args.checkpoint)
+    else:
+        load_from(cfg, args.checkpoint, args.cfg_options)
     if args.show or args.show_dir:
         enable_drawing(cfg, args)
     runner = build_runner(cfg, args.local_rank)
@@ -50,6 +58,14 @@ def main(argv: list[str] | None = None) -> None:
         dump = METRICS.build(dict(type="mmdet.DumpDetResults", out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)
     runner.test()
+
+
+def use_exported(cfg: Config, path: str) -> None:
+    """Let an exported file take the model's place; `InputError` if its classes are not the test data's."""
+    init_default_scope(cfg.get("default_scope") or "mmdet")
+    classes = class_names(DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True)).metainfo)
+    ExportedDetector(path).check_classes(classes, f"the test_dataloader of {cfg.filename}")
+    cfg.model, cfg.load_from = dict(type="mmengine.ExportedDetector", path=path), None
 
 
 def enable_drawing(cfg: Config, args: Namespace) -> None:

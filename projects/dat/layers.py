@@ -61,6 +61,6 @@ class PatchConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(bs, in_channels, h, w) to (bs, channels, h / size, w / size), rounded up."""
-        height, width = x.shape[-2:]
         size = self.stride[0]
-        return super().forward(F.pad(x, (0, -width % size, 0, -height % size)))
+        below, right = ((side + size - 1) // size * size - side for side in x.shape[-2:])
+        return super().forward(F.pad(x, (0, right, 0, below)))

@@ -51,8 +51,8 @@ class WindowAttention(nn.Module):
         """(bs, channels, h, w) to the same shape."""
         bs, channels, height, width = x.shape
         size = self.window_size
-        x = F.pad(x.movedim(1, -1), (0, 0, 0, -width % size, 0, -height % size))
-        rows, columns = x.shape[1] // size, x.shape[2] // size
+        rows, columns = ((side + size - 1) // size for side in (height, width))
+        x = F.pad(x.movedim(1, -1), (0, 0, 0, columns * size - width, 0, rows * size - height))
         x = x.roll((-self.shift, -self.shift), dims=(1, 2))
         x = x.reshape(bs, rows, size, columns, size, channels).transpose(2, 3)
         x = self._attend(x.reshape(-1, size**2, channels), self._bias(height, width))
@@ -64,7 +64,7 @@ class WindowAttention(nn.Module):
     def _attend(self, windows: Tensor, bias: Tensor) -> Tensor:
         """Attention in windows (bs * num_windows, tokens, channels).
 
-        ``bias`` is (1 or num_windows, num_heads, tokens, tokens); the windows it tells apart go beside the
+        ``bias`` is (num_windows, num_heads, tokens, tokens); the windows it tells apart go beside the
         heads, so that it is broadcast over the images.
         """
         shape = windows.shape
@@ -79,14 +79,12 @@ class WindowAttention(nn.Module):
     def _bias(self, height: int, width: int) -> Tensor:
         """Bias of the attention logits, -inf where a token must not attend.
 
-        (1, num_heads, tokens, tokens) where all windows are complete, else (num_windows, ...).
+        (num_windows, num_heads, tokens, tokens).
         """
         index = self.relative_position_index
         bias = self.relative_position_bias_table[index.flatten()].unflatten(0, index.shape)
         bias = bias.permute(2, 0, 1)[None]
         size = self.window_size
-        if not (self.shift or height % size or width % size):
-            return bias
         rows, columns = (_regions(side, size, self.shift, index.device) for side in (height, width))
         regions = (rows[:, None, :, None] * 4 + columns[None, :, None, :]).reshape(-1, size**2)
         apart = regions[:, :, None] != regions[:, None, :]
@@ -116,7 +114,7 @@ def _regions(length: int, size: int, shift: int, device: torch.device) -> Tensor
 
     0 or 1 are tokens before and after the seam of the roll, 2 and 3 are padding.
     """
-    padded = length + -length % size
+    padded = (length + size - 1) // size * size
     rolled = torch.arange(padded, device=device)
     padding = rolled.roll(-shift) >= length
     return ((rolled >= padded - shift) + 2 * padding).unflatten(0, (-1, size))

@@ -17,7 +17,7 @@ def upcast(x: Tensor) -> Tensor:
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
     """The logit of ``x`` in [0, 1], any shape; both ends are held ``eps`` away from infinity."""
-    return torch.log(x.clamp(min=eps, max=1) / (1 - x).clamp(min=eps, max=1))
+    return torch.log(x.clamp(min=eps, max=1.0) / (1 - x).clamp(min=eps, max=1.0))
 
 
 def refine(deltas_unact: Tensor, reference_points: Tensor, eps: float = 1e-5) -> Tensor:

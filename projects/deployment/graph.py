@@ -14,6 +14,14 @@ from projects.deformable_detr.levels import Levels
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.run_state import input_channels
 
+from .attention import OpenMultiheadAttention
+
+OPEN_SIZES = dict(
+    image={0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC},
+    sizes={0: torch.export.Dim.DYNAMIC},
+)
+OUTPUTS = ["boxes", "scores", "labels"]
+
 
 class DetectorGraph(nn.Module):
     """A detector with its data preprocessor and its postprocessing; batch norms fused into convolutions.
@@ -38,7 +46,13 @@ class DetectorGraph(nn.Module):
         for module in self.modules():
             if isinstance(module, DeformableAttention):
                 module.max_bias_elements = None  # the number of parts would be that of the traced size
+            if isinstance(module, nn.MultiheadAttention):
+                module.__class__ = OpenMultiheadAttention
         self.num_channels = input_channels(detector)
+
+    def example(self) -> tuple[Tensor, Tensor]:
+        """Inputs to trace with: no two numbers of them are equal, so that none is taken for another."""
+        return torch.zeros(2, self.num_channels, 416, 608), torch.tensor([[416, 350], [290, 608]])
 
     def forward(self, image: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Detect objects in a batch.

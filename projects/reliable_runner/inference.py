@@ -82,7 +82,7 @@ def init_detector(
         cfg.merge_from_dict(settings_of(contents.get("meta", {}), options))
     detector = MODELS.build(cfg.model)
     check_compiled_ops(detector, cfg.filename)
-    detector.cfg, detector.test_pipeline = cfg, _test_pipeline(cfg)
+    detector.cfg, detector.test_pipeline = cfg, build_test_pipeline(cfg)
     if contents is None:
         with quiet():  # mmengine prints a line for each parameter
             detector.init_weights()
@@ -232,7 +232,8 @@ def _as_array(image: PIL.Image.Image | Tensor) -> np.ndarray:
     return np.ascontiguousarray(pixels[..., ::-1])
 
 
-def _test_pipeline(cfg: Config) -> list:
+def build_test_pipeline(cfg: Config) -> list:
+    """The steps of a config's test pipeline; `InputError` if they do not make one input of one image."""
     if "test_dataloader" not in cfg:
         raise InputError(f"{cfg.filename}: it has no test_dataloader, whose pipeline is needed")
     steps = get_test_pipeline_cfg(cfg)

@@ -13,9 +13,10 @@ def bare_model(runner: Runner) -> nn.Module:
 
 
 def input_channels(model: nn.Module) -> int | None:
-    """How many channels the backbone of a model takes; None if the model has none, or it no convolution."""
+    """How many channels the backbone of a model takes, or an exported one; None if neither says it."""
     modules = getattr(model, "backbone", nn.Module()).modules()
-    return next((module.in_channels for module in modules if isinstance(module, nn.Conv2d)), None)
+    convolutions = (module.in_channels for module in modules if isinstance(module, nn.Conv2d))
+    return next(convolutions, getattr(model, "num_channels", None))
 
 
 def must_fit_exactly(runner: Runner) -> bool:

@@ -1,0 +1,54 @@
+"""A detector as OpenVINO's two files, .xml and .bin."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import Tensor
+
+from projects.reliable_runner.errors import InputError, first_line
+
+from . import onnx_file
+from .graph import OUTPUTS, DetectorGraph
+from .targets import needed
+
+_PLACE = "detector"  # of the texts in the file
+
+
+def write(graph: DetectorGraph, path: Path, texts: dict[str, str], half: bool = False) -> None:
+    """Write ``graph`` by way of ONNX, with ``texts`` in it; ``half`` stores the weights in float16."""
+    (openvino,) = needed("openvino")
+    with TemporaryDirectory() as folder:
+        onnx_file.write(graph, Path(folder, "detector.onnx"), {})
+        model = openvino.convert_model(Path(folder, "detector.onnx"))
+        for key, value in texts.items():
+            model.set_rt_info(value, [_PLACE, key])
+        openvino.save_model(model, path, compress_to_fp16=half)
+
+
+class Session:
+    """The files, ready to run on the CPU in float32.
+
+    Attributes:
+        texts: what was written with the graph.
+
+    Raises:
+        InputError: OpenVINO is not installed or can't read them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        (openvino,) = needed("openvino")
+        core = openvino.Core()
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        try:
+            model = core.read_model(path)
+            self.compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            raise InputError(f"{path}: OpenVINO can't read it: {first_line(error)}") from error
+        found = model.get_rt_info().get(_PLACE, {})
+        self.texts = {key: found[key].astype(str) for key in found}
+
+    def __call__(self, image: Tensor, sizes: Tensor) -> list[Tensor]:
+        """What `DetectorGraph` returns."""
+        outputs = self.compiled(dict(image=image.numpy(), sizes=sizes.numpy()))
+        return [torch.from_numpy(outputs[name].copy()) for name in OUTPUTS]

@@ -1,0 +1,49 @@
+"""A detector compiled by AOTInductor, in a package that needs torch and the op."""
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import ms_deform_attn  # noqa: F401, which registers the op
+from projects.reliable_runner.errors import InputError, first_line
+
+from .graph import OPEN_SIZES, DetectorGraph
+
+
+def write(graph: DetectorGraph, path: Path, texts: dict[str, str], half: bool = False) -> None:
+    """Compile ``graph`` for this machine's CPU, with ``texts`` as metadata; in float32 alone.
+
+    Raises:
+        InputError: there is no C++ compiler.
+    """
+    if not shutil.which(compiler := os.environ.get("CXX", "g++")):
+        raise InputError(f"--to pt2 needs a C++ compiler, and there is no {compiler}: install it or set CXX")
+    program = torch.export.export(graph, graph.example(), dynamic_shapes=OPEN_SIZES)
+    torch._inductor.aoti_compile_and_package(
+        program, package_path=str(path), inductor_configs={"aot_inductor.metadata": texts}
+    )
+
+
+class Session:
+    """The package, ready to run on the CPU.
+
+    Attributes:
+        texts: its metadata.
+
+    Raises:
+        InputError: torch can't read it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.model = torch._inductor.aoti_load_package(str(path))
+        except RuntimeError as error:
+            raise InputError(f"{path}: torch can't read it: {first_line(error)}") from error
+        self.texts = self.model.get_metadata()
+
+    def __call__(self, image: Tensor, sizes: Tensor) -> list[Tensor]:
+        """What `DetectorGraph` returns."""
+        return list(self.model(image, sizes))

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class OpenMultiheadAttention(nn.MultiheadAttention):
-    """As its base class in evaluation, which mixes batch and heads so that an exported graph fixes the batch."""
+    """As its base class in evaluation, of whose views `torch.export` makes a graph for one batch size."""
 
     def forward(
         self,

@@ -47,8 +47,7 @@ class MixedQueries(EncoderTokenQueries):
         num_queries = torch.sym_min(self.query_embedding.num_embeddings, memory.shape[1])
         best = enc_outputs_class.amax(-1).topk(num_queries, dim=1).indices[..., None]
         features, boxes_unact, scores = (
-            x.gather(1, best.expand(-1, -1, x.shape[-1]))
-            for x in (features, boxes_unact, enc_outputs_class)
+            x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in (features, boxes_unact, enc_outputs_class)
         )
         boxes = (upcast(reg_branch(features)) + boxes_unact).sigmoid()
         query = self.query_embedding.weight[:num_queries].expand(memory.shape[0], -1, -1)

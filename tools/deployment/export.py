@@ -15,7 +15,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch
 from mmengine.registry import DATASETS
 from torch import Tensor, nn
 
@@ -60,7 +59,8 @@ def parse_args(argv: list[str] | None) -> Namespace:
     parser = ArgumentParser(description="Export a detector and check the file.")
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint: a file, an address or the name of a published model")
-    parser.add_argument("--to", choices=SUFFIXES, required=True, help="for onnxruntime and others; OpenVINO; torch")
+    what = "onnxruntime and others; OpenVINO; torch without this code base"
+    parser.add_argument("--to", choices=SUFFIXES, required=True, help=what)
     what = f"the file, which ends with {', '.join(SUFFIXES.values())}; by default beside the checkpoint"
     parser.add_argument("--out", type=Path, help=what)
     parser.add_argument("--fp16", action="store_true", help="store the weights in float16 (openvino)")

@@ -1,0 +1,51 @@
+"""Small detectors with random weights, whose scores differ from query to query."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from projects.deployment.description import Description
+from projects.deployment.graph import DetectorGraph
+from projects.deployment.targets import SUFFIXES, module_of
+from projects.reliable_runner.inference import init_detector
+
+TESTS = Path(__file__).resolve().parents[1]
+VARIANTS = {
+    "base": ("tiny_ddetr", {}),
+    "refine": ("tiny_ddetr", {"model.with_box_refine": True}),
+    "two_stage": ("tiny_ddetr", {"model.with_box_refine": True, "model.as_two_stage": True}),
+    "encoder_only": ("tiny_ddetr", {"model.decoder": None}),
+    "dino": ("tiny_dino", {}),
+    "detr": ("tiny_detr", {}),
+    "dat": ("tiny_dat", {}),
+}
+
+
+@cache
+def detector_of(variant: str) -> nn.Module:
+    """With weights that make equal scores, which any order may break, as good as impossible."""
+    config, options = VARIANTS[variant]
+    torch.manual_seed(0)
+    detector = init_detector(TESTS / f"{config}.py", device="cpu", cfg_options=options)
+    for name, parameter in detector.bbox_head.named_parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=0.5 if "cls" in name else 0.1)
+    return detector
+
+
+@pytest.fixture(scope="session")
+def write(tmp_path_factory) -> Callable[[str, str], Path]:
+    """Exports a variant to a target, once."""
+
+    @cache
+    def export(variant: str, target: str) -> Path:
+        detector = detector_of(variant)
+        path = tmp_path_factory.mktemp("exported") / f"{variant}{SUFFIXES[target]}"
+        module_of(path).write(DetectorGraph(detector), path, Description.of(detector).texts())
+        return path
+
+    return export

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from projects.reliable_runner.errors import InputError, first_line
+from projects.reliable_runner.files.atomic_file import write_atomically
 
 from . import onnx_file
 from .graph import OUTPUTS, DetectorGraph
@@ -23,7 +24,9 @@ def write(graph: DetectorGraph, path: Path, texts: dict[str, str], half: bool = 
         model = openvino.convert_model(Path(folder, "detector.onnx"))
         for key, value in texts.items():
             model.set_rt_info(value, [_PLACE, key])
-        openvino.save_model(model, path, compress_to_fp16=half)
+        openvino.save_model(model, Path(folder, path.name), compress_to_fp16=half)
+        for file in (path.with_suffix(".bin"), path):
+            write_atomically(file, Path(folder, file.name).read_bytes())
 
 
 class Session:

@@ -3,12 +3,14 @@
 import os
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
 import ms_deform_attn  # noqa: F401, which registers the op
 from projects.reliable_runner.errors import InputError, first_line
+from projects.reliable_runner.files.atomic_file import write_atomically
 
 from .graph import OPEN_SIZES, DetectorGraph
 
@@ -22,9 +24,13 @@ def write(graph: DetectorGraph, path: Path, texts: dict[str, str], half: bool = 
     if not shutil.which(compiler := os.environ.get("CXX", "g++")):
         raise InputError(f"--to pt2 needs a C++ compiler, and there is no {compiler}: install it or set CXX")
     program = torch.export.export(graph, graph.example(), dynamic_shapes=OPEN_SIZES)
-    torch._inductor.aoti_compile_and_package(
-        program, package_path=str(path), inductor_configs={"aot_inductor.metadata": texts}
-    )
+    with TemporaryDirectory() as folder:
+        package = torch._inductor.aoti_compile_and_package(
+            program,
+            package_path=str(Path(folder, "detector.pt2")),
+            inductor_configs={"aot_inductor.metadata": texts},
+        )
+        write_atomically(path, Path(package).read_bytes())
 
 
 class Session:

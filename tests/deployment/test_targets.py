@@ -1,5 +1,8 @@
 """Each target against PyTorch: one image, padded batches, sizes that were not traced."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -29,6 +32,20 @@ def test_finds_what_pytorch_finds(variant, target, write):
     assert {len(comparison.shape) for comparison in comparisons} == {3}
     assert [comparison.line() for comparison in comparisons if comparison.missing] == []
     assert all(comparison.detections == 10 * comparison.shape[0] for comparison in comparisons)
+
+
+@pytest.mark.slow
+def test_a_pt2_needs_torch_and_the_op_alone(write):
+    path = write("two_stage", "pt2")
+    script = f"""
+import sys, torch, ms_deform_attn
+found = torch._inductor.aoti_load_package({str(path)!r})(torch.rand(1, 3, 64, 80), torch.tensor([[64, 70]]))
+assert not any(name.startswith(("projects", "mm")) for name in sys.modules)
+print([tuple(x.shape) for x in found])
+"""
+    assert subprocess.check_output([sys.executable, "-c", script], text=True, cwd=path.parent).strip() == (
+        "[(1, 10, 4), (1, 10), (1, 10)]"
+    )
 
 
 def test_knows_exported_files_by_their_names():

@@ -45,7 +45,8 @@ def main(argv: list[str] | None = None) -> None:
     graph, texts = DetectorGraph(detector), Description.of(detector).texts()
     with warnings.catch_warnings():  # of torch about its own code
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        for name in ("torch.onnx", "onnxscript"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         module_of(args.out).write(graph, args.out, texts, args.fp16)
     files = [path for path in (args.out, args.out.with_suffix(".bin")) if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 1e6

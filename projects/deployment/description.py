@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
-from torch import nn
+from torch import Tensor, nn
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.run_state import input_channels
@@ -42,4 +42,13 @@ class Description(NamedTuple):
         """The config as a Python literal, which keeps tuples; the others as JSON."""
         config, *others = self
         others = dict(zip(self._fields[1:], map(json.dumps, others), strict=True))
-        return dict(config=repr(config.to_dict()), **others)
+        return dict(config=repr(_plain(config.to_dict())), **others)
+
+
+def _plain(value: object) -> object:
+    """Without the dicts of mmengine and the tensors that models put into their configs."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value))
+    return value.tolist() if isinstance(value, Tensor) else value

@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import torch
 from mmcv.cnn.utils import fuse_conv_bn
+from mmdet.models.backbones import SwinTransformer
 from mmdet.models.detectors import DETR
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ class DetectorGraph(nn.Module):
         detector: a `DeformableDETR` of any variant, or mmdet's ``DETR``; it stays as it is.
 
     Raises:
-        InputError: it is another detector.
+        InputError: it is another detector, or one that can't be traced with open sizes.
     """
 
     def __init__(self, detector: nn.Module) -> None:
@@ -41,14 +42,20 @@ class DetectorGraph(nn.Module):
                 f"model.type is {type(detector).__name__}; what can be exported are DeformableDETR of this "
                 "code base, all variants, and mmdet's DETR"
             )
+        if isinstance(detector.backbone, SwinTransformer):
+            raise InputError(
+                "model.backbone is SwinTransformer, whose windows torch.export does not trace to an end "
+                "where the image's size is open"
+            )
         self.detect = detectors[type(detector)]
-        self.detector = fuse_conv_bn(deepcopy(detector)).eval().requires_grad_(False)
+        self.detector = fuse_conv_bn(deepcopy(detector)).requires_grad_(False)
         for module in self.modules():
             if isinstance(module, DeformableAttention):
                 module.max_bias_elements = None  # the number of parts would be that of the traced size
             if isinstance(module, nn.MultiheadAttention):
                 module.__class__ = OpenMultiheadAttention
         self.num_channels = input_channels(detector)
+        self.eval()
 
     def example(self) -> tuple[Tensor, Tensor]:
         """Inputs to trace with: no two numbers of them are equal, so that none is taken for another."""

@@ -10,6 +10,7 @@ from projects.reliable_runner.errors import InputError, first_line
 from projects.reliable_runner.files.atomic_file import write_atomically
 
 from . import onnx_file
+from .description import Description
 from .graph import OUTPUTS, DetectorGraph
 from .targets import needed
 
@@ -48,8 +49,12 @@ class Session:
             self.compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise InputError(f"{path}: OpenVINO can't read it: {first_line(error)}") from error
-        found = model.get_rt_info().get(_PLACE, {})
-        self.texts = {key: found[key].astype(str) for key in found}
+        places = {key: [_PLACE, key] for key in Description._fields}
+        self.texts = {
+            key: model.get_rt_info(place).astype(str)
+            for key, place in places.items()
+            if model.has_rt_info(place)
+        }
 
     def __call__(self, image: Tensor, sizes: Tensor) -> list[Tensor]:
         """What `DetectorGraph` returns."""

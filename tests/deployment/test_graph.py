@@ -1,7 +1,10 @@
 """The graph computes what the detector predicts."""
 
+from copy import copy
+
 import pytest
 import torch
+from mmdet.models.backbones import SwinTransformer
 from mmdet.structures import DetDataSample
 
 from projects.deployment.graph import DetectorGraph
@@ -32,6 +35,15 @@ def test_finds_what_the_detector_finds_whatever_lies_beside_the_images(variant):
             atol=1e-4,
             rtol=1e-4,
         )
+
+
+def test_refuses_a_backbone_that_is_not_traced_to_an_end():
+    detector = copy(detector_of("base"))
+    detector._modules = dict(
+        detector._modules, backbone=SwinTransformer(embed_dims=8, num_heads=(1, 2, 4, 8))
+    )
+    with pytest.raises(InputError, match="model.backbone is SwinTransformer"):
+        DetectorGraph(detector)
 
 
 def test_refuses_what_it_does_not_know():

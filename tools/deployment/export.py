@@ -15,6 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import torch
 from mmengine.registry import DATASETS
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ from projects.deployment.exported_detector import ExportedDetector
 from projects.deployment.graph import DetectorGraph
 from projects.deployment.parity import HEADS, Comparison, compare
 from projects.deployment.targets import SUFFIXES, module_of
-from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.errors import InputError, first_line
 from projects.reliable_runner.files.disk_space import check_writable
 from projects.reliable_runner.files.media import find_media, is_video
 from projects.reliable_runner.inference import init_detector, prepare
@@ -47,8 +48,14 @@ def main(argv: list[str] | None = None) -> None:
         warnings.simplefilter("ignore")
         for name in ("torch.onnx", "onnxscript"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        module_of(args.out).write(graph, args.out, texts, args.fp16)
-    files = [path for path in (args.out, args.out.with_suffix(".bin")) if path.is_file()]
+        try:
+            module_of(args.out).write(graph, args.out, texts, args.fp16)
+        except (torch.onnx.OnnxExporterError, torch._dynamo.exc.UserError) as error:
+            kind = type(detector.backbone).__name__
+            raise InputError(
+                f"torch can't export it ({kind} as its backbone): {first_line(error)}"
+            ) from error
+    files = [args.out, *([args.out.with_suffix(".bin")] if args.to == "openvino" else [])]
     size = sum(path.stat().st_size for path in files) / 1e6
     print(f"{', '.join(map(str, files))}: {size:.1f} MB")
     if not args.no_check:

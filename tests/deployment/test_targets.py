@@ -40,10 +40,10 @@ def test_a_pt2_needs_torch_and_the_op_alone(write):
     script = f"""
 import sys, torch, ms_deform_attn
 found = torch._inductor.aoti_load_package({str(path)!r})(torch.rand(1, 3, 64, 80), torch.tensor([[64, 70]]))
-assert not any(name.startswith(("projects", "mm")) for name in sys.modules)
+assert not {{"projects", "mmengine", "mmcv", "mmdet"}} & sys.modules.keys()
 print([tuple(x.shape) for x in found])
 """
-    assert subprocess.check_output([sys.executable, "-c", script], text=True, cwd=path.parent).strip() == (
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == (
         "[(1, 10, 4), (1, 10), (1, 10)]"
     )
 

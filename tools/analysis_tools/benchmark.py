@@ -1,7 +1,7 @@
 """Time detectors on this machine: images a second, latency, memory.
 
 python tools/analysis_tools/benchmark.py configs/ddetr_r18_custom.py --shape 240 320 --batch-sizes 1 8
-python tools/analysis_tools/benchmark.py work_dirs/bccd/epoch_60.pth --against configs/ddetr_r50_50e.py
+python tools/analysis_tools/benchmark.py work_dirs/bccd/epoch_60.pth --against work_dirs/bccd/epoch_60.onnx
 
 Each detector runs in a process of its own, and they take turns, one batch each: what else the machine does
 slows all alike.
@@ -24,6 +24,8 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 from torch.multiprocessing import get_context
 
+from projects.deployment.exported_detector import ExportedDetector
+from projects.deployment.targets import is_exported
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.inference import init_detector
 from projects.reliable_runner.launcher import positive_int, run_tool
@@ -64,7 +66,8 @@ HEADS = ["detector", "batch", "images/s", "p50, ms", "p95, ms", "memory, MB", "s
 def main(argv: list[str] | None = None) -> None:
     """Time and print as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    what = "a config (random weights), a checkpoint of tools/train.py, or the name of a published model"
+    what = "a config (random weights), a checkpoint of tools/train.py, the name of a published model, or a "
+    what += "file of tools/deployment/export.py"
     parser.add_argument("target", help=what)
     parser.add_argument("--against", nargs="+", default=[], metavar="TARGET", help="others, in the same run")
     what = "of the images, which are noise; no resizing"
@@ -149,7 +152,9 @@ def serve(pipe: Connection, target: str, batch_size: int, args: Namespace) -> No
 
 
 def open_detector(target: str, device: str | None) -> nn.Module:
-    """The detector of a config, of a checkpoint with the config inside, or of a published name."""
+    """The detector of a config, of a checkpoint with the config inside, of a published name or a file."""
+    if is_exported(target):
+        return ExportedDetector(target)
     with quiet():
         if target.endswith(".py"):
             return init_detector(target, device=device)

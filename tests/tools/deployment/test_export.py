@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from projects.deployment.graph import DetectorGraph
 from projects.reliable_runner.inference import inference_detector, init_detector
+from tools.analysis_tools import benchmark
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -65,12 +67,14 @@ def test_the_file_serves_in_place_of_the_checkpoint(
     torch.testing.assert_close(*scores, atol=1e-4, rtol=1e-4)
 
     detect = runpy.run_path(str(REPO / "demo" / "onnx_detect.py"))["detect"]
-    from PIL import Image
-
     found = detect(str(path), Image.open(image))
     expected = inference_detector(init_detector(config, weights, "cpu"), image).pred_instances
     np.testing.assert_allclose([score for _, score, _ in found], expected.scores, atol=1e-4)
     np.testing.assert_allclose([box for _, _, box in found], expected.bboxes, atol=1e-2)
+
+    options = ["--shape", "64", "96", "--max-iter", "2", "--num-warmup", "1", "--threads", "1"]
+    benchmark.main([str(path), *options])
+    assert f"{path} | 1 | " in capsys.readouterr().out
 
     other = heir("metainfo = dict(classes=('circle', 'square', 'cat'))\n", "other", config)
     error = one_line_error("test", other, path, "--work-dir", tmp_path)

@@ -28,7 +28,8 @@ def write(graph: DetectorGraph, path: Path, texts: dict[str, str], half: bool = 
         package = torch._inductor.aoti_compile_and_package(
             program,
             package_path=str(Path(folder, "detector.pt2")),
-            inductor_configs={"aot_inductor.metadata": texts},
+            # As many threads as the process that runs it has, not as this one.
+            inductor_configs={"aot_inductor.metadata": texts, "cpp.dynamic_threads": True},
         )
         write_atomically(path, Path(package).read_bytes())
 

@@ -64,7 +64,7 @@ class WindowAttention(nn.Module):
     def _attend(self, windows: Tensor, bias: Tensor) -> Tensor:
         """Attention in windows (bs * num_windows, tokens, channels).
 
-        ``bias`` is (num_windows, num_heads, tokens, tokens); the windows it tells apart go beside the
+        ``bias`` is (1 or num_windows, num_heads, tokens, tokens); the windows it tells apart go beside the
         heads, so that it is broadcast over the images.
         """
         shape = windows.shape
@@ -79,12 +79,15 @@ class WindowAttention(nn.Module):
     def _bias(self, height: int, width: int) -> Tensor:
         """Bias of the attention logits, -inf where a token must not attend.
 
-        (num_windows, num_heads, tokens, tokens).
+        (1, num_heads, tokens, tokens) where all windows are complete, else (num_windows, ...).
         """
         index = self.relative_position_index
         bias = self.relative_position_bias_table[index.flatten()].unflatten(0, index.shape)
         bias = bias.permute(2, 0, 1)[None]
         size = self.window_size
+        is_known = isinstance(height, int)  # in a graph that is exported, the size is open
+        if is_known and not (self.shift or height % size or width % size):
+            return bias
         rows, columns = (_regions(side, size, self.shift, index.device) for side in (height, width))
         regions = (rows[:, None, :, None] * 4 + columns[None, :, None, :]).reshape(-1, size**2)
         apart = regions[:, :, None] != regions[:, None, :]

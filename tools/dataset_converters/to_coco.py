@@ -31,7 +31,6 @@ from tools.dataset_converters.split import split_pictures
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "ddetr_r18_custom.py"
 FORMATS = dict(voc=voc, yolo=yolo, labelme=labelme, cvat=cvat, coco=coco)
 _YOLO = "*.yaml", "*.yml", "classes.txt", "obj.names", "labels/*.txt", "*/labels/*.txt", "labels/*/*.txt"
-
 _LABEL_STUDIO = "notes.json"  # beside its exports of YOLO
 
 

@@ -5,6 +5,7 @@ Everything here is float32 or better, under autocast too: half precision loses e
 
 import torch
 import torch.nn.functional as F
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from torch import Tensor
 
 from .levels import Levels
@@ -35,6 +36,12 @@ def refine(deltas_unact: Tensor, reference_points: Tensor, eps: float = 1e-5) ->
     reference_unact = inverse_sigmoid(reference_points, eps)
     size_unknown = 4 - reference_unact.shape[-1]
     return (upcast(deltas_unact) + F.pad(reference_unact, (0, size_unknown))).sigmoid()
+
+
+def boxes_in_pixels(boxes: Tensor, img_sizes: Tensor) -> Tensor:
+    """(bs, n, 4), cx, cy, w, h in [0, 1], to x1, y1, x2, y2 in images of heights and widths (bs, 2)."""
+    sizes = img_sizes.to(boxes.dtype).flip(1).repeat(1, 2)[:, None]  # w, h, w, h
+    return torch.minimum((bbox_cxcywh_to_xyxy(boxes) * sizes).clamp(min=0), sizes)
 
 
 def encoder_reference_points(levels: Levels) -> Tensor:

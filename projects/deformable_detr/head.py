@@ -12,7 +12,7 @@ from mmengine.model import BaseModule, bias_init_with_prob, constant_init
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from .geometry import refine, upcast
+from .geometry import boxes_in_pixels, refine, upcast
 from .matching.assigner import Matches, Predictions
 from .matching.targets import Targets
 from .registry import MODELS, TASK_UTILS
@@ -252,7 +252,5 @@ class DeformableDETRHead(BaseModule):
         cls_scores, bbox_preds = (x[-1] for x in self(hidden_states, references))
         scores = upcast(cls_scores).sigmoid().flatten(1)
         scores, best = scores.topk(torch.sym_min(self.max_per_img, scores.shape[1]))
-        sizes = img_sizes.to(bbox_preds.dtype).flip(1).repeat(1, 2)[:, None]  # w, h, w, h
         boxes = bbox_preds.gather(1, (best // self.num_classes)[..., None].expand(-1, -1, 4))
-        boxes = torch.minimum((bbox_cxcywh_to_xyxy(boxes) * sizes).clamp(min=0), sizes)
-        return boxes, scores, best % self.num_classes
+        return boxes_in_pixels(boxes, img_sizes), scores, best % self.num_classes

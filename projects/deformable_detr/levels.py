@@ -8,6 +8,16 @@ import torch
 from torch import Tensor
 
 
+def padding_of(img_sizes: Tensor, batch_input_shape: tuple[int, int], shape: tuple[int, int]) -> Tensor:
+    """Which tokens (bs, h, w) of a level are padding, images being of heights and widths (bs, 2)."""
+    # A token is padding if its pixel is, the one that a nearest-neighbour resize of a mask takes.
+    below, right = (
+        torch.arange(tokens, device=img_sizes.device) * pixels // tokens >= img_sizes[:, axis, None]
+        for axis, (tokens, pixels) in enumerate(zip(shape, batch_input_shape, strict=True))
+    )
+    return below[:, :, None] | right[:, None]
+
+
 class Levels(NamedTuple):
     """What encoder, queries and decoder must know of the levels. There are ``num_value`` tokens in all."""
 
@@ -36,14 +46,7 @@ class Levels(NamedTuple):
             device: where the tensors are made.
         """
         sizes = torch.as_tensor(img_shapes, device=device)
-        masks = []
-        for shape in shapes:
-            # A token is padding if its pixel is, the one that a nearest-neighbour resize of a mask takes.
-            below, right = (
-                torch.arange(tokens, device=device) * pixels // tokens >= sizes[:, axis, None]
-                for axis, (tokens, pixels) in enumerate(zip(shape, batch_input_shape, strict=True))
-            )
-            masks.append(below[:, :, None] | right[:, None])  # (bs, h, w)
+        masks = [padding_of(sizes, batch_input_shape, shape) for shape in shapes]
         # Known on the host: where no image is smaller than the batch, no layer need fill the padding.
         is_padded = isinstance(img_shapes, Tensor) or any(
             tuple(shape) != tuple(batch_input_shape) for shape in img_shapes

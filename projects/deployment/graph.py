@@ -6,12 +6,12 @@ import torch
 from mmcv.cnn.utils import fuse_conv_bn
 from mmdet.models.backbones import SwinTransformer
 from mmdet.models.detectors import DETR
-from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from torch import Tensor, nn
 
 from projects.dat.attention import DeformableAttention
 from projects.deformable_detr.detector import DeformableDETR
-from projects.deformable_detr.levels import Levels
+from projects.deformable_detr.geometry import boxes_in_pixels
+from projects.deformable_detr.levels import padding_of
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.run_state import input_channels
 
@@ -79,11 +79,7 @@ class DetectorGraph(nn.Module):
             image = image[:, [2, 1, 0]]
         if preprocessor._enable_normalize:
             image = (image - preprocessor.mean) / preprocessor.std
-        below, right = (
-            torch.arange(image.shape[2 + axis], device=image.device) >= sizes[:, axis, None]
-            for axis in range(2)
-        )
-        padding = below[:, None, :, None] | right[:, None, None]
+        padding = padding_of(sizes, image.shape[2:], image.shape[2:])[:, None]
         return self.detect(self.detector, image.masked_fill(padding, preprocessor.pad_value), sizes)
 
 
@@ -95,7 +91,7 @@ def _detect_deformable(detector: DeformableDETR, image: Tensor, sizes: Tensor) -
 def _detect_detr(detector: DETR, image: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
     """What mmdet's ``pre_transformer`` and ``predict`` do with lists of sizes."""
     feat = detector.extract_feat(image)[-1]
-    (mask,) = Levels.of_batch(sizes, image.shape[2:], [feat.shape[2:]], image.device).masks
+    mask = padding_of(sizes, image.shape[2:], feat.shape[2:])
     tokens, positions = (x.flatten(2).mT for x in (feat, detector.positional_encoding(mask)))
     mask = mask.flatten(1)
     memory = detector.encoder(query=tokens, query_pos=positions, key_padding_mask=mask)
@@ -109,6 +105,5 @@ def _detect_detr(detector: DETR, image: Tensor, sizes: Tensor) -> tuple[Tensor, 
         scores, labels = scores.flatten(1), torch.arange(scores[0].numel()) % scores.shape[-1]
     scores, labels = scores.max(-1)
     scores, best = scores.topk(min(head.test_cfg.get("max_per_img", logits.shape[1]), logits.shape[1]))
-    extent = sizes.flip(1).repeat(1, 2)[:, None].to(boxes.dtype)
-    boxes = bbox_cxcywh_to_xyxy(boxes.gather(1, best[..., None].expand(-1, -1, 4))) * extent
-    return torch.minimum(boxes.clamp(min=0), extent), scores, labels.gather(1, best)
+    boxes = boxes.gather(1, best[..., None].expand(-1, -1, 4))
+    return boxes_in_pixels(boxes, sizes), scores, labels.gather(1, best)

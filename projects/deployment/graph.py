@@ -3,7 +3,6 @@
 from copy import deepcopy
 
 import torch
-from mmcv.cnn.utils import fuse_conv_bn
 from mmdet.models.backbones import SwinTransformer
 from mmdet.models.detectors import DETR
 from torch import Tensor, nn
@@ -12,6 +11,8 @@ from projects.dat.attention import DeformableAttention
 from projects.deformable_detr.detector import DeformableDETR
 from projects.deformable_detr.geometry import boxes_in_pixels
 from projects.deformable_detr.levels import padding_of
+from projects.fast_cpu import speed_up
+from projects.fast_cpu.conv import Conv2d
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.run_state import input_channels
 
@@ -48,8 +49,11 @@ class DetectorGraph(nn.Module):
                 "where the image's size is open"
             )
         self.detect = detectors[type(detector)]
-        self.detector = fuse_conv_bn(deepcopy(detector)).requires_grad_(False)
+        self.detector = deepcopy(detector).eval().requires_grad_(False)
+        speed_up(self.detector)
         for module in self.modules():
+            if isinstance(module, Conv2d):
+                module.fold()
             if isinstance(module, DeformableAttention):
                 module.max_bias_elements = None  # the number of parts would be that of the traced size
             if isinstance(module, nn.MultiheadAttention):

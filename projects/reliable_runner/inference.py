@@ -26,6 +26,8 @@ from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from PIL import ImageOps
 from torch import Tensor, nn
 
+from projects.fast_cpu import keep_memory, speed_up
+
 from .checks.class_names import check_num_classes, class_names
 from .checks.compiled_ops import check_compiled_ops
 from .checks.weights import check_fits
@@ -89,6 +91,9 @@ def init_detector(
         _set_classes(detector, {}, None)
     else:
         _load(detector, contents, checkpoint)
+    if device.type == "cpu":
+        keep_memory()
+        speed_up(detector)
     return detector.to(device).eval()
 
 

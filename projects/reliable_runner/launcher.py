@@ -17,6 +17,8 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
 
+from projects.fast_cpu import keep_memory, speed_up
+
 from .checks.compiled_ops import check_compiled_ops
 from .config import read_files
 from .data.workers import explain_death
@@ -189,7 +191,11 @@ def build_runner(cfg: Config, local_rank: int = 0) -> Runner:
     if "runner_type" in cfg:
         return RUNNERS.build(cfg)
     runner = Runner.from_cfg(cfg)
-    check_compiled_ops(bare_model(runner), cfg.filename)
+    model = bare_model(runner)
+    check_compiled_ops(model, cfg.filename)
+    if not torch.cuda.is_available():
+        keep_memory()
+        speed_up(model)
     return runner
 
 

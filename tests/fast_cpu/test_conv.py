@@ -1,0 +1,135 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from projects.fast_cpu import speed_up
+from projects.fast_cpu.conv import Conv2d, FoldedNorm
+
+
+def stage(**kwargs):
+    """A convolution, a norm with statistics and affine numbers of its own, and the same made fast."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 6, **kwargs), nn.BatchNorm2d(6), nn.ReLU(inplace=True))
+    for tensor in (model[1].weight, model[1].bias, model[1].running_mean, model[1].running_var):
+        tensor.data = torch.rand(6) + 0.5
+    fast = copy.deepcopy(model)
+    speed_up(fast)
+    assert type(fast[0]) is Conv2d
+    assert type(fast[1]) is FoldedNorm
+    return model, fast
+
+
+CONVS = [
+    dict(kernel_size=1),
+    dict(kernel_size=1, stride=2, bias=False),
+    dict(kernel_size=3, padding=1, bias=False),
+    dict(kernel_size=3, padding=2, dilation=2, groups=2),
+    dict(kernel_size=(1, 3), padding=(0, 1)),
+    dict(kernel_size=3, padding="same"),
+    dict(kernel_size=3, padding=1, padding_mode="reflect"),
+]
+
+
+@pytest.mark.parametrize("kwargs", CONVS)
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("training", [True, False])
+def test_equals_the_two_modules(kwargs, batch, training):
+    model, fast = stage(**kwargs)
+    x = torch.randn(batch, 4, 9, 8)
+    results = []
+    for each in (model, fast):
+        each.train(training)
+        image = x.clone().requires_grad_(True)
+        y = each(image)
+        torch.manual_seed(1)
+        (y * torch.randn_like(y.contiguous())).sum().backward()
+        results.append([y, image.grad, *(p.grad for p in each.parameters()), *each.buffers()])
+    for a, b in zip(*results, strict=True):
+        # The sum over 200 pixels that a norm makes zero is so but for rounding.
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=5e-5)
+
+
+def test_new_weights_are_seen():
+    model, fast = stage(kernel_size=3)
+    x = torch.randn(1, 4, 9, 8)
+
+    @torch.no_grad()
+    def same():
+        torch.testing.assert_close(fast.eval()(x), model.eval()(x))
+
+    same()
+    with torch.no_grad():
+        model[1].running_var.mul_(3)
+        model[0].weight.mul_(2)
+    fast.load_state_dict(model.state_dict())
+    same()
+    # What mmengine's EMAHook does.
+    model[1].bias.data, fast[1].bias.data = fast[1].bias.data + 1, model[1].bias.data + 1
+    same()
+    for each in (model, fast):
+        each.train()(x)
+    same()
+    x = x.double()
+    model.double(), fast.double()
+    same()
+
+
+def test_a_copy_has_its_own_norm():
+    _, fast = stage(kernel_size=3)
+    other = copy.deepcopy(fast)
+    assert other[0].norms == (other[1],)
+    assert list(other.state_dict()) == list(fast.state_dict())
+
+
+def test_frozen_norm_in_training():
+    model, fast = stage(kernel_size=3)
+    x = torch.randn(2, 4, 9, 8)
+    for each in (model, fast):
+        each.train()
+        each[1].eval().requires_grad_(False)
+        each(x).square().sum().backward()
+    torch.testing.assert_close(fast[0].weight.grad, model[0].weight.grad, rtol=1e-4, atol=1e-5)
+    assert fast[1].weight.grad is None
+
+
+def test_norm_without_statistics_or_affine_numbers():
+    x = torch.randn(3, 4, 9, 8)
+    for kwargs in (dict(track_running_stats=False), dict(affine=False)):
+        model = nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6, **kwargs)).eval()
+        fast = copy.deepcopy(model)
+        speed_up(fast)
+        torch.testing.assert_close(fast(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_an_order_that_is_not_known_is_left_alone():
+    class NormFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            return self.conv(self.norm(x))
+
+    model = NormFirst().eval()
+    model.norm.running_mean.fill_(2)
+    x = torch.randn(1, 4, 5, 5)
+    expected = model(x)
+    speed_up(model)
+    torch.testing.assert_close(model(x), expected)
+
+
+def test_fold_for_good():
+    model, fast = stage(kernel_size=3, bias=False)
+    fast.eval()[0].fold()
+    x = torch.randn(1, 4, 9, 8)
+    torch.testing.assert_close(fast(x), model.eval()(x))
+    assert fast[0].bias.shape == (6,)
+
+
+def test_under_inference_mode():
+    with torch.inference_mode():
+        model, fast = stage(kernel_size=3)
+        x = torch.randn(1, 4, 9, 8)
+        torch.testing.assert_close(fast.eval()(x), model.eval()(x))

@@ -1,5 +1,7 @@
 """Convolutions by oneDNN, in the memory format that it likes, with the batch norm behind them folded in."""
 
+from itertools import chain
+
 import torch
 from torch import Tensor, nn
 
@@ -30,49 +32,48 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(bs, in_channels, h, w) to (bs, out_channels, h', w')."""
-        weight, bias = self._current()
-        if onednn_serves(input, weight) and self.padding_mode == "zeros" and isinstance(self.padding, tuple):
-            # By torch's own choice small inputs do not go to oneDNN, nor do those of one image on one thread.
-            return torch.mkldnn_convolution(
-                input.contiguous(memory_format=torch.channels_last),
-                weight,
-                bias,
-                self.padding,
-                self.stride,
-                self.dilation,
-                self.groups,
-            )
-        return self._conv_forward(input, weight, bias)
+        is_plain = self.padding_mode == "zeros" and isinstance(self.padding, tuple)
+        if not (is_plain and onednn_serves(input, self.weight)):
+            return self._conv_forward(input, *self._folded())
+        # By torch's own choice small inputs do not go to oneDNN, nor does a single image on one thread.
+        input = input.contiguous(memory_format=torch.channels_last)
+        geometry = self.padding, self.stride, self.dilation, self.groups
+        if torch.is_grad_enabled() or self.weight.is_inference():
+            return torch.mkldnn_convolution(input, *self._folded(), *geometry)
+        packed = self._packed_for(input.shape, geometry)
+        return torch.ops.mkldnn._convolution_pointwise(input, *packed, *geometry, "none", [], "")
 
     def fold(self) -> None:
         """Take the norm behind it into its own parameters for good."""
-        weight, bias = self._current()
+        weight, bias = self._folded()
         self.weight = nn.Parameter(weight.detach(), requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
         self.norms = ()
 
-    def _current(self) -> tuple[Tensor, Tensor | None]:
-        """Weight and bias with those of the norm; kept until one of their sources changes."""
+    def __getstate__(self) -> dict:
+        """What a copy gets: not the packed weights, which torch can't copy."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_packed", "_packed_of")}
+
+    def _folded(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias with those of the norm."""
         if not (self.norms and self.norms[0].is_folded):
             return self.weight, self.bias
         (norm,) = self.norms
-        sources = [self.weight, self.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var]
-        sources = [source for source in sources if source is not None]
-        learns = torch.is_grad_enabled() and any(source.requires_grad for source in sources)
-        if learns or torch.compiler.is_compiling() or self.weight.is_inference():
-            return self._folded(norm)
-        # Tensors that change get a new version or other memory; statistics do not, but are counted.
-        state = [(source.data_ptr(), source._version) for source in [*sources, norm.num_batches_tracked]]
-        if self.__dict__.get("_state") != state:
-            weight, bias = self._folded(norm)
-            self._kept = weight.contiguous(memory_format=torch.channels_last), bias
-            self._state = state
-        return self._kept
-
-    def _folded(self, norm: FoldedNorm) -> tuple[Tensor, Tensor]:
         scale = (norm.running_var + norm.eps).rsqrt()
         if norm.weight is not None:
             scale = scale * norm.weight
         shift = -norm.running_mean if self.bias is None else self.bias - norm.running_mean
         shift = shift * scale if norm.bias is None else shift * scale + norm.bias
         return self.weight * scale[:, None, None, None], shift
+
+    def _packed_for(self, shape: torch.Size, geometry: tuple) -> tuple[Tensor, Tensor | None]:
+        """`_folded`, the weight in oneDNN's order for images of this shape; made anew where they change."""
+        norm_state = [[*norm.parameters(), *norm.buffers(), norm.training] for norm in self.norms]
+        sources = [self.weight, self.bias, *chain.from_iterable(norm_state)]
+        # Tensors that change get a new version or other memory; statistics do not, but are counted.
+        state = [(x.data_ptr(), x._version) if isinstance(x, Tensor) else x for x in sources]
+        if self.__dict__.get("_packed_of") != state:
+            weight, bias = self._folded()
+            self._packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, shape), bias
+            self._packed_of = state
+        return self._packed

@@ -33,6 +33,7 @@ from benchmarks.op import milliseconds, peak_megabytes
 from benchmarks.random_batch import random_batch
 from ms_deform_attn import _library
 from projects.deformable_detr.registry import MODELS
+from projects.fast_cpu import speed_up
 from projects.reliable_runner.launcher import add_common_arguments, read_config, run_tool
 
 TOLERANCE = 1e-4  # relative difference of any two losses
@@ -106,6 +107,8 @@ def candidates(cfg: Config, device: str) -> list[Candidate]:
     ours.init_weights()
     theirs = build_mmdets(cfg.model)
     theirs.load_state_dict(ours.state_dict())
+    if torch.device(device).type == "cpu":
+        speed_up(ours)  # as the tools do
     without_op = mock.patch.object(_library, "serves", return_value=False)
     optim = cfg.optim_wrapper
     rows = [

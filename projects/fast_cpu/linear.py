@@ -21,14 +21,14 @@ class Linear(nn.Linear):
 def onednn_serves(input: Tensor, weight: Tensor) -> bool:
     """Whether to call oneDNN by name: float32 on a CPU, no autocast, no compiler, which chooses itself."""
     return (
-        input.is_cpu
+        not torch.compiler.is_compiling()
+        and input.is_cpu
         and input.dtype is weight.dtype is torch.float32
         and input.dim() > 1
         and input.numel() > 0
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
     )
 
 

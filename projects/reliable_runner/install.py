@@ -36,6 +36,7 @@ from .files.pretrained import (
 from .labels import set_readable
 from .metric.coco_metric import CocoMetric
 from .training.checkpoint_hook import CheckpointHook
+from .training.compilation import compile_networks
 from .training.early_stopping import EarlyStoppingHook
 from .training.finite_assigner import HungarianAssigner
 from .training.fsdp import FSDPStrategy
@@ -127,6 +128,8 @@ def install() -> None:
 
     ``Text.set_text`` of Matplotlib is wrapped: class names in scripts that its font lacks are transliterated.
 
+    ``Runner._maybe_compile`` is wrapped: the config key ``compile`` compiles networks, not the whole step.
+
     mmcv's ``MultiScaleDeformableAttention`` runs on our op.
 
     Of mmengine's files: the backend ``local`` for writing (a rename at the end); the handlers of ``pkl``,
@@ -144,6 +147,7 @@ def install() -> None:
         (registry.Registry, "build", explain_errors),
         (BaseDataset, "prepare_data", name_steps),
         (Text, "set_text", set_readable),
+        (Runner, "_maybe_compile", compile_networks),
         (Runner, "register_default_hooks", _with_default_hooks),
         (FlexibleRunner, "register_default_hooks", _with_default_hooks),
     ):

@@ -15,7 +15,8 @@ train_pipeline = [
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 """)
-    options = {"train_cfg.max_epochs": 1, "train_cfg.val_interval": 9, "default_hooks.logger.interval": 1}
+    options = {"train_cfg.max_epochs": 1, "train_cfg.val_interval": 9, "randomness.seed": 0}
+    options["default_hooks.logger.interval"] = 1
     tool("train", config, "--work-dir", tmp_path / "eager", **options)
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()

@@ -29,6 +29,7 @@ class Conv2d(nn.Conv2d):
     """
 
     norms: tuple[FoldedNorm, ...] = ()
+    _packed: tuple | None = None  # what the weights were, and the packed ones
 
     def forward(self, input: Tensor) -> Tensor:
         """(bs, in_channels, h, w) to (bs, out_channels, h', w')."""
@@ -52,7 +53,7 @@ class Conv2d(nn.Conv2d):
 
     def __getstate__(self) -> dict:
         """What a copy gets: not the packed weights, which torch can't copy."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_packed", "_packed_of")}
+        return {key: value for key, value in self.__dict__.items() if key != "_packed"}
 
     def _folded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias with those of the norm."""
@@ -67,13 +68,19 @@ class Conv2d(nn.Conv2d):
         return self.weight * scale[:, None, None, None], shift
 
     def _packed_for(self, shape: torch.Size, geometry: tuple) -> tuple[Tensor, Tensor | None]:
-        """`_folded`, the weight in oneDNN's order for images of this shape; made anew where they change."""
-        norm_state = [[*norm.parameters(), *norm.buffers(), norm.training] for norm in self.norms]
-        sources = [self.weight, self.bias, *chain.from_iterable(norm_state)]
-        # Tensors that change get a new version or other memory; statistics do not, but are counted.
-        state = [(x.data_ptr(), x._version) if isinstance(x, Tensor) else x for x in sources]
-        if self.__dict__.get("_packed_of") != state:
+        """`_folded`, the weight in oneDNN's order for images of this shape; made anew where they change.
+
+        The order for large images is several times slower on small ones.
+        """
+        norm_state = chain.from_iterable([*norm.parameters(), *norm.buffers()] for norm in self.norms)
+        others = [x for x in (self.bias, *norm_state) if x is not None]
+        versions = [(x.data_ptr(), x._version) for x in (self.weight, *others)]
+        state = shape, versions, [norm.training for norm in self.norms]
+        # What is written through `.data`, as mmengine's EMAHook does, gets no new version.
+        sums = self.weight.sum(0), self.weight.sum((1, 2, 3))
+        numbers = torch.cat([x.detach().flatten() for x in (*sums, *others)])
+        if not (self._packed and self._packed[0] == state and torch.equal(self._packed[1], numbers)):
             weight, bias = self._folded()
-            self._packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, shape), bias
-            self._packed_of = state
-        return self._packed
+            weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, shape)
+            self._packed = state, numbers, (weight, bias)
+        return self._packed[2]

@@ -68,8 +68,17 @@ def test_new_weights_are_seen():
         model[0].weight.mul_(2)
     fast.load_state_dict(model.state_dict())
     same()
-    # What mmengine's EMAHook does.
     model[1].bias.data, fast[1].bias.data = fast[1].bias.data + 1, model[1].bias.data + 1
+    same()
+    # What mmengine's EMAHook and others do; the sum of all is as before.
+    for each in (model, fast):
+        each[0].weight.data.copy_(each[0].weight.data.flip(0))
+    same()
+    for each in (model, fast):
+        each[0].weight.data.copy_(each[0].weight.data.flip(3))
+    same()
+    for each in (model, fast):
+        each[1].running_mean.data.copy_(each[1].running_mean.data.flip(0))
     same()
     for each in (model, fast):
         each.train()(x)

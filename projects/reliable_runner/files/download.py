@@ -57,16 +57,17 @@ def download(url: str, digest: str | None = None, path: Path | None = None) -> P
         The file.
 
     Raises:
-        InputError: there is no connection or no such file, no space, or what came is a web page or has
-            another digest. A wrong file is removed; the message says where in torch.hub's folder to put one
-            fetched by other means.
+        InputError: there is no connection or no such file, no space, or what came is a web page or another
+            text, nothing, or has another digest. A wrong file is removed; the message says where in
+            torch.hub's folder to put one fetched by other means.
     """
-    remedy = ""
+    in_cache, again, ways = path is None, "", ""
     if path is None:
         path = cached_path(url)
-        remedy = (
-            f". Try again, what has come is kept; or download it by other means and put it at {path}; or do "
-            "without it: for a backbone's weights set model.backbone.init_cfg=None"
+        again = ". Try again, what has come is kept"
+        ways = (
+            f". You may download it by other means and put it at {path}; or do without it: for a backbone's "
+            "weights set model.backbone.init_cfg=None"
         )
     if path.exists():
         return path
@@ -74,16 +75,18 @@ def download(url: str, digest: str | None = None, path: Path | None = None) -> P
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(path.name + ".lock")):
-            if not path.exists():
+            # Another process may have begun a file of this name from another address.
+            is_taken = in_cache and cached_path(url) != path
+            if not is_taken and not path.exists():
                 write_atomically(_note(path), _sha256(url).encode())
                 _fetch(url, part)
                 if fault := _fault(part, digest):
                     part.unlink()
-                    raise InputError(f"{url}: {fault}; it was removed{remedy}")
+                    raise InputError(f"{url}: {fault}; it was removed{ways}")
                 os.replace(part, path)
     except (OSError, http.client.HTTPException) as error:
-        raise InputError(f"{url}: the download failed ({first_line(error)}){remedy}") from error
-    return path
+        raise InputError(f"{url}: the download failed ({first_line(error)}){again}{ways}") from error
+    return download(url, digest) if is_taken else path
 
 
 def _fetch(url: str, part: Path) -> None:
@@ -146,8 +149,11 @@ def _fault(part: Path, digest: str | None) -> str | None:
         sha256.update(start)
         while chunk := file.read(2**20):
             sha256.update(chunk)
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
+    text = start.decode(errors="replace").lstrip("\ufeff \t\r\n")
+    if text.lower().startswith(("<!doctype", "<html")):
         return "what came is a web page, and not the file"
+    if "\0" not in text and (not text or text[0] in "<{["):  # safetensors' "{" comes after a number
+        return f"what came is {text[:40]!r}, and not the file"
     if digest and not sha256.hexdigest().startswith(digest.lower()):
         return f"what came has the SHA-256 {sha256.hexdigest()[:16]}, and not {digest}"
     return None

@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from projects.reliable_runner.files import download as module
 from projects.reliable_runner.files.download import cached_path, download
 
 CONTENT = bytes(range(256)) * 4096
+OTHER = CONTENT[::-1]
 DIGEST = sha256(CONTENT).hexdigest()[:8]
+TEXTS = dict(xml=b"\xef\xbb\xbf<?xml version='1.0'?><Error/>", json=b'{"error": "no"}', empty=b"")
 
 
 class Server(BaseHTTPRequestHandler):
@@ -32,6 +35,10 @@ class Server(BaseHTTPRequestHandler):
             self.answer(302, b"", Location="/whole/a.pth")
         elif kind == "page":
             self.answer(200, b"\n<!DOCTYPE html><html>log in</html>")
+        elif kind in TEXTS:
+            self.answer(200, TEXTS[kind])
+        elif kind == "other":
+            self.answer(200, OTHER)
         elif kind == "missing":
             self.answer(404, b"no such file")
         elif kind == "busy" and len(self.requests) < 3:
@@ -133,7 +140,10 @@ def test_a_part_that_is_complete_or_too_long(web, length, starts):
     "kind, digest, fault",
     [
         ("whole", "00000000", f"has the SHA-256 {DIGEST}.*, and not 00000000; it was removed"),
-        ("page", None, "is a web page"),
+        ("page", None, r"is a web page.*; it was removed\. You may"),
+        ("xml", None, "what came is .<.xml version.*, and not the file"),
+        ("json", None, """what came is '{"error": "no"}', and not the file"""),
+        ("empty", None, "what came is '', and not the file"),
         ("missing", None, r"failed \(HTTP Error 404.*put it at .*/a.pth"),
     ],
 )
@@ -166,12 +176,35 @@ def test_a_full_disk_is_told_at_once(web, monkeypatch):
         download(f"{web}/whole/a.pth")
 
 
-def test_of_two_processes_one_fetches(web):
+def download_at_once(*addresses: str) -> None:
+    """In processes of their own that choose their paths before any of them begins."""
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=download, args=(f"{web}/breaks/a.pth", DIGEST)) for _ in range(2)]
+    chosen = context.Barrier(len(addresses))
+    choose = module.cached_path
+
+    def wait(url: str) -> Path:
+        path = choose(url)
+        with suppress(threading.BrokenBarrierError):
+            chosen.wait(10)
+            chosen.abort()
+        return path
+
+    module.cached_path = wait
+    processes = [context.Process(target=download, args=(address,)) for address in addresses]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
+    module.cached_path = choose
+    assert [process.exitcode for process in processes] == [0] * len(addresses)
+
+
+def test_files_of_one_name_from_two_places_at_once(web):
+    addresses = [f"{web}/breaks/a.pth", f"{web}/other/a.pth"]
+    download_at_once(*addresses)
+    assert [cached_path(address).read_bytes() for address in addresses] == [CONTENT, OTHER]
+
+
+def test_of_two_processes_one_fetches(web):
+    download_at_once(f"{web}/breaks/a.pth", f"{web}/breaks/a.pth")
     assert cached_path(f"{web}/breaks/a.pth").read_bytes() == CONTENT and len(Server.requests) == 4

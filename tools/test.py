@@ -25,6 +25,8 @@ from projects.reliable_runner.launcher import (
     read_config,
     run_tool,
 )
+from projects.reliable_runner.run_state import bare_model
+from projects.reliable_runner.training.compilation import FOR_INFERENCE, compile_networks
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,6 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     what = "checkpoint: a file, an address or the name of a published model; or an exported file"
     parser.add_argument("checkpoint", help=what)
     parser.add_argument("--out", help="save the predictions in this file, which must end with .pkl")
+    parser.add_argument("--compile", action="store_true", help="torch.compile: pays from some 100 images on")
     parser.add_argument("--show", action="store_true", help="show predictions in a window")
     parser.add_argument(
         "--show-dir",
@@ -54,6 +57,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.show or args.show_dir:
         enable_drawing(cfg, args)
     runner = build_runner(cfg, args.local_rank)
+    if args.compile:
+        compile_networks(bare_model(runner), **FOR_INFERENCE)
     if args.out:
         dump = METRICS.build(dict(type="mmdet.DumpDetResults", out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)

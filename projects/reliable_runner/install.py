@@ -36,7 +36,7 @@ from .files.pretrained import (
 from .labels import set_readable
 from .metric.coco_metric import CocoMetric
 from .training.checkpoint_hook import CheckpointHook
-from .training.compilation import compile_networks
+from .training.compilation import compile_by_config
 from .training.early_stopping import EarlyStoppingHook
 from .training.finite_assigner import HungarianAssigner
 from .training.fsdp import FSDPStrategy
@@ -147,7 +147,7 @@ def install() -> None:
         (registry.Registry, "build", explain_errors),
         (BaseDataset, "prepare_data", name_steps),
         (Text, "set_text", set_readable),
-        (Runner, "_maybe_compile", compile_networks),
+        (Runner, "_maybe_compile", compile_by_config),
         (Runner, "register_default_hooks", _with_default_hooks),
         (FlexibleRunner, "register_default_hooks", _with_default_hooks),
     ):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "tests" / "tiny_ddetr.py"
@@ -60,3 +61,16 @@ def test_refuses_to_draw_without_the_hook(tmp_path, checkpoint, heir, one_line_e
     config = heir("default_hooks = dict(visualization=None)")
     args = [config, checkpoint, "--show-dir", "pictures", "--work-dir", tmp_path]
     assert "default_hooks.visualization" in one_line_error("test", *args)
+
+
+def test_compiles_the_networks(tool, tmp_path, checkpoint, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: compiled.append((self, options)))
+    tool("test", CONFIG, checkpoint, "--work-dir", tmp_path, "--compile")
+    assert [type(network).__name__ for network, _ in compiled] == [
+        "ResNet",
+        "ChannelMapper",
+        "DeformableDetrTransformerEncoder",
+        "DeformableDetrTransformerDecoder",
+    ]
+    assert all(options == dict(options=dict(freezing=True)) for _, options in compiled)

@@ -31,6 +31,7 @@ from projects.reliable_runner.inference import init_detector
 from projects.reliable_runner.launcher import positive_int, run_tool
 from projects.reliable_runner.log import quiet
 from projects.reliable_runner.run_state import input_channels
+from projects.reliable_runner.training.compilation import FOR_INFERENCE, compile_networks
 from projects.reliable_runner.training.resumed_settings import read_config_text
 
 
@@ -77,6 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--max-iter", type=positive_int, default=20, help="batches to time")
     parser.add_argument("--num-warmup", type=positive_int, default=3, help="batches before them")
     parser.add_argument("--threads", type=positive_int, help="of the CPU; by default torch's choice")
+    parser.add_argument("--compile", action="store_true", help="torch.compile, but for exported files")
     parser.add_argument("--device", help="by default the first GPU if there is one")
     args = parser.parse_args(argv)
 
@@ -133,6 +135,8 @@ def serve(pipe: Connection, target: str, batch_size: int, args: Namespace) -> No
         torch.set_num_threads(args.threads)
     try:
         detector = open_detector(target, args.device)
+        if args.compile and not isinstance(detector, ExportedDetector):
+            compile_networks(detector, **FOR_INFERENCE)
     except InputError as error:
         pipe.recv()
         pipe.send(error)

@@ -109,8 +109,9 @@ def infer(args: Namespace, paths: Sequence[Path]) -> None:
                     pictures.write(frame.name, draw_sample(visualizer, frame.image, sample), frame.fps)
                 bar.update()
     finally:  # what an interrupted run has found is not lost
-        if results.images and not args.no_save_pred:
-            results.save(args.out_dir / "predictions.json")
+        if results.images:
+            if not args.no_save_pred:
+                results.save(args.out_dir / "predictions.json")
             for kind in args.to:
                 save_as(results, kind, args.out_dir / kind)
     if not results.images:
@@ -120,9 +121,9 @@ def infer(args: Namespace, paths: Sequence[Path]) -> None:
         print(f"skipped, {len(unread)} files can't be read or prepared, or not to the end: {shorten(unread)}")
     if not args.no_save_vis:
         print(f"pictures: {args.out_dir / 'vis'}")
-    if not args.no_save_pred:
-        folders = "".join(f", {args.out_dir / kind}" for kind in args.to)
-        print(f"results: {args.out_dir / 'predictions.json'}{folders}")
+    files = [*([] if args.no_save_pred else ["predictions.json"]), *args.to]
+    if files:
+        print(f"results: {', '.join(str(args.out_dir / file) for file in files)}")
 
 
 def parse_args(argv: list[str] | None) -> Namespace:
@@ -139,7 +140,7 @@ def parse_args(argv: list[str] | None) -> Namespace:
     what = "folder for vis/ and predictions.json"
     parser.add_argument("--out-dir", type=Path, default="outputs", help=what)
     what = (
-        "beside predictions.json, which is COCO's, write the results in these forms, each into its own folder"
+        "beside predictions.json, which is COCO's too, write the results in these forms, each into its folder"
     )
     parser.add_argument("--to", nargs="+", choices=FORMATS, default=[], help=what)
     parser.add_argument("--device", help="cpu, cuda:0, ...; by default a GPU if there is one")

@@ -36,6 +36,11 @@ def main(argv: list[str] | None = None) -> None:
     results = read_results(args.results) if args.results else None
     out = args.out
     if out and out.suffix not in FORMATS:
+        if out.suffix and not out.is_dir():
+            raise InputError(
+                f"--out {out}: a file ends with {' or '.join(FORMATS)}; a folder with a dot in its name must "
+                "be there already"
+            )
         out = out / (Path(args.config).stem + args.format)
     if out:
         check_writable(out.parent, "folder of the weights", "--out")

@@ -85,6 +85,15 @@ def test_results_in_other_forms(tmp_path, shapes_root, infer):
         )
 
 
+def test_only_the_forms_that_are_asked_for(tmp_path, shapes_root, infer, tool, checkpoint):
+    found = infer(shapes_root / "val", options=("--score-thr", 0))
+    options = "--score-thr", "0", "--no-save-pred", "--no-save-vis", "--to", "coco", "csv"
+    tool("infer", shapes_root / "val", CONFIG, checkpoint, "--out-dir", tmp_path / "forms", *options)
+    files = {str(x.relative_to(tmp_path / "forms")) for x in (tmp_path / "forms").rglob("*.*")}
+    assert files == {"coco/predictions.json", "csv/predictions.csv"}
+    assert json.loads((tmp_path / "forms/coco/predictions.json").read_text()) == found
+
+
 def test_two_images_of_one_stem_keep_their_results(tmp_path, shapes_root, infer):
     for number, name in (1, "a.png"), (2, "a.jpg"), (3, "b.png"):
         image = cv2.imread(str(shapes_root / "val" / f"00000{number}.png"))

@@ -112,6 +112,16 @@ def test_weights_load_like_any_checkpoint(suffix, tmp_path, detector_files, imag
     assert "Average Precision" in capsys.readouterr().out
 
 
+def test_a_name_of_another_format_is_refused(tmp_path, detector_files, one_line_error):
+    config, checkpoint = detector_files()
+    error = one_line_error(main, config, checkpoint, "--out", tmp_path / "out.onnx")
+    assert "out.onnx: a file ends with .pth or .safetensors" in error
+    assert not (tmp_path / "out.onnx").exists()
+    (tmp_path / "v1.0").mkdir()
+    main([str(config), str(checkpoint), "--out", str(tmp_path / "v1.0")])
+    assert [path.suffix for path in (tmp_path / "v1.0").iterdir()] == [".pth"]
+
+
 def test_an_average_is_what_is_published(tmp_path, detector_files):
     config, checkpoint = detector_files()
     model, hook = init_detector(config, checkpoint, "cpu"), EMAHook()

@@ -15,7 +15,8 @@ def write_tensors(path: Path, family: str, tensors: dict[str, Tensor], meta: dic
     """Write a file as the code of ``family`` reads it; ``meta`` goes into mmdet's alone.
 
     Raises:
-        InputError: the path can't be written, or is of safetensors, which transformers alone reads.
+        InputError: the path can't be written, has no name of a checkpoint, or is of safetensors, which
+            transformers alone reads.
     """
     is_huggingface = family.startswith("huggingface")
     if path.suffix == ".safetensors":
@@ -23,6 +24,8 @@ def write_tensors(path: Path, family: str, tensors: dict[str, Tensor], meta: dic
             raise InputError(f"{path}: {family} reads .pth")
         write_atomically(path, safetensors.torch.save(tensors, {"format": "pt"}))
         return
+    if path.suffix not in (".pth", ".pt", ".bin"):
+        raise InputError(f"{path}: the name of a checkpoint ends with .pth, .pt, .bin or .safetensors")
     contents = {"model": tensors}
     if family == "mmdet":
         contents = {"state_dict": tensors, "meta": meta}

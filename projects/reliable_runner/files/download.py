@@ -4,8 +4,10 @@ import errno
 import hashlib
 import http.client
 import os
+import string
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -25,8 +27,14 @@ def cached_path(url: str) -> Path:
     """Where the file of an address lies once it is fetched: in torch.hub's folder, under its own name.
 
     If another address has begun a file of this name, the name gets the first digits of the address's SHA-256.
+
+    Raises:
+        InputError: the address ends with a folder.
     """
-    path = Path(torch.hub.get_dir(), "checkpoints", url.partition("?")[0].rpartition("/")[2])
+    name = urllib.parse.urlsplit(url).path.rpartition("/")[2]
+    if not name:
+        raise InputError(f"{url}: this address names no file")
+    path = Path(torch.hub.get_dir(), "checkpoints", name)
     note = _note(path)
     if note.exists() and note.read_text() != _sha256(url):
         path = path.with_stem(f"{path.stem}-{_sha256(url)[:8]}")
@@ -115,7 +123,8 @@ def _size(part: Path) -> int:
 
 def _fetch_from(url: str, part: Path, start: int) -> bool:
     """Fetch the bytes from ``start`` on; whether that is all of them."""
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    request = urllib.request.Request(_quoted(url), headers=headers)
     try:
         answer = urllib.request.urlopen(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -141,6 +150,13 @@ def _fetch_from(url: str, part: Path, start: int) -> bool:
     return total is None or part.stat().st_size == total
 
 
+def _quoted(url: str) -> str:
+    """An address as a browser shows it, with blanks and letters of any language, as a server wants it."""
+    parts = urllib.parse.urlsplit(url)
+    path, query = (urllib.parse.quote(part, string.punctuation) for part in (parts.path, parts.query))
+    return urllib.parse.urlunsplit(parts._replace(path=path, query=query))
+
+
 def _fault(part: Path, digest: str | None) -> str | None:
     """What is wrong with a file that has come."""
     sha256 = hashlib.sha256()
@@ -152,7 +168,9 @@ def _fault(part: Path, digest: str | None) -> str | None:
     text = start.decode(errors="replace").lstrip("\ufeff \t\r\n")
     if text.lower().startswith(("<!doctype", "<html")):
         return "what came is a web page, and not the file"
-    if "\0" not in text and (not text or text[0] in "<{["):  # safetensors' "{" comes after a number
+    if not text:
+        return "what came is empty"
+    if "\0" not in text and text[0] in "<{[":  # safetensors' "{" comes after a number
         return f"what came is {text[:40]!r}, and not the file"
     if digest and not sha256.hexdigest().startswith(digest.lower()):
         return f"what came has the SHA-256 {sha256.hexdigest()[:16]}, and not {digest}"

@@ -56,7 +56,14 @@ def write_csv(results: CocoResults, folder: Path) -> None:
                 table.writerow([*place, results.names[ann["category_id"]], ann["score"], x, y, x + w, y + h])
 
 
-FORMATS: dict[str, Callable[[CocoResults, Path], None]] = dict(yolo=write_yolo, voc=write_voc, csv=write_csv)
+def write_coco(results: CocoResults, folder: Path) -> None:
+    """``predictions.json``."""
+    results.save(folder / "predictions.json")
+
+
+FORMATS: dict[str, Callable[[CocoResults, Path], None]] = dict(
+    coco=write_coco, yolo=write_yolo, voc=write_voc, csv=write_csv
+)
 
 
 def save_as(results: CocoResults, kind: str, folder: Path) -> None:

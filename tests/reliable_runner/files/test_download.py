@@ -22,14 +22,16 @@ TEXTS = dict(xml=b"\xef\xbb\xbf<?xml version='1.0'?><Error/>", json=b'{"error": 
 
 
 class Server(BaseHTTPRequestHandler):
-    """Its path says how it behaves; ``requests`` holds the first byte wanted by each request."""
+    """Its path says how it behaves; ``requests`` holds the first byte wanted by each request to ``paths``."""
 
     requests: list[int] = []
+    paths: list[str] = []
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         start = int(self.headers.get("Range", "bytes=0-")[6:-1])
         self.requests.append(start)
+        self.paths.append(self.path)
         kind = self.path.split("/")[1]
         if kind == "redirect":
             self.answer(302, b"", Location="/whole/a.pth")
@@ -71,7 +73,7 @@ def web(tmp_path, monkeypatch) -> str:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
-    Server.requests = []
+    Server.requests, Server.paths = [], []
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=partial(server.serve_forever, 0.01), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -92,6 +94,18 @@ def test_arrives_once(web, kind, starts):
     for _ in range(2):
         assert download(f"{web}/{kind}/a.pth?token=1", DIGEST).read_bytes() == CONTENT
     assert Server.requests == starts
+
+
+def test_an_address_as_a_browser_shows_it(web):
+    path = download(f"{web}/whole/Löwe 1.pth?of=Zürich%20&x=/1")
+    assert path.name == "Löwe 1.pth" and path.read_bytes() == CONTENT
+    assert Server.paths == ["/whole/L%C3%B6we%201.pth?of=Z%C3%BCrich%20&x=/1"]
+
+
+@pytest.mark.parametrize("address", ["https://", "https://127.0.0.1", "https://127.0.0.1/models/?id=a/b"])
+def test_an_address_that_names_no_file(web, address):
+    with pytest.raises(InputError, match="names no file"):
+        download(address)
 
 
 def test_a_later_call_goes_on(web):
@@ -143,7 +157,7 @@ def test_a_part_that_is_complete_or_too_long(web, length, starts):
         ("page", None, r"is a web page.*; it was removed\. You may"),
         ("xml", None, "what came is .<.xml version.*, and not the file"),
         ("json", None, """what came is '{"error": "no"}', and not the file"""),
-        ("empty", None, "what came is '', and not the file"),
+        ("empty", None, "what came is empty"),
         ("missing", None, r"failed \(HTTP Error 404.*put it at .*/a.pth"),
     ],
 )

@@ -424,6 +424,7 @@ def test_no_weights_of_ours(contents, named, refuse):
         (["--classes", "dog"], "out.pth", "--classes dog"),
         (["--classes", "1,91"], "out.pth", "row 91"),
         ([], "out.safetensors", "out.safetensors"),
+        ([], "out.onnx", "out.onnx: the name of a checkpoint ends with .pth, .pt, .bin or .safetensors"),
     ],
 )
 def test_wrong_arguments(options, target, named, refuse):

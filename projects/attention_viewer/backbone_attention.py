@@ -30,6 +30,15 @@ class BackboneAttention:
         last = torch.tensor(self.x.shape[:1:-1]) - 1
         return ((point / self.stride).ceil().long() - 1).clamp(min=0).minimum(last)
 
+    def centres(self, tokens: Tensor) -> Tensor:
+        """Where the centres of tokens (n,), numbered row by row, are, (n, 2)."""
+        w = self.x.shape[3]
+        return (torch.stack((tokens % w, tokens // w), -1) + 0.5) * self.stride
+
+    def weights(self, tokens: Tensor) -> Tensor:
+        """What tokens (n,) give to each point, (num_heads, n, num_points), 1 in sum over the points."""
+        return self.attention.points_and_weights(self.x, tokens.tolist()).weights[0]
+
     def seen_from(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the token at a point (2,) of the first image attends to.
 

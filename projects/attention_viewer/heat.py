@@ -23,7 +23,7 @@ def attention_map(
     Returns:
         (h, w), the image without padding, as multiples of attention that is spread evenly over the image.
     """
-    shapes = [(int((~mask[0, :, 0]).sum()), int((~mask[0, 0]).sum())) for mask in attention.masks]
+    shapes = attention.valid_shapes
     weights = attention.weights[:1, queries][:, :, heads]
     if attention.locations is None:
         h, w = shapes[0]

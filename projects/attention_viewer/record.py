@@ -50,6 +50,11 @@ class Attention:
         return self.weights.shape[2]
 
     @property
+    def valid_shapes(self) -> list[tuple[int, int]]:
+        """(h, w) of each level of the first image without padding."""
+        return [(int((~mask[0, :, 0]).sum()), int((~mask[0, 0]).sum())) for mask in self.masks]
+
+    @property
     def padding(self) -> Tensor:
         """Which tokens of all levels are padding, (bs, num_value)."""
         return torch.cat([mask.flatten(1) for mask in self.masks], 1)

@@ -16,6 +16,7 @@ from projects.reliable_runner.inference import prepare, read_image
 from .detections import Detections, predict
 from .frame import META_KEYS, ImageFrame
 from .record import Record, record_attention
+from .truth import TrueBoxes, matched_queries
 
 
 @dataclass
@@ -28,10 +29,13 @@ class View:
     record: Record  # of a batch of one
     detections: Detections
     classes: Sequence[str]
+    matches: Tensor | None = None  # (num_layers, number of true boxes), see `matched_queries`
 
     @classmethod
-    def of(cls, detector: nn.Module, path: str | Path) -> "View":
+    def of(cls, detector: nn.Module, path: str | Path, truth: TrueBoxes | None = None) -> "View":
         """Run a detector, `DeformableDETR` or mmdet's ``DETR`` on a CPU, on one image.
+
+        With its true boxes the view has the pairs that the losses match.
 
         Raises:
             InputError: the model is another one, or the image can't be read.
@@ -39,16 +43,17 @@ class View:
         detector.test_pipeline[-1].meta_keys = META_KEYS  # whatever the config keeps
         batch = pseudo_collate([prepare(detector, path)])
         with record_attention(detector) as record:
-            (sample,), cls_scores, bbox_preds = predict(detector, batch)
+            (sample,), *outputs = predict(detector, batch)
         frame = ImageFrame.of(sample)
         use_sigmoid = detector.bbox_head.loss_cls.use_sigmoid
         return cls(
-            image=as_shown(read_image(detector, path))[..., ::-1],
+            image=shown_image(detector, path),
             frame=frame,
             input_frame=ImageFrame.of_input(sample),
             record=record,
-            detections=Detections.of_outputs(cls_scores, bbox_preds, use_sigmoid, frame),
+            detections=Detections.of_outputs(*outputs, use_sigmoid, frame),
             classes=detector.dataset_meta["classes"],
+            matches=None if truth is None else matched_queries(detector, sample, *outputs, truth),
         )
 
     def layers(self, stage: str, layer: str) -> list[int]:
@@ -89,6 +94,11 @@ class View:
         """Class and score that a decoder layer gives a query."""
         label = int(self.detections.labels[layer, query])
         return f"{self.classes[label]} {self.detections.scores[layer, query]:.2f}"
+
+
+def shown_image(detector: nn.Module, path: str | Path) -> np.ndarray:
+    """An image as it is shown, (h, w, 3), RGB, uint8; read as the detector reads it."""
+    return as_shown(read_image(detector, path))[..., ::-1]
 
 
 def _number(option: str, number: int | str, owner: str, count: int) -> int:

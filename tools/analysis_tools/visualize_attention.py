@@ -6,9 +6,11 @@ python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg -
 python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg --stage encoder --point 320 200
 python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg --show total --out heat.svg
 python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg --stage backbone --show offsets
+python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg other.jpg --html page.html
 
 A query is named by its number, by the rank of its detection (by default 1, the best) or by a point in pixels
-of the image: in the decoder the detection whose centre is nearest, elsewhere the nearest token.
+of the image: in the decoder the detection whose centre is nearest, elsewhere the nearest token. A page of HTML
+has all of them, and two models side by side, to choose from in a browser.
 """
 
 import sys
@@ -19,7 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
+from projects.attention_viewer.page import MAX_MB, PageImage, model_data, page_data, write_page
 from projects.attention_viewer.pictures import (
     picture_map,
     picture_offsets,
@@ -28,9 +32,10 @@ from projects.attention_viewer.pictures import (
     picture_total,
 )
 from projects.attention_viewer.sheet import save
-from projects.attention_viewer.view import View
+from projects.attention_viewer.truth import read_truth
+from projects.attention_viewer.view import View, shown_image
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.inference import init_detector
+from projects.reliable_runner.inference import file_name, init_detector
 from projects.reliable_runner.launcher import config_parser, run_tool
 
 
@@ -38,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     """Draw as ``argv`` (by default the command line) says."""
     parser = config_parser("Show where attention looks.")
     parser.add_argument("checkpoint", help="checkpoint file; with --initial it is not read")
-    parser.add_argument("image", help="image file")
+    parser.add_argument("image", nargs="+", help="image file; several with --html alone")
     out_help = "picture to write (.png, .svg, .jpg, ...)"
     parser.add_argument("--out", type=Path, default=Path("attention.png"), help=out_help)
     parser.add_argument(
@@ -66,21 +71,67 @@ def main(argv: list[str] | None = None) -> None:
         help="the model as it is initialised, around the middle of the image unless --query or --point says "
         "where: the encoder's points, colours tell the heads; with --stage backbone the backbone's",
     )
+    page = parser.add_argument_group("a page for a browser, in which all else is chosen")
+    page.add_argument("--html", type=Path, metavar="PAGE", help="write this one self-contained file (.html)")
+    against_help = "show a second detector beside the first; - is one as initialised"
+    page.add_argument("--against", nargs=2, metavar=("CONFIG", "CHECKPOINT"), help=against_help)
+    split_help = "data set of the config that has the images, for true boxes and the pairs that losses match"
+    page.add_argument("--split", choices=["train", "val", "test"], help=split_help)
+    size_help = f"the most megabytes that an image takes, by leaving out tokens and queries ({MAX_MB})"
+    page.add_argument("--max-mb", type=float, default=MAX_MB, help=size_help)
     args = parser.parse_args(argv)
+    check_options(args)
 
+    if args.html:
+        make_page(args)
+        return
     if args.initial:
         args.stage, args.show = args.stage or "encoder", args.show or "points"
     checkpoint = None if args.initial else args.checkpoint
     detector = init_detector(args.config, checkpoint, "cpu", args.cfg_options)
-    view = View.of(detector, args.image)
+    view = View.of(detector, *args.image)
     args.stage = args.stage or ("decoder" if view.record["decoder"] else "encoder")
-    check_options(args)
+    check_stage(args)
     save(picture(view, args), args.out)
     print(f"saved {args.out}")
 
 
+def make_page(args: Namespace) -> None:
+    """Write the page that the arguments ask for; one detector at a time is in memory."""
+    first = (args.config, "-" if args.initial else args.checkpoint)
+    detectors = [first, args.against] if args.against else [first]
+    models, images = [], []
+    for config, checkpoint in detectors:
+        is_initial = checkpoint == "-"
+        detector = init_detector(config, None if is_initial else checkpoint, "cpu", args.cfg_options)
+        name = f"{Path(config).stem}, {'as initialised' if is_initial else file_name(checkpoint)}"
+        models.append(model_data(name, detector.dataset_meta["classes"]))
+        if not images:
+            truths = (
+                read_truth(detector.cfg, args.split, args.image) if args.split else [None] * len(args.image)
+            )
+            images = [
+                PageImage.of(file_name(path), shown_image(detector, path), len(detectors), truth, args.max_mb)
+                for path, truth in zip(args.image, truths, strict=True)
+            ]
+        for image, path, truth in zip(tqdm(images, name, unit="image"), args.image, truths, strict=True):
+            image.add(View.of(detector, path, truth))
+    write_page(page_data(models, images), args.html)
+    print(f"saved {args.html} ({args.html.stat().st_size / 1e6:.1f} MB)")
+
+
 def check_options(args: Namespace) -> None:
-    """Refuse options that exclude each other."""
+    """Refuse what only a page has without one, and the other way round."""
+    if args.html and (chosen := [name for name in ("show", "stage", "layer") if getattr(args, name)]):
+        raise InputError(f"--{chosen[0]}: in the page of --html it is chosen in the browser")
+    if not args.html and (args.against or args.split):
+        raise InputError("--against and --split are for the page of --html")
+    if not args.html and len(args.image) > 1:
+        raise InputError(f"{len(args.image)} images are for the page of --html; a picture shows one")
+
+
+def check_stage(args: Namespace) -> None:
+    """Refuse options that the stage has not."""
     shown = {"backbone": ("points", "offsets")}.get(args.stage, ("points", "map", "total"))
     if args.show and args.show not in shown:
         raise InputError(f"--show {args.show}: of the {args.stage} there is {', '.join(shown)}")

@@ -1,0 +1,122 @@
+"""One page of HTML that shows attention in a browser: a single file, which fetches nothing."""
+
+import base64
+import html
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from projects.reliable_runner.errors import InputError
+
+from .truth import TrueBoxes
+from .view import View
+from .view_data import view_data
+
+MAX_MB = 5  # of an image with all that is shown of it, unless a caller says otherwise
+_WEB = Path(__file__).with_name("web")
+_LONGEST = 1600  # side of the picture in the page; positions stay those of the original image
+_QUALITY = 88  # of its JPEG
+_DATA = '<script id="data" type="application/json">'
+_SCALES = dict(weights="viridis", heat="inferno")  # matplotlib's, both readable for the colour-blind
+
+
+@dataclass
+class PageImage:
+    """An image of a page, and how each model sees it, in the order of the models."""
+
+    name: str
+    width: int
+    height: int
+    source: str  # a data URL of the picture
+    max_bytes: int  # of each view
+    truth: list[dict] | None = None  # true boxes, each with "box" and "name"
+    views: list[dict] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        image: np.ndarray,
+        num_models: int,
+        truth: TrueBoxes | None = None,
+        max_mb: float = MAX_MB,
+    ) -> "PageImage":
+        """An image (h, w, 3), RGB, uint8, whose views are added by `add`.
+
+        With the views of ``num_models`` models it takes ``max_mb`` megabytes (10^6 bytes) of the page.
+        """
+        source, (h, w) = _data_url(image), image.shape[:2]
+        boxes = None
+        if truth is not None:
+            pairs = zip(truth.boxes.tolist(), truth.names, strict=True)
+            boxes = [dict(box=[round(x, 1) for x in box], name=name) for box, name in pairs]
+        max_bytes = int(max_mb * 1e6) - len(source)
+        return cls(name, w, h, source, max_bytes // num_models, boxes)
+
+    def add(self, view: View) -> None:
+        """Add how the next model sees it."""
+        self.views.append(view_data(view, self.max_bytes))
+
+    def to_dict(self) -> dict:
+        """What the page's scripts read; ``views`` as `view_data` describes them."""
+        keys = ("name", "width", "height", "source", "truth", "views")
+        return {key: getattr(self, key) for key in keys}
+
+
+def model_data(name: str, classes: Sequence[str]) -> dict:
+    """A model as the page's scripts know it."""
+    return dict(name=name, classes=list(classes))
+
+
+def page_data(models: Sequence[dict], images: Sequence[PageImage]) -> dict:
+    """All that a page shows: ``models`` (`model_data`), ``images`` (`PageImage.to_dict`), colour ``scales``."""
+    scales = {
+        name: [to_hex(colour) for colour in matplotlib.colormaps[scale](np.linspace(0, 1, 16))]
+        for name, scale in _SCALES.items()
+    }
+    return dict(models=list(models), images=[image.to_dict() for image in images], scales=scales)
+
+
+def render(data: dict, title: str) -> str:
+    """The page of `page_data`: ``web/page.html`` with its style sheet, its scripts and the data inside."""
+    page = _read("page.html")
+    page = page.replace("<title></title>", f"<title>{html.escape(title)}</title>")
+    for link, tag in (
+        (r'<link rel="stylesheet" href="(.+)">', "style"),
+        (r'<script src="(.+)"></script>', "script"),
+    ):
+        page = re.sub(link, lambda m, tag=tag: f"<{tag}>\n{_read(m[1])}</{tag}>", page)
+    # Nothing in the data may end the element that it stands in.
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    return page.replace(_DATA, _DATA + text)
+
+
+def _read(name: str) -> str:
+    return (_WEB / name).read_text("utf-8")
+
+
+def write_page(data: dict, out: Path) -> None:
+    """Write a page; `InputError` if that can't be done."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(
+            render(data, f"Attention: {', '.join(image['name'] for image in data['images'])}"), "utf-8"
+        )
+    except OSError as error:
+        raise InputError(f"--html {out}: can't be written ({error.strerror})") from error
+
+
+def _data_url(image: np.ndarray) -> str:
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    picture.thumbnail((_LONGEST, _LONGEST))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -28,7 +28,7 @@ def unpack(packed: dict) -> np.ndarray:
     dtype = np.dtype(packed["dtype"]).newbyteorder("<")
     planes = np.frombuffer(zlib.decompress(base64.b64decode(packed["data"])), np.uint8)
     numbers = np.ascontiguousarray(planes.reshape(dtype.itemsize, -1).T).view(dtype)
-    return numbers.reshape(packed["shape"]) * packed["step"]
+    return numbers.reshape(packed["shape"]) * np.float64(packed["step"])
 
 
 def _planes(numbers: np.ndarray) -> np.ndarray:

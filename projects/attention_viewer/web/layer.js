@@ -80,6 +80,16 @@ class Layer {
     return found;
   }
 
+  /** The cells that a row of dense attention gives weight to, in the mean of some heads: row, column, x, y, weight. */
+  cells(row, heads) {
+    const [h, w] = this.levels[0], [[x0, y0], [x1, y1]] = this.corners, { values } = this.heat([row], heads, [0]);
+    return [...values].flatMap((value, i) => {
+      const line = Math.floor(i / w), column = i % w;
+      const x = x0 + ((column + 0.5) / w) * (x1 - x0), y = y0 + ((line + 0.5) / h) * (y1 - y0);
+      return value ? [{ row: line, column, x, y, weight: value / (h * w) }] : [];
+    });
+  }
+
   /**
    * How much attention each place gets, on average over rows and heads, in multiples of attention that is even
    * over the image; as `attention_map` (heat.py): h, w, values. Levels are enlarged to the finest one and added.

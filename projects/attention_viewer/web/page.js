@@ -37,12 +37,17 @@ async function loadImage(number) {
   document.querySelector('[value="truth"]').closest("label").hidden = !image.truth;
   document.querySelector('[value="matches"]').closest("label").hidden = !views.some((view) => view.matches);
   settings.cursor = null;
+  if (STAGES.some((stage) => panels.some((panel) => panel.stages[stage].some((layer) => !layer.hasPoints)))) {
+    document.querySelector('[value="heat"]').checked = settings.show.heat = true; // there are no points to see
+  }
   fillClasses();
   setStage(STAGES.find(has));
   panels.forEach((panel) => panel.settings = settings);
-  const best = panels[0].shown[0] ?? -1;
-  if (best >= 0) choose(panels[0], best);
-  else render();
+  // Where nothing is certain the best detection is shown all the same.
+  const [surest] = [...panels].sort((a, b) => b.score(0) - a.score(0));
+  settings.score = Math.min(settings.score, Math.floor(100 * surest.score(0)) / 100);
+  $("score").value = settings.score;
+  choose(surest, 0);
 }
 
 /** Draw the page as the settings say. */
@@ -77,16 +82,15 @@ function setStage(stage) {
   fillToggles($("heads"), heads, settings.hiddenHeads, (head) => swatch(HEAD_COLOURS[head % HEAD_COLOURS.length]));
   fillToggles($("levels"), levels, settings.hiddenLevels, (level) =>
     element("svg:svg", { class: "mark", viewBox: "-1.4 -1.4 2.8 2.8", "aria-hidden": true }, element("svg:path", { d: markOf(level) })));
-  if (!layers.some((layer) => layer.hasPoints)) settings.show.heat = true; // there is nothing else to see
-  document.querySelector('[value="heat"]').checked = settings.show.heat;
 }
 
 const range = (count) => [...Array(count).keys()];
 
 /** A check box for each of a number of things, and buttons for all and for one alone. */
 function fillToggles(root, count, hidden, sign) {
+  const name = root.id.slice(0, -1);
   const boxes = range(count).map((number) => {
-    const box = element("input", { type: "checkbox", "aria-label": `${root.id.slice(0, -1)} ${number}` });
+    const box = element("input", { type: "checkbox", "aria-label": `${name} ${number}` });
     box.checked = !hidden.has(number);
     box.addEventListener("change", () => {
       if (box.checked) hidden.delete(number);
@@ -95,8 +99,9 @@ function fillToggles(root, count, hidden, sign) {
     });
     return box;
   });
-  const all = element("button", { type: "button" }, "All");
-  const next = element("button", { type: "button", title: "one alone; once more: the next one" }, "One");
+  const all = element("button", { type: "button", "aria-label": `all ${name}s` }, "All");
+  const hint = `one ${name} alone; once more: the next one`;
+  const next = element("button", { type: "button", "aria-label": hint, title: hint }, "One");
   const show = (shown) => {
     range(count).forEach((number) => {
       boxes[number].checked = shown.includes(number);

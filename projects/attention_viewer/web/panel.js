@@ -53,7 +53,7 @@ class Panel {
     this.tip = element("div", { class: "tip" });
     this.sheet = element("div", { class: "sheet" }, this.img, this.canvas, this.svg);
     this.picture = element("div", { class: "picture" }, this.sheet, this.tip);
-    this.list = element("select");
+    this.list = element("select", { "aria-label": `Detection of ${model.name}` });
     this.cursorText = element("div", { class: "cursor" });
     this.summary = element("output", { "aria-live": "polite" });
     this.numbers = element("table");
@@ -127,10 +127,11 @@ class Panel {
     return hit.sort((a, b) => area(this.box(a)) - area(this.box(b)))[0] ?? -1;
   }
 
-  /** The detection whose centre is nearest to a place; -1 if there is none. */
+  /** The detection whose centre is nearest to a place; where none has the score, of all queries. */
   detectionNear(place) {
+    const rows = this.shown.length ? this.shown : this.rows;
     const distance = (row) => Math.hypot(...centreOf(this.box(row)).map((number, i) => number - place[i]));
-    return this.shown.sort((a, b) => distance(a) - distance(b))[0] ?? -1;
+    return rows.sort((a, b) => distance(a) - distance(b))[0];
   }
 
   // What the settings say of this panel.
@@ -297,17 +298,24 @@ class Panel {
 
   describe(layer) {
     const { stage } = this.settings, row = layer ? this.rowIn(layer) : -1;
-    if (!this.layers.length) this.summary.textContent = `The model has no ${stage} to look from.`;
+    if (!this.layers.length) this.summary.textContent = `This model has no ${stage === "backbone" ? "deformable attention in its backbone" : stage}.`;
     else if (row < 0) this.summary.textContent = `${this.shown.length} detections. Nothing is looked at.`;
     else this.summary.textContent = [this.subject(layer, row), this.seen(layer, row)].join("; ");
     this.summary.setAttribute("aria-live", this.settings.playing ? "off" : "polite");
 
-    const heaviest = [...this.samples].sort((a, b) => b.weight - a.weight).slice(0, 20);
-    const line = (cells, kind = "td") => element("tr", {}, ...cells.map((cell) => element(kind, {}, String(cell))));
+    this.fillNumbers(row < 0 ? [] : layer.hasPoints ? this.samples : layer.cells(row, this.headsOf(layer)));
+  }
+
+  /** A table of the heaviest points, or cells of dense attention. */
+  fillNumbers(all) {
+    const heaviest = [...all].sort((a, b) => b.weight - a.weight).slice(0, 20);
+    const line = (cells, kind) => element("tr", {}, ...cells.map((cell) => element(kind, {}, cell)));
+    const names = Object.keys(heaviest[0] ?? {}).filter((name) => name !== "heads");
+    const digits = { x: 1, y: 1, weight: 3 };
     this.numbers.replaceChildren(
-      element("caption", {}, heaviest.length ? `The ${heaviest.length} heaviest of ${this.samples.length} points` : "No points"),
-      line(["head", "level", "point", "x", "y", "weight"], "th"),
-      ...heaviest.map((s) => line([s.head, s.level, s.point, s.x.toFixed(1), s.y.toFixed(1), s.weight.toFixed(3)])));
+      element("caption", {}, heaviest.length ? `The ${heaviest.length} heaviest of ${all.length}` : "There are none."),
+      line(names, "th"),
+      ...heaviest.map((one) => line(names.map((name) => name in digits ? one[name].toFixed(digits[name]) : String(one[name])), "td")));
   }
 
   subject(layer, row) {

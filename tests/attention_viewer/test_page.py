@@ -1,0 +1,58 @@
+"""The file that is written: whole, harmless and not too large; what it does is tested in a browser."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from projects.attention_viewer.page import PageImage, model_data, page_data, render, write_page
+from projects.attention_viewer.truth import TrueBoxes
+from projects.reliable_runner.errors import InputError
+
+HOSTILE = "</script><script>alert(1)</script>"
+
+
+@pytest.fixture
+def page(see) -> dict:
+    view = see("base")
+    truth = TrueBoxes(torch.tensor([[1.25, 2, 30, 40]]), [HOSTILE])
+    image = PageImage.of("picture.png", view.image, 1, truth)
+    image.add(view)
+    return page_data([model_data("tiny", view.classes)], [image])
+
+
+def data_of(text: str) -> dict:
+    (data,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', text, re.DOTALL)
+    return json.loads(data)
+
+
+def test_all_of_it_is_inside(page):
+    text = render(page, "a <title>")
+    assert "<title>a &lt;title&gt;</title>" in text
+    assert HOSTILE not in text and data_of(text) == json.loads(json.dumps(page))
+    assert data_of(text)["images"][0]["truth"] == [dict(box=[1.2, 2, 30, 40], name=HOSTILE)]
+    # No address: what is fetched would have one, but for the name of SVG.
+    without = text.replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?:|//\w+\.\w|<link[^>]+stylesheet|<script src|@import|url\(", without)
+    assert text.count("<script") == 5 and "default-src 'none'" in text
+
+
+@pytest.mark.parametrize(("max_mb", "num_models"), [(0.2, 1), (0.2, 2), (0.5, 1)])
+def test_an_image_takes_no_more_than_it_may(max_mb, num_models, see):
+    view = see("base", size=640)
+    noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
+    image = PageImage.of("noise.png", noise, num_models, max_mb=max_mb)
+    for _ in range(num_models):
+        image.add(view)
+    size = len(json.dumps(image.to_dict(), separators=(",", ":")))
+    assert 0.3 * max_mb * 1e6 < size <= max_mb * 1e6
+
+
+def test_where_it_cannot_be_written_is_named(page, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="--html .*page.html: can't be written"):
+        write_page(page, tmp_path / "file" / "page.html")
+    write_page(page, tmp_path / "new" / "page.html")
+    assert data_of((tmp_path / "new" / "page.html").read_text("utf-8")) == json.loads(json.dumps(page))

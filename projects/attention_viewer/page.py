@@ -77,7 +77,7 @@ def model_data(name: str, classes: Sequence[str]) -> dict:
 
 
 def page_data(models: Sequence[dict], images: Sequence[PageImage]) -> dict:
-    """All that a page shows: ``models`` (`model_data`), ``images`` (`PageImage.to_dict`), colour ``scales``."""
+    """All that a page shows: ``models`` (`model_data`), ``images`` (`PageImage.to_dict`), ``scales``."""
     scales = {
         name: [to_hex(colour) for colour in matplotlib.colormaps[scale](np.linspace(0, 1, 16))]
         for name, scale in _SCALES.items()

@@ -16,7 +16,7 @@ from projects.reliable_runner.inference import prepare
 @pytest.mark.parametrize("direction", [None, "diagonal"])
 @pytest.mark.parametrize("variant", ["base", "detr"])
 def test_a_query_that_is_right_is_matched(variant, direction, build, picture):
-    """Queries 7, 2 and 4 predict what is true, each layer alike; the fourth object is of a class unheard of."""
+    """Queries 7, 2 and 4 predict what is true, each layer alike; no class is a hexagon."""
     detector = build(variant, direction)
     detector.test_pipeline[-1].meta_keys = META_KEYS
     (sample,), cls_scores, bbox_preds = predict(detector, pseudo_collate([prepare(detector, picture)]))

@@ -1,7 +1,9 @@
 """visualize_attention.py and sparsity.py from a checkpoint to their files."""
 
 import csv
+import json
 import math
+import re
 import runpy
 from functools import cache
 from pathlib import Path
@@ -73,6 +75,41 @@ def test_pictures_are_written(name, options, said, checkpoint, image, tmp_path, 
         assert picture.format == "PNG" and picture.width > 600
 
 
+def written(page: Path) -> dict:
+    """The data of a page."""
+    return json.loads(re.search(r'type="application/json">(.*?)</script>', page.read_text("utf-8"))[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),  # of encoder, decoder, backbone
+    [
+        ("ddetr", (1, 1, 0)),
+        ("detr", (2, 2, 0)),
+        ("dat", (1, 1, 2)),
+        ("dino", (1, 2, 0)),
+        ("encoder_only", (1, 0, 0)),
+    ],
+)
+def test_a_page_is_written(name, layers, checkpoint, shapes_root, tmp_path, capsys):
+    """Of two images and, beside the detector, DETR as it is initialised."""
+    images = sorted((shapes_root / "val").iterdir())[:2]
+    out = tmp_path / "new" / "page.html"
+    options = ["--html", out, "--split=test", "--against", TESTS / "tiny_detr.py", "-"]
+    visualize([*map(str, [*checkpoint(name), *images, *options])])
+    assert f"saved {out} (0." in capsys.readouterr().out
+    page = written(out)
+    assert [image["name"] for image in page["images"]] == [path.name for path in images]
+    assert [model["name"] for model in page["models"]] == [
+        f"{checkpoint(name)[0].stem}, epoch_1.pth",
+        "tiny_detr, as initialised",
+    ]
+    for image in page["images"]:
+        view, detr = image["views"]
+        assert tuple(len(view[stage]) for stage in ("encoder", "decoder", "backbone")) == layers
+        assert len(detr["encoder"]) == len(detr["decoder"]) == len(detr["matches"]) == 2
+        assert all(len(layer) == len(image["truth"]) > 0 for layer in (*view["matches"], *detr["matches"]))
+
+
 @pytest.mark.parametrize(("name", "options"), [("encoder_only", "--query=3"), ("ddetr", "--initial")])
 def test_the_encoder_is_shown_where_there_is_nothing_else(name, options, checkpoint, image, tmp_path):
     config, weights = checkpoint(name)
@@ -94,6 +131,9 @@ def test_the_encoder_is_shown_where_there_is_nothing_else(name, options, checkpo
         ("dat", ["--show=offsets"], "of the decoder there is points, map, total"),
         ("dat", ["--stage=backbone", "--query=3"], "--point X Y"),
         ("dat", ["--stage=backbone", "--point", "65", "3"], "64 x 64"),
+        ("ddetr", ["--html=page.html", "--layer=0"], "--layer"),
+        ("ddetr", ["--against", "config.py", "-"], "--html"),
+        ("ddetr", ["--html=page.html", "--split=train"], "--split train"),
     ],
 )
 def test_options_that_cannot_be_are_named(name, options, named, checkpoint, image, one_line_error):
@@ -103,6 +143,7 @@ def test_options_that_cannot_be_are_named(name, options, named, checkpoint, imag
 def test_other_models_and_files_are_named(checkpoint, image, tmp_path, one_line_error):
     config, weights = checkpoint("ddetr")
     assert "none.jpg does not exist" in one_line_error(visualize, config, weights, tmp_path / "none.jpg")
+    assert "2 images" in one_line_error(visualize, config, weights, image, image)
     detr = TESTS / "tiny_detr.py"
     assert "of another model" in one_line_error(visualize, detr, weights, image)
     assert "no epoch_*.pth" in one_line_error(sparsity, config, TESTS)

@@ -9,8 +9,8 @@ python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg -
 python tools/analysis_tools/visualize_attention.py CONFIG CHECKPOINT image.jpg other.jpg --html page.html
 
 A query is named by its number, by the rank of its detection (by default 1, the best) or by a point in pixels
-of the image: in the decoder the detection whose centre is nearest, elsewhere the nearest token. A page of HTML
-has all of them, and two models side by side, to choose from in a browser.
+of the image: in the decoder the detection whose centre is nearest, elsewhere the nearest token. In a page of
+HTML all that is chosen in the browser.
 """
 
 import sys

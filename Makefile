@@ -49,10 +49,10 @@ demo: setup
 PROCS ?= 2
 PYTEST := $(PY) -m pytest -n $(PROCS) --dist loadfile
 
-test: setup $(VENV)/transformers $(VENV)/.notebook
+test: setup $(VENV)/transformers $(VENV)/.notebook $(VENV)/.playwright
 	$(PYTEST)
 
-test-all: setup $(VENV)/transformers $(VENV)/.notebook $(VENV)/.ziglang
+test-all: setup $(VENV)/transformers $(VENV)/.notebook $(VENV)/.playwright $(VENV)/.ziglang
 	$(PYTEST) -m "not soak" --durations 20
 
 soak: setup
@@ -64,6 +64,11 @@ $(VENV)/transformers: tests/requirements.txt $(VENV)/.installed
 	mkdir -p $@ && touch $@
 
 $(VENV)/.notebook: demo/requirements.txt $(VENV)/.installed
+	$(PIP) install --quiet --no-deps --requirement $<
+	touch $@
+
+# Drives the Chromium that the machine has; without one those tests skip.
+$(VENV)/.playwright: tests/browser_requirements.txt $(VENV)/.installed
 	$(PIP) install --quiet --no-deps --requirement $<
 	touch $@
 

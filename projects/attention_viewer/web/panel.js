@@ -234,6 +234,7 @@ class Panel {
     const { zoom, place } = this.settings, { width, height } = this.image;
     const [x, y] = [[place?.[0], width], [place?.[1], height]].map(([at = 0, size]) =>
       Math.min(Math.max(at / size - 0.5 / zoom, 0), 1 - 1 / zoom));
+    this.sheet.style.setProperty("--zoom", zoom);
     this.sheet.style.transform = `scale(${zoom}) translate(${-100 * x}%, ${-100 * y}%)`;
     this.unit = width / this.picture.clientWidth / zoom;
     this.radius = this.unit * Math.min(Math.max(this.picture.clientWidth / 220, 2.4), 4);

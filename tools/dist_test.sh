@@ -1,6 +1,10 @@
-#!/usr/bin/env bash
+#!/bin/sh
 # Test on several GPUs, or on a CPU in several processes.
 # More machines: the same on each with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
-source "$(dirname "$0")/launch.sh"
+. "$(dirname "$0")/launch.sh"
 usage $# 3 "CONFIG CHECKPOINT NUM_PROCS [arguments of tools/test.py]"
-in_processes "$3" test.py "$1" "$2" --launcher pytorch "${@:4}"
+config=$1
+checkpoint=$2
+num_procs=$3
+shift 3
+in_processes "$num_procs" test.py "$config" "$checkpoint" --launcher pytorch "$@"

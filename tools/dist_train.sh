@@ -1,6 +1,9 @@
-#!/usr/bin/env bash
+#!/bin/sh
 # Train on several GPUs, or on a CPU in several processes.
 # More machines: the same on each with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
-source "$(dirname "$0")/launch.sh"
+. "$(dirname "$0")/launch.sh"
 usage $# 2 "CONFIG NUM_PROCS [arguments of tools/train.py]"
-in_processes "$2" train.py "$1" --launcher pytorch "${@:3}"
+config=$1
+num_procs=$2
+shift 2
+in_processes "$num_procs" train.py "$config" --launcher pytorch "$@"

@@ -1,5 +1,10 @@
-#!/usr/bin/env bash
+#!/bin/sh
 # Test with Slurm, one process a GPU; GPUS (8), GPUS_PER_NODE, CPUS_PER_TASK (5) and SRUN_ARGS may be set.
-source "$(dirname "$0")/launch.sh"
+. "$(dirname "$0")/launch.sh"
 usage $# 4 "PARTITION JOB_NAME CONFIG CHECKPOINT [arguments of tools/test.py]"
-with_slurm "$1" "$2" test.py "$3" "$4" --launcher slurm "${@:5}"
+partition=$1
+job=$2
+config=$3
+checkpoint=$4
+shift 4
+with_slurm "$partition" "$job" test.py "$config" "$checkpoint" --launcher slurm "$@"

@@ -19,7 +19,7 @@ def srun(tmp_path):
     def run(script: str, *args: str, **env: str) -> subprocess.CompletedProcess:
         path = f"{tmp_path}:{os.environ['PATH']}"
         return subprocess.run(
-            ["bash", TOOLS / script, *args],
+            ["sh", TOOLS / script, *args],
             env={**os.environ, "PATH": path, **env},
             capture_output=True,
             text=True,
@@ -60,7 +60,9 @@ def test_takes_at_most_eight_gpus_of_a_node(srun, gpus, a_node):
     [
         ({}, ".venv"),
         (dict(VIRTUAL_ENV="/elsewhere"), "python on PATH"),
-        (dict(CONDA_PREFIX="/elsewhere"), "python on PATH"),
+        (dict(CONDA_PREFIX="/elsewhere", CONDA_DEFAULT_ENV="mine"), "python on PATH"),
+        (dict(CONDA_PREFIX="/elsewhere", CONDA_DEFAULT_ENV="base"), ".venv"),
+        (dict(VIRTUAL_ENV="/elsewhere", CONDA_DEFAULT_ENV="base"), "python on PATH"),
         (dict(PYTHON="{venv}", VIRTUAL_ENV="/elsewhere"), ".venv"),
     ],
 )
@@ -72,9 +74,20 @@ def test_takes_the_active_environment_or_venv(tmp_path, script, env, expected):
         path.parent.mkdir(parents=True)
         path.write_text(f"#!/usr/bin/env bash\necho '{name}' \"$@\"\n")
         path.chmod(0o755)
-    clean = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "CONDA_PREFIX")}
+    ours = ("PYTHON", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV")
+    clean = {key: value for key, value in os.environ.items() if key not in ours}
     env = {key: value.format(venv=folder / ".venv/bin/python") for key, value in env.items()}
     clean["PATH"] = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
-    command = ["bash", folder / "tools" / script, "config.py", "2", "3"]
+    command = ["sh", folder / "tools" / script, "my config.py", "2", "3"]
     done = subprocess.run(command, env=clean | env, capture_output=True, text=True)
     assert done.stdout.startswith(f"{expected} -m torch.distributed.run"), done.stderr
+    assert " my config.py " in done.stdout
+
+
+@pytest.mark.parametrize("number", ["--amp", "0", "two", "-1"])
+@pytest.mark.parametrize("args", [("dist_train.sh", "c.py"), ("dist_test.sh", "c.py", "c.pth")], ids=str)
+def test_refuses_what_is_no_number_of_processes(args, number):
+    script, *others = args
+    done = subprocess.run(["sh", TOOLS / script, *others, number], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"the number of processes is {number}, which is no positive integer\n")

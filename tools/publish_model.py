@@ -107,6 +107,8 @@ def publish_weights(detector: nn.Module, path: Path) -> Path:
     """
     weights = detector.state_dict()
     meta = dict(dataset_meta=detector.dataset_meta, cfg=detector.cfg.pretty_text)
+    if settings := detector.cfg.get("weights_settings"):
+        meta["cfg_options"] = dict(settings)
     if path.suffix == ".safetensors":  # it takes no two names of one tensor, and strings alone
         weights = {key: tensor.clone() for key, tensor in weights.items()}
         data = safetensors.torch.save(weights, {"meta": json.dumps(meta)})

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
 
     cfg = read_config(args)
     message = choose_start(cfg, args.resume)
-    if cfg.get("load_from") and not cfg.resume:
+    if cfg.get("load_from"):
         load_from(cfg, cfg.load_from, args.cfg_options)
     if args.amp:
         cfg.optim_wrapper.update(type="AmpOptimWrapper", dtype=args.amp)

@@ -1,6 +1,7 @@
 """Which code base the weights of a checkpoint are from, judged by their names."""
 
 import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ _PATTERNS = {
     "detr": r"((model|transformer)\.)?encoder\.layers\.\d+\.self_attn\.",
     "resnet": r"layer1\.0\.conv1\.weight$",
 }
-_CONVERT = "convert them: python tools/model_converters/convert.py {path} OUT.pth"
+_CONVERT = "convert them: python tools/model_converters/convert.py {argument} OUT.pth"
 # Whose they are, and what to do.
 _OWNERS = {
     "mmdet": ("this project and MMDetection 3", ""),
@@ -58,4 +59,4 @@ def foreign_weights(keys: Iterable[str], path: str | Path) -> str | None:
     if family in (None, "mmdet"):
         return None
     _, remedy = _OWNERS[family]
-    return f"its weights are {whose_weights(keys)}; {remedy.format(path=path)}"
+    return f"its weights are {whose_weights(keys)}; {remedy.format(path=path, argument=shlex.quote(str(path)))}"

@@ -36,7 +36,7 @@ from .data.step_errors import name_steps
 from .errors import InputError, first_line
 from .files.download import download
 from .files.model_index import find_model
-from .launcher import parse_config, settings_of
+from .launcher import parse_config, take_settings
 from .log import quiet
 from .metric.coco_metric import check_finite
 from .run_state import input_channels
@@ -81,7 +81,7 @@ def init_detector(
         cfg.model.backbone.init_cfg = None
     else:
         contents = _read(checkpoint)
-        cfg.merge_from_dict(settings_of(contents.get("meta", {}), options))
+        take_settings(cfg, contents.get("meta", {}), options)
     detector = MODELS.build(cfg.model)
     check_compiled_ops(detector, cfg.filename)
     detector.cfg, detector.test_pipeline = cfg, build_test_pipeline(cfg)

@@ -1,5 +1,6 @@
 """What the tools share: their arguments, reading a config, and starting a Runner, distributed or not."""
 
+import ast
 import gc
 import inspect
 import os
@@ -8,6 +9,7 @@ import sys
 import traceback
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from functools import reduce
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,7 +71,19 @@ def add_cfg_options(parser: ArgumentParser) -> None:
 
 
 class _Options(DictAction):
-    """mmengine's action, with its complaints as argparse gives them."""
+    """mmengine's action, with its complaints as argparse gives them; names of folders and classes keep spaces."""
+
+    @staticmethod
+    def _parse_iterable(val: str) -> object:
+        if "'" in val or '"' in val:
+            with suppress(SyntaxError, ValueError):
+                quoted = ast.literal_eval(val)
+                if not isinstance(quoted, str):
+                    return quoted
+                if not quoted.startswith(("[", "(")):
+                    return DictAction._parse_int_float_bool(quoted)
+        # mmengine takes out spaces; those inside a name are another character on the way.
+        return _with_spaces(DictAction._parse_iterable(re.sub(r"(?<=[^\s,(\[]) +(?=[^\s,)\]])", _kept, val)))
 
     def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], *args) -> None:
         for option in values:
@@ -77,6 +91,19 @@ class _Options(DictAction):
                 super().__call__(parser, namespace, [option], *args)
             except (AssertionError, ValueError, RecursionError):
                 parser.error(f"{option!r} is not of the form KEY=VALUE, with its brackets in pairs")
+
+
+_SPACE = "\0"  # no argument of a process has it
+
+
+def _kept(spaces: re.Match) -> str:
+    return _SPACE * len(spaces[0])
+
+
+def _with_spaces(value: object) -> object:
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_with_spaces, value))
+    return value.replace(_SPACE, " ") if isinstance(value, str) else value
 
 
 def positive_int(text: str) -> int:
@@ -121,27 +148,31 @@ def parse_config(args: Namespace) -> Config:
         message = error.msg if isinstance(error, SyntaxError) else error
         raise InputError(f"{_place(error, str(path))}: {type(error).__name__}: {message}") from error
     if data_root is not None:
-        _move_data(cfg, data_root)
+        _move_data(cfg, str(data_root))
     return cfg
 
 
 def load_from(cfg: Config, checkpoint: str, options: dict) -> None:
     """Let a run load a checkpoint: a file, an address or the name of a published model.
 
-    Weights of other code bases want some settings (the neck's biases, say): the config gets them, but for
-    those that the user's ``options`` set.
+    Weights of other code bases want some settings, see `take_settings`.
 
     Raises:
         InputError: it can't be read.
     """
     cfg.load_from = checkpoint
     meta = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu").get("meta", {})
-    cfg.merge_from_dict(settings_of(meta, options))
+    take_settings(cfg, meta, options)
 
 
-def settings_of(meta: dict, options: dict) -> dict:
-    """What converted weights want of a config, without what ``options`` set."""
-    return {key: value for key, value in meta.get("cfg_options", {}).items() if key not in options}
+def take_settings(cfg: Config, meta: dict, options: dict) -> None:
+    """Give a config what converted weights want of it (the neck's biases, say), but for what ``options`` set.
+
+    It stands under ``weights_settings``, too: the weights that are trained from them want the same.
+    """
+    if settings := {key: value for key, value in meta.get("cfg_options", {}).items() if key not in options}:
+        cfg.merge_from_dict(settings)
+        cfg.weights_settings = settings
 
 
 def _place(error: Exception, file: str) -> str:

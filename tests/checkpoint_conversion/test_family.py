@@ -44,6 +44,7 @@ def test_family_of_names(family, prefix):
         assert any(key in said for key in keys)
     if family in ("official", "huggingface", "detrex"):
         assert "python tools/model_converters/convert.py some.pth OUT.pth" in said
+        assert "convert.py 'a b.pth' OUT.pth" in foreign_weights(keys, "a b.pth")
 
 
 def test_family_of_mmdets_detr():

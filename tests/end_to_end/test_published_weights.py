@@ -13,6 +13,7 @@ from projects.checkpoint_conversion.conversion import convert
 from projects.deformable_detr.registry import MODELS, SCOPE
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files import checkpoint_file, model_index
+from projects.reliable_runner.files.checkpoint_file import read_checkpoint
 from projects.reliable_runner.inference import inference_detector, init_detector
 
 CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
@@ -73,6 +74,24 @@ def test_tools_test_and_train(published, tool, tmp_path, capsys):
     trained = torch.load(tmp_path / "train" / "epoch_1.pth", weights_only=False)["state_dict"]
     expected, _ = convert(torch.load(published)["model"])
     assert torch.equal(trained["neck.convs.0.conv.bias"], expected["neck.convs.0.conv.bias"])
+
+
+def test_what_is_trained_from_converted_weights_wants_the_same_settings(published, tool, tmp_path, capsys):
+    """The config does not know them; the checkpoint does, as do those that are trained or made from it."""
+    options = {"load_from": "tiny", "train_cfg.max_epochs": 1}
+    tool("train", CONFIG, "--work-dir", tmp_path / "run", **options)
+    first = tmp_path / "run" / "epoch_1.pth"
+    assert read_checkpoint(first)["meta"]["cfg_options"] == {"model.neck.bias": True}
+    tool("test", CONFIG, first, "--work-dir", tmp_path / "test")
+    assert "coco/bbox_mAP" in capsys.readouterr().out
+    tool("train", CONFIG, "--work-dir", tmp_path / "run", "--resume", **{"train_cfg.max_epochs": 2})
+    tool("publish_model", CONFIG, tmp_path / "run" / "epoch_2.pth", "--out", tmp_path / "mine.pth")
+    (handed_on,) = tmp_path.glob("mine-*.pth")
+    tool("publish_model", CONFIG, handed_on, "--out", tmp_path / "again.safetensors")
+    (again,) = tmp_path.glob("again-*")
+    assert init_detector(str(CONFIG), again, "cpu").neck.convs[0].conv.bias is not None
+    written = tmp_path / "run" / CONFIG.name
+    assert init_detector(str(written), again, "cpu").neck.convs[0].conv.bias is not None
 
 
 def test_a_wish_of_the_user_counts(published):

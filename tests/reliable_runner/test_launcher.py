@@ -36,6 +36,32 @@ def test_data_root_moves_every_path_of_the_data(tmp_path, root, name, ann_file):
     assert cfg.model.num_queries == 7
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("/data/my  photos (1)/a b", "/data/my  photos (1)/a b"),
+        ('"/data/a, b"', "/data/a, b"),
+        ("o'brien", "o'brien"),
+        ("[traffic light, car]", ["traffic light", "car"]),
+        ("('red, box', 'car')", ("red, box", "car")),
+        ("[(1, 2), (a b, 1e-5)]", [(1, 2), ("a b", 1e-5)]),
+        ("'[1, 2]'", [1, 2]),
+        ("1, 2", [1, 2]),
+        ("true", True),
+        ("'1'", 1),
+    ],
+)
+def test_names_in_options_keep_their_spaces(tmp_path, text, value):
+    cfg = read(tmp_path, "ddetr_r18_custom.py", "--cfg-options", f"log_level={text}")
+    assert cfg.log_level == value and type(cfg.log_level) is type(value)
+
+
+@pytest.mark.parametrize("root", ["/data/my photos", "2024"])
+def test_data_root_is_a_folders_name(tmp_path, root):
+    cfg = read(tmp_path, "ddetr_r18_custom.py", "--cfg-options", f"data_root={root}")
+    assert cfg.train_dataloader.dataset.data_root == f"{root}/"
+
+
 @pytest.mark.parametrize("option", ["model.num_queries=[1,2", "load_from"])
 def test_option_that_is_no_value_is_a_usage_error(tmp_path, capsys, option):
     with pytest.raises(SystemExit, match="2"):

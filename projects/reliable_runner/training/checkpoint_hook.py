@@ -85,6 +85,11 @@ class CheckpointHook(_CheckpointHook):
         validated = runner.message_hub.runtime_info.get("epoch_validated")
         return is_due and epoch >= loop.val_begin and epoch != validated
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Note what the weights that the run has started from want of a config: its own want it as well."""
+        if settings := runner.cfg.get("weights_settings"):
+            checkpoint["meta"]["cfg_options"] = dict(settings)
+
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Save the best checkpoint, and what the validation has found with the last one."""
         if not isinstance(runner._train_loop, BaseLoop):

@@ -1,5 +1,6 @@
 """Hints at what keeps a training from learning, each once."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -92,7 +93,7 @@ class HintHook(Hook):
             "the validation has found nothing (AP50 is 0). In the first epochs from scratch it is no fault; "
             "else the usual causes are a learning rate for another batch, labels that are shifted, boxes "
             "that the pipeline moves, a backbone without its weights, another normalisation. Which it is, "
-            f"tells python tools/analysis_tools/sanity_check.py {_written_config(runner)}"
+            f"tells python tools/analysis_tools/sanity_check.py {shlex.quote(str(_written_config(runner)))}"
         )
 
 

@@ -1,5 +1,6 @@
 """What is done with a NaN step."""
 
+import shlex
 from pathlib import Path
 
 import torch
@@ -107,4 +108,4 @@ class StepGuard:
             path.unlink(missing_ok=True)
             return f"the step can't be saved as {path}: {error}"
         config = Path(runner.work_dir, Path(runner.cfg.filename or "CONFIG").name)
-        return f"to repeat it: python tools/replay_batch.py {config} {path}"
+        return f"to repeat it: python tools/replay_batch.py {shlex.join(map(str, (config, path)))}"

@@ -40,3 +40,16 @@ def test_every_size_is_the_official_one():
         assert results["img_shape"] == official_size(w, h)[::-1]
         differ += rescale_size((w, h), (1333, 800)) != official_size(w, h)
     assert 0.3 < differ / len(SIZES) < 0.7
+
+
+def test_up_to_2_to_1_sides_differ_by_a_pixel():
+    """What docs/checkpoints.md says of mmcv's sizes."""
+    most, elongated = 0, 0
+    for w, h in np.random.default_rng(0).integers(200, 3000, (2000, 2)).tolist():
+        pairs = zip(rescale_size((w, h), (1333, 800)), official_size(w, h), strict=True)
+        difference = max(abs(theirs - ours) for theirs, ours in pairs)
+        if max(w, h) <= 2 * min(w, h):
+            most = max(most, difference)
+        else:
+            elongated = max(elongated, difference)
+    assert most == 1 < elongated

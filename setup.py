@@ -69,7 +69,7 @@ setup(
     name="deformable-detr-ops",
     version="0.1.0",
     description="Multi-scale deformable attention for PyTorch, with C++ and CUDA kernels; needs torch alone",
-    long_description=Path("docs/op.md").read_text(),
+    long_description=Path("docs/op.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",

@@ -3,6 +3,7 @@
 It stands for Windows, on which nothing has been run.
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,14 @@ def run(script: str, *args: str) -> str:
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
+
+
+def test_no_module_of_posix_is_imported_anywhere():
+    """In a function neither: it would fail when it is called."""
+    of_posix = r"^\s*(import|from) (resource|fcntl|termios|pwd|grp)\b"
+    for root in ("projects", "tools", "ops"):
+        for path in (REPO / root).rglob("*.py"):
+            assert not re.search(of_posix, path.read_text(encoding="utf-8"), re.MULTILINE), path
 
 
 def test_everything_is_imported():

@@ -59,4 +59,5 @@ def foreign_weights(keys: Iterable[str], path: str | Path) -> str | None:
     if family in (None, "mmdet"):
         return None
     _, remedy = _OWNERS[family]
-    return f"its weights are {whose_weights(keys)}; {remedy.format(path=path, argument=shlex.quote(str(path)))}"
+    remedy = remedy.format(path=path, argument=shlex.quote(str(path)))
+    return f"its weights are {whose_weights(keys)}; {remedy}"

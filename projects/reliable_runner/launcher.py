@@ -71,7 +71,7 @@ def add_cfg_options(parser: ArgumentParser) -> None:
 
 
 class _Options(DictAction):
-    """mmengine's action, with its complaints as argparse gives them; names of folders and classes keep spaces."""
+    """mmengine's action, with its complaints as argparse gives them; names keep their spaces."""
 
     @staticmethod
     def _parse_iterable(val: str) -> object:

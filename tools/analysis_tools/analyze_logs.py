@@ -117,7 +117,7 @@ def read_log(path: Path) -> dict[str, list[tuple[float, float]]]:
     if not path.is_file():
         raise InputError(f"{path}: there is no such log")
     curves = defaultdict(list)
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             entry = json.loads(line)
             step = entry["step"]

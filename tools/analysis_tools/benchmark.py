@@ -32,6 +32,7 @@ from projects.reliable_runner.launcher import positive_int, run_tool
 from projects.reliable_runner.log import quiet
 from projects.reliable_runner.run_state import input_channels
 from projects.reliable_runner.training.compilation import FOR_INFERENCE, compile_networks
+from projects.reliable_runner.training.log_processor import peak_resident_mb
 from projects.reliable_runner.training.resumed_settings import read_config_text
 
 
@@ -171,12 +172,10 @@ def open_detector(target: str, device: str | None) -> nn.Module:
 
 
 def peak_memory_mb() -> float:
-    """The most that this process has had, of the GPU if it uses one."""
+    """The most that this process has had, of the GPU if it uses one; NaN where the system does not tell."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**20
-    import resource  # POSIX has it, Windows does not
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_resident_mb()
 
 
 if __name__ == "__main__":

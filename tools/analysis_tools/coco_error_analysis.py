@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
 def read_detections(path: Path, truth: CocoFile) -> list[dict]:
     """The detections of a file; `InputError` if it holds none, or of other images than ``truth``."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: can't be read as JSON ({error})") from error
     found = found.get("annotations") if isinstance(found, dict) else found

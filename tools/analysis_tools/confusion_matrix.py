@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     matrix = confusion_matrix(results, truth, len(classes), args.score_thr, args.tp_iou_thr)
 
     names = [*classes, "background"]
-    with open(args.save_dir / "confusion_matrix.csv", "w", newline="") as file:
+    with open(args.save_dir / "confusion_matrix.csv", "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["true class", *names])
         table.writerows([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))

@@ -104,7 +104,7 @@ def shorten(items: list[str]) -> str:
 
 def read_json(path: str) -> dict:
     """Parse an annotation file; `InputError` if it is missing or is not a JSON object."""
-    with _named_errors(path), open(path) as file:
+    with _named_errors(path), open(path, encoding="utf-8") as file:
         content = json.load(file)
         assert isinstance(content, dict)
     return content

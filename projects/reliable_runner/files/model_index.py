@@ -30,7 +30,7 @@ class PublishedModel:
 @cache
 def published_models() -> dict[str, PublishedModel]:
     """All rows, by name."""
-    rows = yaml.safe_load((_ROOT / "model-index.yml").read_text())["Models"]
+    rows = yaml.safe_load((_ROOT / "model-index.yml").read_text(encoding="utf-8"))["Models"]
     return {row["Name"]: _model(row) for row in rows}
 
 

@@ -61,7 +61,7 @@ def write_json(path: Path, contents: object) -> None:
     """Write ``contents`` and make the folder; `InputError` if that can't be done."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(contents))
+        path.write_text(json.dumps(contents), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: can't be written ({error.strerror})") from error
 

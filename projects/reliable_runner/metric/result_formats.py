@@ -46,7 +46,7 @@ def write_voc(results: CocoResults, folder: Path) -> None:
 def write_csv(results: CocoResults, folder: Path) -> None:
     """``predictions.csv``: a line a detection, corners in pixels; frames of a video are numbered from 0."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "predictions.csv", "w", newline="") as file:
+    with open(folder / "predictions.csv", "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["file_name", "frame_id", "class", "score", "x1", "y1", "x2", "y2"])
         for _, image, found in _by_image(results):
@@ -102,4 +102,4 @@ def _by_image(results: CocoResults) -> Iterator[tuple[str, dict, list[dict]]]:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")

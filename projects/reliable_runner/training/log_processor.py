@@ -1,5 +1,6 @@
 """Log lines with the memory in use, without a GPU too."""
 
+import math
 from pathlib import Path
 
 from mmengine.runner import LogProcessor as _LogProcessor
@@ -14,14 +15,16 @@ class LogProcessor(_LogProcessor):
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str) -> tuple[dict, str]:
         """The values of an iteration by name, and its line."""
         values, line = super().get_log_after_iter(runner, batch_idx, mode)
-        if "memory" not in values and _STATUS.exists():
-            values["memory"] = peak_resident_mb()
-            line += f"  memory: {values['memory']}"
+        if "memory" not in values and not math.isnan(held := peak_resident_mb()):
+            values["memory"] = held
+            line += f"  memory: {held}"
         return values, line
 
 
-def peak_resident_mb() -> int:
-    """The largest resident set of this process so far, in MB."""
+def peak_resident_mb() -> float:
+    """The largest resident set of this process so far, in MB; NaN but on Linux."""
+    if not _STATUS.exists():
+        return math.nan
     # getrusage's would begin with that of the process which has started this one.
-    (line,) = [line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM")]
+    (line,) = [line for line in _STATUS.read_text("utf-8").splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) // 1024

@@ -43,7 +43,7 @@ def latest_checkpoint(work_dir: str | Path, folder: Path) -> tuple[str | None, s
         InputError: There are checkpoints, but none that a run can resume from. The message tells of each.
     """
     note = Path(work_dir, "last_checkpoint")
-    noted = note.read_text(errors="replace").strip() if note.is_file() else ""
+    noted = note.read_text(encoding="utf-8", errors="replace").strip() if note.is_file() else ""
     here = Path(folder, Path(noted).name)
     first = [here if here.is_file() else Path(noted)] if noted else []
     candidates = [*first, *(path for path in _newest_first(folder) if path not in first)]

@@ -33,10 +33,11 @@ def fetch_from_hub(address: str) -> Path:
                 cached = try_to_load_from_cache(repository, other, revision=revision or None)
                 if isinstance(cached, str):
                     return Path(cached)
+            command = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
             raise InputError(
                 f"{address}: no connection, and {name} is not in the cache "
-                f"({first_line(error.__cause__ or error)}). Fetch it elsewhere with "
-                f"`hf download {repository}` and name the local file"
+                f"({first_line(error.__cause__ or error)}). Fetch it elsewhere with `{command}` and name the "
+                "local file"
             ) from error
         except errors.EntryNotFoundError:
             continue

@@ -85,9 +85,9 @@ def test_it_is_fetched_once_and_then_needs_no_network(fetch):
     good = [["read", CONTENT.decode()]]
     assert fetch("hf://me/new", "hf://me/new@v1", "hf://me/old") == good * 3
     fetch.close()
-    *cached, (_, error) = fetch("hf://me/new", "hf://me/old", "hf://me/other")
+    *cached, (_, error) = fetch("hf://me/new@v1", "hf://me/old", "hf://me/other@v2")
     assert cached == good * 2
-    assert "hf://me/other: no connection" in error and "hf download me/other" in error
+    assert "hf://me/other@v2: no connection" in error and "`hf download me/other --revision v2`" in error
 
 
 def test_what_is_wrong_is_told_in_one_line(fetch):

@@ -128,8 +128,11 @@ def transformers_files(detector: nn.Module) -> dict[str, bytes]:
         InputError: transformers has no such model; the message names the key of the config.
     """
     config, processor = model_config(detector), image_processor_config(detector)
+    weights = detector.state_dict()
+    for key in [key for key in weights if key.startswith("dn_query_generator.")]:
+        del weights[key]  # denoising serves the training alone
     try:
-        weights, _ = convert(detector.state_dict(), "huggingface-resnet", "all", variant_of(detector))
+        weights, _ = convert(weights, "huggingface-resnet", "all", variant_of(detector))
     except ValueError as error:
         raise InputError(f"{detector.cfg.filename}: {error}") from error
     weights = {key: tensor for key, tensor in weights.items() if not key.endswith("num_batches_tracked")}

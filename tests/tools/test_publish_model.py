@@ -33,6 +33,7 @@ VARIANTS = {
     "base": "",
     "refine": "with_box_refine=True,",
     "two-stage": "with_box_refine=True, as_two_stage=True,",
+    "denoising": "with_box_refine=True, as_two_stage=True, denoising=dict(type='ContrastiveDenoising'),",
 }
 # What differs from the tiny config, so that transformers can express it: levels, neck, positions, images.
 HEIR = """

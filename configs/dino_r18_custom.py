@@ -3,6 +3,5 @@ _base_ = "ddetr_r18_custom.py"
 
 model = dict(
     queries=dict(type="MixedQueries"),
-    denoising=dict(type="ContrastiveDenoising", num_dn_queries=100),
     decoder=dict(embed_references=True, look_forward_twice=True, post_norm_cfg=dict(type="LN")),
 )

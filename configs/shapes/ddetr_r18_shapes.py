@@ -22,7 +22,7 @@ test_pipeline = [
 ]
 
 # For who reads this file with mmengine alone, which leaves inherited values where they are used.
-model = dict(num_queries=60, bbox_head=dict(num_classes=len(classes)))
+model = dict(num_queries=60, bbox_head=dict(num_classes=len(classes)), denoising=None)
 dataset = dict(data_root=data_root, metainfo=dict(classes=classes))
 train_dataloader = dict(
     batch_size=batch_size, num_workers=num_workers, dataset=dict(dataset, pipeline=train_pipeline)

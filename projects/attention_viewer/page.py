@@ -25,7 +25,8 @@ _WEB = Path(__file__).with_name("web")
 _LONGEST = 1600  # side of the picture in the page; positions stay those of the original image
 _QUALITY = 88  # of its JPEG
 _DATA = '<script id="data" type="application/json">'
-_SCALES = dict(weights="viridis", heat="inferno")  # matplotlib's, both readable for the colour-blind
+# Maps of matplotlib and where they start; the colour-blind read both.
+_SCALES = dict(weights=("viridis", 0), heat=("inferno", 0.25))
 
 
 @dataclass
@@ -79,8 +80,8 @@ def model_data(name: str, classes: Sequence[str]) -> dict:
 def page_data(models: Sequence[dict], images: Sequence[PageImage]) -> dict:
     """All that a page shows: ``models`` (`model_data`), ``images`` (`PageImage.to_dict`), ``scales``."""
     scales = {
-        name: [to_hex(colour) for colour in matplotlib.colormaps[scale](np.linspace(0, 1, 16))]
-        for name, scale in _SCALES.items()
+        name: [to_hex(colour) for colour in matplotlib.colormaps[scale](np.linspace(start, 1, 16))]
+        for name, (scale, start) in _SCALES.items()
     }
     return dict(models=list(models), images=[image.to_dict() for image in images], scales=scales)
 

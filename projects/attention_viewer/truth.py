@@ -47,7 +47,7 @@ def read_truth(cfg: Config, split: str, paths: Sequence[str | Path]) -> list[Tru
     for path, name in wanted.items():
         if path not in found:
             raise InputError(f"--split {split}: the data set of {cfg.filename} has no image {name}")
-    return [found[path] for path in wanted]
+    return [found[Path(path).resolve()] for path in paths]
 
 
 def _of_instances(instances: Sequence[dict], classes: Sequence[str]) -> TrueBoxes:

@@ -18,6 +18,7 @@ VARIANTS = {
     "refine": dict(with_box_refine=True),
     "two_stage": dict(with_box_refine=True, as_two_stage=True),
     "two_layers": {"with_box_refine": True, "as_two_stage": True, "decoder.num_layers": 2},
+    "encoder_only": dict(decoder=None),
     "levelwise": {"encoder.layer_cfg.self_attn_cfg": dict(type="LevelwiseDeformAttn")},
 }
 

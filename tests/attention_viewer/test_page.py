@@ -36,7 +36,7 @@ def test_all_of_it_is_inside(page):
     # No address: what is fetched would have one, but for the name of SVG.
     without = text.replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?:|//\w+\.\w|<link[^>]+stylesheet|<script src|@import|url\(", without)
-    assert text.count("<script") == 5 and "default-src 'none'" in text
+    assert text.count("<script") == 8 and "default-src 'none'" in text
 
 
 @pytest.mark.parametrize(("max_mb", "num_models"), [(0.2, 1), (0.2, 2), (0.5, 1)])

@@ -1,7 +1,7 @@
 """The page in Chromium: what it draws is where the record has it; no error, no request."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 import torch
@@ -43,12 +43,16 @@ def open_page(browser, tmp_path) -> Iterator[Callable]:
     """Writes a page of views, opens it and, at the end, looks for errors and requests."""
     said, asked, contexts = [], [], []
 
-    def open_page(*views: View, truth: TrueBoxes | None = None, **context):
-        image = PageImage.of("picture.png", views[0].image, len(views), truth)
-        for view in views:
-            image.add(view)
+    def open_page(
+        *views: View, truth: TrueBoxes | None = None, images: Sequence[View] = (), **context
+    ) -> "playwright.Page":
+        """Views of one image by several models, or of further ``images`` by one."""
+        pages = [PageImage.of("picture.png", views[0].image, len(views), truth)]
+        pages += [PageImage.of(f"{number}.png", view.image, 1) for number, view in enumerate(images, 1)]
+        for number, view in enumerate((*views, *images)):
+            pages[max(0, number - len(views) + 1)].add(view)
         models = [model_data(f"model {i}", view.classes) for i, view in enumerate(views)]
-        write_page(page_data(models, [image]), tmp_path / "page.html")
+        write_page(page_data(models, pages), tmp_path / "page.html")
         contexts.append(browser.new_context(**dict(viewport=dict(width=1200, height=900)) | context))
         page = contexts[-1].new_page()
         page.on("console", lambda message: said.append(message.text))
@@ -254,6 +258,28 @@ def test_two_models_share_cursor_and_choice(view_of, open_page):
     click(page, 10, 10, panel=1)
     assert_points(page, first, "decoder", 1, 7)
     assert page.locator("canvas:visible").count() == 2  # of DETR there is nothing else to see
+
+
+def test_without_a_decoder_the_encoder_is_looked_at(view_of, open_page):
+    view = view_of("encoder_only", size=64)
+    page = open_page(view)
+    assert_points(page, view, "encoder", 0, view.token_at(torch.tensor([20.0, 20]), 0))
+    assert not page.get_by_label("a detection, in the decoder").is_visible()
+    page.get_by_label("Detection of").select_option(label="2. square 0.80")
+    assert_points(page, view, "encoder", 0, view.token_at(torch.tensor([100.0, 70]), 0))
+
+
+def test_images_are_chosen_at_the_top_and_by_the_address(view_of, open_page):
+    first, second = view_of(), view_of("two_layers", "horizontal")
+    page = open_page(first, images=[second])
+    assert_points(page, first, "decoder", 1, 7)
+    page.locator("#image").select_option("1")
+    page.wait_for_url("**/page.html#1")
+    page.locator("svg[aria-label^='1.png']").wait_for()
+    assert_points(page, second, "decoder", 1, 7)
+    page.go_back()
+    page.locator("svg[aria-label^='picture.png']").wait_for()
+    assert_points(page, first, "decoder", 1, 7)
 
 
 def test_scores_and_classes_choose_what_is_shown(view_of, open_page):

@@ -1,8 +1,8 @@
 "use strict";
 
 /**
- * The attention of one layer (layer_data.py). A row is a query of the decoder, or a token of encoder or backbone,
- * whose attention the page has. Positions are in pixels of the image.
+ * The attention of one layer (layer_data.py). A row is a query of the decoder, or a token of encoder or
+ * backbone, whose attention the page has. Positions are in pixels of the image.
  */
 class Layer {
   constructor(data) {
@@ -36,17 +36,18 @@ class Layer {
     return best;
   }
 
-  /** The cell of the token of a row: level, row and column from 0, and its box x, y, w, h. */
+  /** The cell of the token of a row: level, row and column from 0, and its box. */
   cell(row) {
     const level = this.levelOf(row), [h, w] = this.levels[level], [[x0, y0], [x1, y1]] = this.corners;
     const [x, y] = this.reference(row), size = [Math.abs(x1 - x0) / w, Math.abs(y1 - y0) / h];
     const column = Math.floor(((x - x0) / (x1 - x0)) * w), line = Math.floor(((y - y0) / (y1 - y0)) * h);
-    return { level, row: line, column, box: [x - size[0] / 2, y - size[1] / 2, ...size] };
+    const box = [x - size[0] / 2, y - size[1] / 2, x + size[0] / 2, y + size[1] / 2];
+    return { level, row: line, column, box };
   }
 
   /**
-   * The sampling points of a row in some heads and levels, without those whose weight is 0: head, level, point,
-   * x, y, weight. `heads` of a backbone that share their points are one, with the mean of their weights.
+   * The sampling points of a row in some heads and levels, without those whose weight is 0: head, level,
+   * point, x, y, weight. As many `heads` of a backbone as share a point are one, with their mean weight.
    */
   samples(row, heads, levels) {
     if (!this.hasPoints) return [];
@@ -74,15 +75,16 @@ class Layer {
         const sum = sharing.reduce((total, head) => total + Layer.at(this.weights, row, head, point), 0);
         if (!sum) continue;
         const [x, y] = [0, 1].map((axis) => Layer.at(this.points, group, point, axis));
-        found.push({ head: sharing.join(", "), level: 0, point, x, y, weight: sum / sharing.length, heads: sharing.length });
+        const mean = sum / sharing.length, head = sharing.join(", ");
+        found.push({ head, level: 0, point, x, y, weight: mean, heads: sharing.length });
       }
     }
     return found;
   }
 
-  /** The cells that a row of dense attention gives weight to, in the mean of some heads: row, column, x, y, weight. */
+  /** The cells that a row of dense attention gives weight to: row, column, x, y, weight (mean of heads). */
   cells(row, heads) {
-    const [h, w] = this.levels[0], [[x0, y0], [x1, y1]] = this.corners, { values } = this.heat([row], heads, [0]);
+    const { h, w, values } = this.heat([row], heads, [0]), [[x0, y0], [x1, y1]] = this.corners;
     return [...values].flatMap((value, i) => {
       const line = Math.floor(i / w), column = i % w;
       const x = x0 + ((column + 0.5) / w) * (x1 - x0), y = y0 + ((line + 0.5) / h) * (y1 - y0);
@@ -91,11 +93,13 @@ class Layer {
   }
 
   /**
-   * How much attention each place gets, on average over rows and heads, in multiples of attention that is even
-   * over the image; as `attention_map` (heat.py): h, w, values. Levels are enlarged to the finest one and added.
+   * How much attention each place gets, on average over rows and heads, in multiples of attention that is
+   * even over the image; as `attention_map` (heat.py): h, w, values. Levels are enlarged to the finest one
+   * and added.
    */
   heat(rows, heads, levels) {
-    const [h, w] = this.levels[0], values = new Float32Array(h * w), share = 1 / (rows.length * heads.length);
+    const [h, w] = this.levels[0], values = new Float32Array(h * w);
+    const share = 1 / (rows.length * heads.length);
     if (!this.hasPoints) {
       for (const row of rows) {
         for (const head of heads) {
@@ -112,7 +116,7 @@ class Layer {
         this.addSample(maps[level], level, x, y, weight * sharing * share);
       }
     }
-    for (const level of levels) if (level < maps.length) this.addLevel(values, maps[level], level);
+    for (const level of levels) this.addLevel(values, maps[level], level);
     return { h, w, values };
   }
 
@@ -148,7 +152,8 @@ class Layer {
 /** A map (h, w) between the centres of its cells; beyond the outer ones it stays as it is there. */
 function interpolate(map, h, w, column, row) {
   const c = Math.min(Math.max(column, 0), w - 1), r = Math.min(Math.max(row, 0), h - 1);
-  const left = Math.floor(c), top = Math.floor(r), right = Math.min(left + 1, w - 1), bottom = Math.min(top + 1, h - 1);
+  const left = Math.floor(c), top = Math.floor(r);
+  const right = Math.min(left + 1, w - 1), bottom = Math.min(top + 1, h - 1);
   const upper = map[top * w + left] * (left + 1 - c) + map[top * w + right] * (c - left);
   const lower = map[bottom * w + left] * (left + 1 - c) + map[bottom * w + right] * (c - left);
   return upper * (top + 1 - r) + lower * (r - top);

@@ -18,6 +18,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
+from mmengine.structures import BaseDataElement
 
 from projects.fast_cpu import keep_memory, speed_up
 
@@ -35,6 +36,8 @@ _BUILDERS = (
     r"|torch\.(utils\.data\.(dataloader|sampler)|nn\.utils\.clip_grad)"
     r"|projects\.reliable_runner\.training\.parameter_groups"
 )
+
+_OF_IMAGES = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")  # what is read of a sample
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
@@ -146,6 +149,9 @@ def parse_config(args: Namespace) -> Config:
         raise
     except Exception as error:  # a config is a program: it may raise anything
         message = error.msg if isinstance(error, SyntaxError) else error
+        if isinstance(cause := error.__cause__, ImportError):  # mmengine adds all of sys.path
+            hint = "a module of your own wants its folder in PYTHONPATH"
+            message = f"custom_imports: {cause} ({cause.__context__}); {hint}"
         raise InputError(f"{_place(error, str(path))}: {type(error).__name__}: {message}") from error
     if data_root is not None:
         _move_data(cfg, str(data_root))
@@ -177,7 +183,9 @@ def take_settings(cfg: Config, meta: dict, options: dict) -> None:
 
 def _place(error: Exception, file: str) -> str:
     """Which file of the inheritance chain raised ``error``, with the line where one is known."""
-    line = getattr(error, "lineno", None)
+    line, module = getattr(error, "lineno", None), getattr(error, "filename", None)
+    if line and module and Path(module).is_file():  # that a config imports
+        return f"{module}, line {line}"
     for frame, lineno in traceback.walk_tb(error.__traceback__):
         if frame.f_globals.get("__name__") == Config.__module__:
             file = frame.f_locals.get("filename", file)
@@ -270,8 +278,11 @@ def _explanation(error: Exception) -> str | None:
         case InputError():
             # A data worker's error arrives with the worker's traceback before the message.
             return str(error).rsplit("InputError: ", 1)[-1].strip()
+        case AttributeError(name=key, obj=BaseDataElement()) | KeyError(args=(key,)) if key in _OF_IMAGES:
+            return f"an image comes without its {key!r}, which meta_keys of PackDetInputs must name"
         case TypeError() | ValueError() | KeyError() | AssertionError() | ImportError():
             frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+            frames = [frame for frame in frames if not _is_pythons(frame.f_globals["__name__"])]
             if re.match(_BUILDERS, frames[-1].f_globals["__name__"]):
                 named = [
                     type(frame.f_locals["self"]).__name__ for frame in frames if "self" in frame.f_locals
@@ -281,6 +292,10 @@ def _explanation(error: Exception) -> str | None:
         case RuntimeError() | ConnectionError() | EOFError():
             return explain_death(error)
     return None
+
+
+def _is_pythons(module: str) -> bool:
+    return module.partition(".")[0] in sys.stdlib_module_names
 
 
 def _nearest_keyword(message: str, names: dict) -> str:

@@ -4,7 +4,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 import pytest
-from mmengine.registry import HOOKS, DefaultScope
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.registry import HOOKS, PARAM_SCHEDULERS, DefaultScope
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import add_common_arguments, parse_config, read_config, run_tool
@@ -72,6 +74,41 @@ def test_option_that_is_no_value_is_a_usage_error(tmp_path, capsys, option):
 def test_option_that_does_not_fit_is_named(tmp_path):
     with pytest.raises(InputError, match=r"--cfg-options do not fit .*ddetr_r18_custom\.py"):
         read(tmp_path, "ddetr_r18_custom.py", "--cfg-options", "model.backbone.depth.x=1")
+
+
+def test_a_missing_module_is_one_line(heir):
+    config = heir("custom_imports = dict(imports=['not_there.at_all'])", base=CONFIGS / "ddetr_r18_custom.py")
+    missing = (
+        r"custom_imports: Failed to import not_there\.at_all \(No module named 'not_there'\); .*PYTHONPATH$"
+    )
+    with pytest.raises(InputError, match=missing):
+        parse_config(Namespace(config=str(config), cfg_options={}))
+
+
+def test_a_syntax_error_of_a_module_is_placed_there(heir, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "unfinished.py").write_text("\ndef f(:\n")
+    config = heir("custom_imports = dict(imports=['unfinished'])", base=CONFIGS / "ddetr_r18_custom.py")
+    with pytest.raises(InputError, match=r"unfinished\.py, line 2: SyntaxError"):
+        parse_config(Namespace(config=str(config), cfg_options={}))
+
+
+def test_a_value_of_a_wrong_type_is_named_where_python_refuses_it(capsys):
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    scheduler = dict(type="MultiStepLR", optimizer=torch.optim.SGD([parameter], 1.0), milestones=2)
+    assert run_tool(lambda: PARAM_SCHEDULERS.build(scheduler)) == 1
+    error = capsys.readouterr().err
+    assert (
+        error == "error: the config does not fit what builds the MultiStepLR: 'int' object is not iterable\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "read", [lambda sample: sample.ori_shape, lambda sample: sample.to_dict()["ori_shape"]]
+)
+def test_what_an_image_comes_without_is_named(capsys, read):
+    assert run_tool(lambda: read(DetDataSample(metainfo=dict(img_id=1)))) == 1
+    assert "an image comes without its 'ori_shape', which meta_keys of" in capsys.readouterr().err
 
 
 def test_interruption_is_told_in_one_line(capsys):

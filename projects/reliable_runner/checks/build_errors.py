@@ -34,6 +34,8 @@ class BuildError(InputError):
         """Note the way to what failed from ``cfg``, whose build has led to it."""
         self.keys = [*next(_ways(cfg, self.cfg), []), *self.keys]
         self.cfg, self.registry = cfg, registry.name
+        if self.keys and (key := _runners_key(cfg, self.keys[0])):
+            self.registry, self.keys = key, self.keys[1:]
 
 
 def explain_errors(build: Callable) -> Callable:
@@ -88,6 +90,13 @@ def _ways(cfg: object, wanted: dict) -> Iterator[list[str]]:
     for key, child in children:
         for way in _ways(child, wanted):
             yield [str(key), *way]
+
+
+def _runners_key(cfg: dict, part: str) -> str | None:
+    """The key of the config of which a loop has got its data loader or evaluator as ``part``."""
+    keys = (f"{split}_{part}" for split in ("train", "val", "test"))
+    runner = cfg.get("runner")
+    return next((key for key in keys if getattr(runner, f"_{key}", None) is cfg[part]), None)
 
 
 def _type_name(cfg: dict) -> str:

@@ -1,10 +1,11 @@
 """A mistake in a config is named, with the nearest known name, in every scope."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
-from mmengine.registry import HOOKS, LOOPS, MODELS, OPTIMIZERS, DefaultScope
+from mmengine.registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS, OPTIMIZERS, DefaultScope
 
 from projects.reliable_runner.errors import InputError
 
@@ -30,6 +31,20 @@ def test_the_mistake_and_the_nearest_name(registry, scope, cfg, wrong, nearest):
         registry.build(cfg)
     assert repr(wrong) in str(error.value) and repr(nearest) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["train_dataloader", "val_dataloader", "val_evaluator"])
+def test_what_a_loop_builds_has_the_key_of_the_config(key):
+    runner = SimpleNamespace(_train_dataloader={}, _val_dataloader={}, _val_evaluator={})
+    setattr(runner, f"_{key}", dict(type="Foo"))
+    part = key.partition("_")[2]
+
+    class Loop:
+        def __init__(self, runner: object, **parts: dict) -> None:
+            (DATASETS if part == "dataloader" else METRICS).build(parts[part])
+
+    with DefaultScope.overwrite_default_scope(OURS), pytest.raises(InputError, match=rf"^{key} \(Foo\): no "):
+        LOOPS.build(dict(type=Loop), default_args={"runner": runner, part: getattr(runner, f"_{key}")})
 
 
 def test_a_missing_key_is_named():

@@ -133,6 +133,8 @@ def mmdets_optim(cfg: ConfigDict) -> ConfigDict:
 def build_mmdets(cfg: ConfigDict) -> nn.Module:
     """mmdet's own ``DeformableDETR``, with its own parts, from the config of ours."""
     cfg = copy.deepcopy(cfg)
+    if cfg.get("denoising") is None:
+        cfg.pop("denoising", None)  # a setting that it lacks
     cfg.decoder.update(return_intermediate=True, post_norm_cfg=None)
     parts = [cfg.positional_encoding]
     for stack in (cfg.encoder, cfg.decoder):

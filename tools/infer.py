@@ -21,10 +21,8 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 from tqdm import tqdm
 
-from projects.checkpoint_conversion.classes import COCO_IDS
 from projects.deployment.exported_detector import ExportedDetector
 from projects.deployment.targets import is_exported
-from projects.reliable_runner.data.coco_dataset import CocoDataset
 from projects.reliable_runner.drawing import build_visualizer, draw_sample
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.coco_file import shorten
@@ -87,11 +85,9 @@ def infer(args: Namespace, paths: Sequence[Path]) -> None:
     classes = detector.dataset_meta["classes"]
     if args.ann_file:
         ids, category_ids = ids_of(args.ann_file, paths, classes)
-        image_ids = dict(zip(names, ids, strict=True))
+        results = CocoResults(classes, category_ids, dict(zip(names, ids, strict=True)))
     else:
-        is_coco = tuple(classes) == CocoDataset.METAINFO["classes"]
-        image_ids, category_ids = None, COCO_IDS if is_coco else range(1, len(classes) + 1)
-    results = CocoResults(classes, category_ids, image_ids)
+        results = CocoResults(classes)
     visualizer = build_visualizer(detector.cfg, classes)
 
     unread: list[str] = []

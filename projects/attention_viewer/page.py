@@ -77,18 +77,28 @@ def model_data(name: str, classes: Sequence[str]) -> dict:
     return dict(name=name, classes=list(classes))
 
 
-def page_data(models: Sequence[dict], images: Sequence[PageImage]) -> dict:
-    """All that a page shows: ``models`` (`model_data`), ``images`` (`PageImage.to_dict`), ``scales``."""
+def page_data(models: Sequence[dict], images: Sequence[PageImage], score_thr: float = 0.3) -> dict:
+    """All that a page shows: ``models`` (`model_data`), ``images`` (`PageImage.to_dict`), ``scales``.
+
+    Detections of ``score_thr`` and more are shown at first.
+    """
     scales = {
         name: [to_hex(colour) for colour in matplotlib.colormaps[scale](np.linspace(start, 1, 16))]
         for name, (scale, start) in _SCALES.items()
     }
-    return dict(models=list(models), images=[image.to_dict() for image in images], scales=scales)
+    shown = [image.to_dict() for image in images]
+    return dict(models=list(models), images=shown, scales=scales, score_thr=score_thr)
 
 
-def render(data: dict, title: str) -> str:
-    """The page of `page_data`: ``web/page.html`` with its style sheet, its scripts and the data inside."""
+def render(data: dict, title: str, takes_images: bool = False) -> str:
+    """The page of `page_data`: ``web/page.html`` with its style sheet, its scripts and the data inside.
+
+    One that ``takes_images`` sends them to the server that it comes from, a `DetectionPage`.
+    """
     page = _read("page.html")
+    if takes_images:
+        page = page.replace("default-src 'none'", "default-src 'none'; connect-src 'self'")
+        page = page.replace("</header>", f"</header>\n{_read('upload.html')}")
     page = page.replace("<title></title>", f"<title>{html.escape(title)}</title>")
     for link, tag in (
         (r'<link rel="stylesheet" href="(.+)">', "style"),

@@ -54,6 +54,11 @@ class Attention:
         """(h, w) of each level of the first image without padding."""
         return [(int((~mask[0, :, 0]).sum()), int((~mask[0, 0]).sum())) for mask in self.masks]
 
+    def cpu(self) -> "Attention":
+        """The same with all tensors on the CPU."""
+        others = (self.weights, self.reference_points, self.locations)
+        return Attention([m.cpu() for m in self.masks], *(x if x is None else x.cpu() for x in others))
+
     @property
     def padding(self) -> Tensor:
         """Which tokens of all levels are padding, (bs, num_value)."""
@@ -66,7 +71,7 @@ Record = dict[str, list[Attention | BackboneAttention]]
 
 @contextmanager
 def record_attention(model: nn.Module) -> Iterator[Record]:
-    """Record the attention of the one forward that is run inside the ``with``.
+    """Record the attention of the one forward that is run inside the ``with``, on the CPU.
 
     ``model`` is `DeformableDETR` or mmdet's ``DETR``, in evaluation mode; its backbone may have
     ``deformable_blocks()``: name, attention and side of a token in pixels for each block.
@@ -87,9 +92,10 @@ def record_attention(model: nn.Module) -> Iterator[Record]:
         for stage in _ATTENTION_OF:
             for attention in find_attentions(model, stage):
                 if isinstance(attention, ms_deform_attn.MSDeformAttn):
-                    hook(attention, record[stage], _sampled)
+                    hook(attention, record[stage], lambda *call: _sampled(*call).cpu())
                 else:
-                    hook(attention.attn, record[stage], partial(_dense, stage, encodings))
+                    dense = partial(_dense, stage, encodings)
+                    hook(attention.attn, record[stage], lambda *call, dense=dense: dense(*call).cpu())
         hook(model.positional_encoding, encodings, lambda *call: call)
         for name, attention, stride in getattr(model.backbone, "deformable_blocks", list)():
             make = partial(BackboneAttention, name, attention, stride)
@@ -120,7 +126,7 @@ def _sampled(attention: ms_deform_attn.MSDeformAttn, args: tuple, _: dict) -> At
     offsets = attention.sampling_offsets(query).unflatten(-1, (*sizes, 2))
     if isinstance(attention, LevelwiseDeformAttn):  # a query sees the level that it is a token of
         level_of = torch.arange(len(levels.shapes)).repeat_interleave(torch.tensor(levels.shapes).prod(1))
-        weights = weights * F.one_hot(level_of)[:, None, :, None]
+        weights = weights * F.one_hot(level_of)[:, None, :, None].to(weights.device)
 
     ratios = levels.valid_ratios[:, None]  # (bs, 1, num_levels, 2)
     points, size = reference_points[..., :2] / ratios, reference_points[..., 2:]

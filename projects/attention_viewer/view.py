@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from projects.reliable_runner.data.image_arrays import as_shown
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.inference import prepare, read_image
+from projects.reliable_runner.inference import Image, load_image, prepare
 
 from .detections import Detections, predict
 from .frame import META_KEYS, ImageFrame
@@ -32,8 +31,8 @@ class View:
     matches: Tensor | None = None  # (num_layers, number of true boxes), see `matched_queries`
 
     @classmethod
-    def of(cls, detector: nn.Module, path: str | Path, truth: TrueBoxes | None = None) -> "View":
-        """Run a detector, `DeformableDETR` or mmdet's ``DETR`` on a CPU, on one image.
+    def of(cls, detector: nn.Module, image: Image, truth: TrueBoxes | None = None) -> "View":
+        """Run a detector, `DeformableDETR` or mmdet's ``DETR``, on one image, which `inference_detector` takes.
 
         With its true boxes the view has the pairs that the losses match.
 
@@ -41,13 +40,13 @@ class View:
             InputError: the model is another one, or the image can't be read.
         """
         detector.test_pipeline[-1].meta_keys = META_KEYS  # whatever the config keeps
-        batch = pseudo_collate([prepare(detector, path)])
+        batch = pseudo_collate([prepare(detector, image)])
         with record_attention(detector) as record:
             (sample,), *outputs = predict(detector, batch)
         frame = ImageFrame.of(sample)
         use_sigmoid = detector.bbox_head.loss_cls.use_sigmoid
         return cls(
-            image=shown_image(detector, path),
+            image=shown_image(detector, image),
             frame=frame,
             input_frame=ImageFrame.of_input(sample),
             record=record,
@@ -96,9 +95,9 @@ class View:
         return f"{self.classes[label]} {self.detections.scores[layer, query]:.2f}"
 
 
-def shown_image(detector: nn.Module, path: str | Path) -> np.ndarray:
-    """An image as it is shown, (h, w, 3), RGB, uint8; read as the detector reads it."""
-    return as_shown(read_image(detector, path))[..., ::-1]
+def shown_image(detector: nn.Module, image: Image) -> np.ndarray:
+    """An image as it is shown, (h, w, 3), RGB, uint8; a file is read as the detector reads it."""
+    return as_shown(load_image(detector, image))[..., ::-1]
 
 
 def _number(option: str, number: int | str, owner: str, count: int) -> int:

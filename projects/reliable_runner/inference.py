@@ -185,6 +185,11 @@ def read_image(detector: nn.Module, path: str | Path) -> np.ndarray:
     return detector.test_pipeline[0](dict(img_path=str(path)))["img"]
 
 
+def decode_image(detector: nn.Module, content: bytes, name: str) -> np.ndarray:
+    """`read_image` of the contents of a file; `InputError`, which says ``name``, if they are no image."""
+    return detector.test_pipeline[0].decode(content, name)
+
+
 def is_address(path: str | Path) -> bool:
     """Whether it begins with ``http://`` or ``https://``."""
     return str(path).startswith(("http://", "https://"))

@@ -116,7 +116,7 @@ def make_page(args: Namespace) -> None:
             ]
         for image, path, truth in zip(tqdm(images, name, unit="image"), args.image, truths, strict=True):
             image.add(View.of(detector, path, truth))
-    write_page(page_data(models, images), args.html)
+    write_page(page_data(models, images, args.score_thr), args.html)
     print(f"saved {args.html} ({args.html.stat().st_size / 1e6:.1f} MB)")
 
 

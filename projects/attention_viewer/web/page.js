@@ -16,7 +16,7 @@ const settings = {
   hiddenHeads: new Set(),
   hiddenLevels: new Set(),
   hiddenClasses: new Set(),
-  score: 0.3,
+  score: page.score_thr,
   zoom: 1,
   colour: "weight",
   show: { points: true, heat: false, boxes: true, truth: true, matches: false },
@@ -25,14 +25,32 @@ const settings = {
 const actions = { hover, pick, choose, key };
 const panels = page.models.map((model) => new Panel(model, page.scales, settings, actions));
 let timer = null;
+let scoreFrom = page.score_thr; // where a person has set the slider
 
 const layersOf = (stage) => panels.flatMap((panel) => panel.stages[stage]);
 const most = (numbers) => Math.max(0, ...numbers);
 const numLayers = (stage) => most(panels.map((panel) => panel.stages[stage].length));
 
-/** Show an image of the page: the one whose number, from 0, stands behind the # of the address. */
+/** Number of the image that is shown, from 0; it stands behind the # of the address. */
+const imageNumber = () => Number(location.hash.slice(1)) || 0;
+
+/** Offer an image. */
+function listImage({ name }, number) {
+  $("image").append(element("option", { value: number }, name));
+  $("image-choice").hidden = number === 0;
+}
+
+/** Add an image to the page and show it. */
+function addImage(image) {
+  const number = page.images.push(image) - 1;
+  listImage(image, number);
+  location.hash = number;
+}
+
 async function loadImage() {
-  const number = Number(location.hash.slice(1)) || 0, image = page.images[number];
+  const number = imageNumber(), image = page.images[number];
+  document.body.classList.toggle("empty", !image);
+  if (!image) return;
   const views = await Promise.all(image.views.map(unpackAll));
   panels.forEach((panel, i) => panel.load(image, views[i]));
   $("image").value = number;
@@ -41,7 +59,7 @@ async function loadImage() {
   // Where nothing is certain the best detection is shown all the same.
   const best = (panel) => panel.detections.score(0);
   const [surest] = [...panels].sort((a, b) => best(b) - best(a));
-  settings.score = Math.min(settings.score, Math.floor(100 * best(surest)) / 100);
+  settings.score = Math.min(scoreFrom, Math.floor(100 * best(surest)) / 100);
   $("score").value = settings.score;
   choose(surest, 0);
 }
@@ -160,7 +178,7 @@ function listen() {
     settings.layer = Number(slider.value);
   });
   on($("play"), "click", () => setPlaying(!settings.playing));
-  on($("score"), "input", (slider) => settings.score = Number(slider.value));
+  on($("score"), "input", (slider) => settings.score = scoreFrom = Number(slider.value));
   on($("zoom"), "input", (slider) => settings.zoom = Number(slider.value));
   on($("cell-level"), "change", (choice) => settings.cellLevel = Number(choice.value));
   on($("colour"), "change", (choice) => settings.colour = choice.value);
@@ -179,7 +197,7 @@ function listen() {
 }
 
 $("panels").append(...panels.map((panel) => panel.root));
-$("image").append(...page.images.map(({ name }, number) => element("option", { value: number }, name)));
-$("image-choice").hidden = page.images.length < 2;
+$("image-choice").hidden = true;
+page.images.forEach(listImage);
 listen();
 loadImage();

@@ -58,11 +58,26 @@ class LoadImageFromFile(_LoadImageFromFile):
                 return None
             raise InputError(f"image {path} {_reason(path, error)}") from error
         self._check_size(results, img.shape)
-        results["img"] = img.astype(np.float32) if self.to_float32 else img
+        results["img"] = img
         results["img_shape"] = results["ori_shape"] = img.shape[:2]
         return results
 
+    def decode(self, content: bytes, name: str) -> np.ndarray:
+        """The ``img`` of `transform`, of the contents of a file; `InputError` says ``name``."""
+        try:
+            return self._decode(content, name)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"image {name} {_reason(name, error)}") from error
+
     def _decode(self, content: bytes, path: str) -> np.ndarray:
+        if not content:
+            raise _EmptyFile
+        img = self._decode_stored(content, path)
+        return img.astype(np.float32) if self.to_float32 else img
+
+    def _decode_stored(self, content: bytes, path: str) -> np.ndarray:
         if self.color_type == "unchanged":
             return as_values(read_stored(content), f"image {path}")
         if (deep := read_if_deep(content)) is not None:
@@ -103,6 +118,10 @@ class LoadImageFromFile(_LoadImageFromFile):
         )
 
 
+class _EmptyFile(Exception):
+    """There is nothing to decode."""
+
+
 def image_loader(dataset: BaseDataset) -> _LoadImageFromFile:
     """What loads the images in the pipeline of a data set; `LoadImageFromFile` where it has none."""
     steps = dataset.pipeline.transforms
@@ -133,7 +152,7 @@ def _reason(path: str, error: Exception) -> str:
         return "does not exist; check data_root, data_prefix and file_name in the annotation file"
     if isinstance(error, ImportError) or "imagecodecs" in str(error):
         return f"cannot be decoded: {error}; install that package"
-    if os.path.isfile(path) and not os.path.getsize(path):
+    if isinstance(error, _EmptyFile):
         return "is empty (0 bytes); fetch it again or take it out of the annotation file"
     if path.endswith(".npz"):
         return "is an archive of arrays; save the array as .npy, (h, w) or (h, w, channels)"

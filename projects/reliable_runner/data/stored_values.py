@@ -51,6 +51,29 @@ def read_if_deep(content: bytes) -> np.ndarray | None:
     return None if is_picture and not content.startswith(_NPY) else array
 
 
+def stated_pixels(content: bytes) -> int:
+    """How many pixels a file says it has, all pages of a TIFF together, of which nothing is decoded.
+
+    0 of what Pillow does not know, which is no picture, or an array that takes all of its bytes; of a TIFF
+    that Pillow does not know, the number of its values.
+
+    Raises:
+        Exception: what the decoder raises at a file that is damaged or cut short; Pillow's
+            ``DecompressionBombError`` at more than twice its ``MAX_IMAGE_PIXELS``.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            pages = image.n_frames if content.startswith(_TIFF) else 1
+            return image.width * image.height * pages
+    except UnidentifiedImageError:
+        if not content.startswith(_TIFF):
+            return 0
+    from tifffile import TiffFile
+
+    with TiffFile(io.BytesIO(content)) as file:
+        return file.series[0].size
+
+
 def _read_picture(content: bytes) -> np.ndarray:
     array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if array is None:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from mmdet.structures import DetDataSample
 
+from projects.checkpoint_conversion.classes import COCO_IDS
+
+from ..data.coco_dataset import CocoDataset
 from ..errors import InputError
 from ..files.coco_file import CocoFile, shorten
 
@@ -14,12 +17,19 @@ class CocoResults:
     """Collects detections and writes them as a COCO file.
 
     Its ``annotations`` are what pycocotools' ``loadRes`` takes; with ``images`` and ``categories`` beside
-    them the file is itself a data set. Without ``image_ids``, by file name, images are numbered from 1 on.
+    them the file is itself a data set. Without ``image_ids``, by file name, images are numbered from 1 on;
+    without ``category_ids`` classes too, but COCO's 80 classes have COCO's ids.
     """
 
     def __init__(
-        self, classes: Sequence[str], category_ids: Sequence[int], image_ids: dict[str, int] | None = None
+        self,
+        classes: Sequence[str],
+        category_ids: Sequence[int] | None = None,
+        image_ids: dict[str, int] | None = None,
     ) -> None:
+        if category_ids is None:
+            is_coco = tuple(classes) == CocoDataset.METAINFO["classes"]
+            category_ids = COCO_IDS if is_coco else range(1, len(classes) + 1)
         self.names = dict(zip(category_ids, classes, strict=True))  # by category id
         self.categories = [dict(id=i, name=name) for i, name in self.names.items()]
         self.image_ids = image_ids
@@ -51,10 +61,13 @@ class CocoResults:
         box = " ".join(f"{side:.1f}" for side in annotation["bbox"])
         return f"  {self.names[annotation['category_id']]} {annotation['score']:.3f}  {box}"
 
+    def to_dict(self) -> dict:
+        """What the file holds."""
+        return dict(images=self.images, categories=self.categories, annotations=self.annotations)
+
     def save(self, path: Path) -> None:
         """Write the file; `InputError` if that can't be done."""
-        contents = dict(images=self.images, categories=self.categories, annotations=self.annotations)
-        write_json(path, contents)
+        write_json(path, self.to_dict())
 
 
 def write_json(path: Path, contents: object) -> None:

@@ -1,4 +1,4 @@
-"""Serve a page on this machine: drop images, see detections and where attention looks, take the results along.
+"""Serve a page on this machine: drop images, see detections and where attention looks, download results.
 
 python tools/serve.py CONFIG CHECKPOINT
 python tools/serve.py ddetr_r50_50e_two_stage

@@ -40,9 +40,9 @@ class Refusal(Exception):
 class DetectionPage:
     """A WSGI application: the page, and what is found in each image that it sends.
 
-    ``GET /`` is the page. ``POST /detect?name=NAME`` with the contents of an image file gives JSON: ``image``,
-    as `PageImage.to_dict`, and ``coco``, the detections as tools/infer.py writes them. What is refused gets a
-    line of text. One image is looked at at a time, and nothing of it outlives its request.
+    ``GET /`` is the page. ``POST /detect?name=NAME`` with the contents of an image file gives JSON: ``image``
+    as `PageImage.to_dict`, ``coco``, the detections as tools/infer.py writes them. What is refused gets a
+    line of text. One image at a time goes through the model, and nothing of it outlives its request.
 
     Args:
         detector: what `init_detector` returns.

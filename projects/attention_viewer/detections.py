@@ -62,8 +62,8 @@ def predict(model: nn.Module, batch: dict) -> tuple[list, Tensor, Tensor]:
     """One forward of a model in evaluation mode on a batch for its data preprocessor.
 
     Returns:
-        The samples, and what the head gives, on the CPU: class logits (num_layers, bs, num_queries, num_classes) and
-        boxes (num_layers, bs, num_queries, 4), cx, cy, w, h in [0, 1].
+        The samples, and what the head gives, on the CPU: class logits (num_layers, bs, num_queries,
+        num_classes) and boxes (num_layers, bs, num_queries, 4), cx, cy, w, h in [0, 1].
     """
     batch = model.data_preprocessor(batch)
     cls_scores, bbox_preds = model(**batch, mode="tensor")

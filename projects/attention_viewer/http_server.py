@@ -57,7 +57,7 @@ class HttpServer:
         return _LOCAL if ipaddress.ip_address(self.host).is_loopback else None
 
     def make(self, application: Callable, max_bytes: int) -> "BaseWSGIServer":
-        """Waitress, whose ``run`` serves until Ctrl-C; a body of more than ``max_bytes`` is answered with 413."""
+        """Waitress, whose ``run`` serves until Ctrl-C; more than ``max_bytes`` in a body are a 413."""
         return self._create_server(
             application,
             sockets=[self.socket],

@@ -32,7 +32,7 @@ class View:
 
     @classmethod
     def of(cls, detector: nn.Module, image: Image, truth: TrueBoxes | None = None) -> "View":
-        """Run a detector, `DeformableDETR` or mmdet's ``DETR``, on one image, which `inference_detector` takes.
+        """Run a detector, `DeformableDETR` or mmdet's ``DETR``, on one image, see `inference_detector`.
 
         With its true boxes the view has the pairs that the losses match.
 

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from mmengine.config import Config
 from PIL import Image
 from torch import nn
 
+from projects.attention_viewer.detection_page import MAX_BYTES, DetectionPage
+from projects.attention_viewer.http_server import HttpServer
 from projects.attention_viewer.view import View
 from projects.reliable_runner.inference import init_detector
 
@@ -79,3 +82,25 @@ def padded_batch() -> tuple[torch.Tensor, list[DetDataSample]]:
         image[:, :h, :w] = torch.randn(3, h, w, generator=generator)
     metas = [dict(img_shape=shape, batch_input_shape=(96, 128)) for shape in shapes]
     return inputs, [DetDataSample(metainfo=meta) for meta in metas]
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., tuple[str, int]]]:
+    """Serves a `DetectionPage` on a free port in a thread; returns its address."""
+    running, sockets = [], []
+
+    def serve(page: DetectionPage, max_bytes: int = MAX_BYTES) -> tuple[str, int]:
+        sockets.append(HttpServer("127.0.0.1", 0))
+        server = sockets[-1].make(page, max_bytes)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        running.append((server, thread))
+        return sockets[-1].host, sockets[-1].port
+
+    yield serve
+    for server, thread in running:
+        everything = list(server._map.values())
+        server.trigger.pull_trigger(lambda everything=everything: [one.close() for one in everything])
+        server.task_dispatcher.shutdown()
+        thread.join(10)
+        assert not thread.is_alive()

@@ -24,7 +24,7 @@ _base_ = ["_base_/models/ddetr_r18_small.py", "_base_/default_runtime.py"]
 
 model = dict(
     bbox_head=dict(num_classes=len(classes)),
-    # Beside the other queries in training, noised objects to clean: learns in fewer epochs; see docs/results.md.
+    # Beside the other queries in training, noised objects to clean: learns in fewer epochs, docs/results.md.
     denoising=dict(type="ContrastiveDenoising", num_dn_queries=100),
 )
 

@@ -4,13 +4,15 @@ Names, parameters and ``state_dict`` of the model stay as they are. On other dev
 under compilers the modules do what torch's do.
 """
 
+from collections import Counter
+
 from mmcv.cnn.bricks.wrappers import Linear as MmcvLinear
 from mmdet.models.backbones import ResNet
 from mmdet.models.backbones.resnet import BasicBlock, Bottleneck
 from mmengine.model import Sequential
 from torch import nn
 
-from .conv import Conv2d, FoldedNorm
+from .conv import Conv2d, FoldedNorm, Place
 from .linear import Linear
 from .memory import keep_memory
 
@@ -18,18 +20,28 @@ __all__ = ["keep_memory", "speed_up"]
 
 
 def speed_up(model: nn.Module) -> None:
-    """Let the linear layers, convolutions and batch norms of ``model`` be those of this package."""
+    """Let the linear layers, convolutions and batch norms of ``model`` be those of this package.
+
+    What a convolution gives with a batch norm behind it is normalised already, in evaluation: a hook on the
+    convolution alone sees that. Copies of the model do each for itself until they are given to this function.
+    """
+    times = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
     for parent in model.modules():
         # Elsewhere the order of the modules need not be that of the forward.
         in_order = type(parent) in (nn.Sequential, Sequential)
         in_order = in_order or isinstance(parent, (ResNet, BasicBlock, Bottleneck))
-        previous = None
-        for module in parent.children():
+        before, previous = "", None
+        for name, module in parent.named_children():
             if type(module) in (nn.Linear, MmcvLinear):
                 module.__class__ = Linear
             elif type(module) is nn.Conv2d:
                 module.__class__ = Conv2d
-            elif in_order and type(module) is nn.BatchNorm2d and type(previous) is Conv2d:
+            elif (
+                in_order
+                and type(module) in (nn.BatchNorm2d, FoldedNorm)
+                and type(previous) is Conv2d
+                and times[id(module)] == times[id(previous)] == 1  # shared, they would have to be several
+            ):
                 module.__class__ = FoldedNorm
-                previous.norms = (module,)
-            previous = module
+                module.place = previous.place = Place(parent, before, name)
+            before, previous = name, module

@@ -1,6 +1,6 @@
 """Convolutions by oneDNN, in the memory format that it likes, with the batch norm behind them folded in."""
 
-from itertools import chain
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,58 +8,91 @@ from torch import Tensor, nn
 from .linear import onednn_serves
 
 
-class FoldedNorm(nn.BatchNorm2d):
-    """A batch norm that the `Conv2d` before it does with its own, unless it takes statistics of the batch."""
+class Place(NamedTuple):
+    """Where a convolution and the batch norm behind it were when they became a pair.
 
-    @property
-    def is_folded(self) -> bool:
-        """Whether its statistics are fixed."""
-        return not self.training and self.running_mean is not None
+    Others may put modules of their own there later: a convolution of more channels, the ``Identity`` of a
+    ``fuse_conv_bn``.
+    """
+
+    parent: nn.Module
+    conv: str
+    norm: str
+
+    def folded(self) -> "FoldedNorm | None":
+        """The norm that the convolution does too: both are still there, and the statistics are fixed."""
+        conv, norm = (self.parent._modules.get(name) for name in (self.conv, self.norm))
+        if not (
+            isinstance(conv, Conv2d) and isinstance(norm, FoldedNorm) and conv.place is norm.place is self
+        ):
+            return None
+        return None if norm.training or norm.running_mean is None else norm
+
+
+class FoldedNorm(nn.BatchNorm2d):
+    """A batch norm that the `Conv2d` before it does with its own, unless it takes statistics of the batch.
+
+    Attributes:
+        place: the pair's; a copy, whose parent may be another, has none and normalises.
+    """
+
+    place: Place | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """(bs, num_features, h, w), normalised."""
-        return input if self.is_folded else super().forward(input)
+        return input if self.place and self.place.folded() is self else super().forward(input)
+
+    def __getstate__(self) -> dict:
+        """What a copy gets."""
+        return {key: value for key, value in self.__dict__.items() if key != "place"}
 
 
 class Conv2d(nn.Conv2d):
     """As its base class, or as both where the norm behind it is folded.
 
     Attributes:
-        norms: the batch norm behind it, or nothing; in a tuple, lest it be a module of this one too.
+        place: the pair's, if a batch norm is behind it; a copy has none.
     """
 
-    norms: tuple[FoldedNorm, ...] = ()
+    place: Place | None = None
     _packed: tuple | None = None  # what the weights were, and the packed ones
 
     def forward(self, input: Tensor) -> Tensor:
         """(bs, in_channels, h, w) to (bs, out_channels, h', w')."""
         is_plain = self.padding_mode == "zeros" and isinstance(self.padding, tuple)
-        if not (is_plain and onednn_serves(input, self.weight)):
+        if not (is_plain and input.dim() == 4 and onednn_serves(input, self.weight)):
             return self._conv_forward(input, *self._folded())
         # By torch's own choice small inputs do not go to oneDNN, nor does a single image on one thread.
         input = input.contiguous(memory_format=torch.channels_last)
         geometry = self.padding, self.stride, self.dilation, self.groups
         if torch.is_grad_enabled() or self.weight.is_inference():
             return torch.mkldnn_convolution(input, *self._folded(), *geometry)
-        packed = self._packed_for(input.shape, geometry)
-        return torch.ops.mkldnn._convolution_pointwise(input, *packed, *geometry, "none", [], "")
+        try:
+            packed = self._packed_for(input.shape, geometry)
+            return torch.ops.mkldnn._convolution_pointwise(input, *packed, *geometry, "none", [], "")
+        except RuntimeError:  # without a word on which sizes do not fit, which torch's own has
+            return self._conv_forward(input, *self._folded())
 
     def fold(self) -> None:
-        """Take the norm behind it into its own parameters for good."""
+        """Take the norm behind it into its own parameters for good; in its place nothing is done."""
         weight, bias = self._folded()
+        if norm := self._norm():
+            self.place.parent._modules[self.place.norm] = nn.Identity()
+            self.place = norm.place = None
         self.weight = nn.Parameter(weight.detach(), requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
-        self.norms = ()
 
     def __getstate__(self) -> dict:
-        """What a copy gets: not the packed weights, which torch can't copy."""
-        return {key: value for key, value in self.__dict__.items() if key != "_packed"}
+        """What a copy gets: not the packed weights either, which torch can't copy."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("place", "_packed")}
+
+    def _norm(self) -> FoldedNorm | None:
+        return self.place and self.place.folded()
 
     def _folded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias with those of the norm."""
-        if not (self.norms and self.norms[0].is_folded):
+        if (norm := self._norm()) is None:
             return self.weight, self.bias
-        (norm,) = self.norms
         scale = (norm.running_var + norm.eps).rsqrt()
         if norm.weight is not None:
             scale = scale * norm.weight
@@ -72,15 +105,15 @@ class Conv2d(nn.Conv2d):
 
         The order for large images is several times slower on small ones.
         """
-        norm_state = chain.from_iterable([*norm.parameters(), *norm.buffers()] for norm in self.norms)
-        others = [x for x in (self.bias, *norm_state) if x is not None]
-        versions = [(x.data_ptr(), x._version) for x in (self.weight, *others)]
-        state = shape, versions, [norm.training for norm in self.norms]
+        norm, packed = self._norm(), self._packed  # which another thread may replace
+        others = [] if norm is None else [*norm.parameters(), *norm.buffers()]
+        others += [] if self.bias is None else [self.bias]
+        state = shape, geometry, [(x.data_ptr(), x._version) for x in (self.weight, *others)]
         # What is written through `.data`, as mmengine's EMAHook does, gets no new version.
         sums = self.weight.sum(0), self.weight.sum((1, 2, 3))
         numbers = torch.cat([x.detach().flatten() for x in (*sums, *others)])
-        if not (self._packed and self._packed[0] == state and torch.equal(self._packed[1], numbers)):
+        if not (packed and packed[0] == state and torch.equal(packed[1], numbers)):
             weight, bias = self._folded()
             weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, shape)
-            self._packed = state, numbers, (weight, bias)
-        return self._packed[2]
+            self._packed = packed = state, numbers, (weight, bias)
+        return packed[2]

@@ -19,9 +19,13 @@ class Linear(nn.Linear):
 
 
 def onednn_serves(input: Tensor, weight: Tensor) -> bool:
-    """Whether to call oneDNN by name: float32 on a CPU, no autocast, no compiler, which chooses itself."""
+    """Whether to call oneDNN by name: float32 on a CPU, no autocast.
+
+    Compilers choose themselves, and those who count or convert what `torch.jit.trace` saw know torch's own.
+    """
     return (
         not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
         and input.is_cpu
         and input.dtype is weight.dtype is torch.float32
         and input.dim() > 1

@@ -1,7 +1,11 @@
 import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
+from mmcv.cnn import fuse_conv_bn
 from torch import nn
 
 from projects.fast_cpu import speed_up
@@ -90,13 +94,100 @@ def test_new_weights_are_seen():
     same()
 
 
-def test_a_copy_has_its_own_norm():
-    _, fast = stage(kernel_size=3)
+def test_a_copy_does_each_for_itself_and_can_be_made_fast():
+    model, fast = stage(kernel_size=3)
+    x = torch.randn(1, 4, 9, 8)
     with torch.no_grad():
-        fast.eval()(torch.randn(1, 4, 9, 8))
-    other = copy.deepcopy(fast)
-    assert other[0].norms == (other[1],)
-    assert list(other.state_dict()) == list(fast.state_dict())
+        expected = model.eval()(x)
+        fast.eval()(x)
+        other, alone = copy.deepcopy(fast), copy.deepcopy(fast[0])
+        loaded = pickle.loads(pickle.dumps(fast))
+        torch.testing.assert_close(alone(x), model[0](x))
+        for each in (other, loaded):
+            assert list(each.state_dict()) == list(model.state_dict())
+            torch.testing.assert_close(each(x), expected)
+            speed_up(each)
+            torch.testing.assert_close(each(x), expected)
+            torch.testing.assert_close(each[0](x), fast[0](x))  # normalised already
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_modules_that_are_replaced_later(place):
+    model, fast = stage(kernel_size=3)
+    x = torch.randn(1, 4, 9, 8)
+    new = (nn.Conv2d(4, 6, 1), nn.BatchNorm2d(6, affine=False).eval())[place]
+    with torch.no_grad():
+        for each in (model, fast):
+            each.eval()(x)
+            each[place] = new
+        torch.testing.assert_close(fast(x), model(x))
+
+
+@pytest.mark.parametrize("function", [fuse_conv_bn, nn.SyncBatchNorm.convert_sync_batchnorm])
+def test_norms_that_others_fuse_or_convert(function):
+    model, fast = stage(kernel_size=3)
+    x = torch.randn(1, 4, 9, 8)
+    with torch.no_grad():
+        fast.eval()(x)
+        torch.testing.assert_close(function(fast)(x), model.eval()(x))
+
+
+def test_shared_modules_are_not_folded():
+    conv, norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+    norms = [nn.BatchNorm2d(4), nn.BatchNorm2d(4), norm]
+    for number, each in enumerate(norms, 1):
+        each.running_mean.fill_(number / 3)
+    model = nn.Sequential(
+        nn.Sequential(conv, norms[0]),
+        nn.Sequential(conv, norms[1]),
+        nn.Sequential(nn.Conv2d(4, 4, 1), norm),
+        norm,
+    ).eval()
+    x = torch.randn(1, 4, 9, 8)
+    expected = model(x)
+    speed_up(model)
+    torch.testing.assert_close(model(x), expected)
+
+
+def test_one_image_without_its_batch():
+    model, fast = stage(kernel_size=3)
+    x = torch.randn(4, 9, 8)
+    torch.testing.assert_close(fast[0].train()(x), model[0](x))
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 9, 8), (1, 4, 2, 2)])
+def test_sizes_that_do_not_fit_are_named(shape):
+    model, fast = stage(kernel_size=3)
+    messages = []
+    for each in (model, fast):
+        with torch.no_grad(), pytest.raises(RuntimeError) as raised:
+            each.eval()(torch.randn(shape))
+        messages.append(str(raised.value))
+    assert messages[0] == messages[1]
+
+
+def test_a_trace_has_torchs_own():
+    model, fast = stage(kernel_size=3)
+    x = torch.randn(1, 4, 9, 8)
+    with torch.no_grad():
+        traced = torch.jit.trace(fast.eval(), x)
+        torch.testing.assert_close(traced(x), model.eval()(x))
+    assert "aten::_convolution" in str(traced.inlined_graph)
+
+
+def test_threads_with_images_of_other_sizes():
+    model, fast = stage(kernel_size=3)
+    images = [torch.randn(1, 4, h, 30 - h) for h in (5, 8, 12, 20)]
+
+    @torch.no_grad()
+    def run(each, first):
+        return [each(images[(first + i) % 4]) for i in range(200)]
+
+    model.eval(), fast.eval()
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(partial(run, fast), range(3)))
+    for first, found in enumerate(results):
+        torch.testing.assert_close(found, run(model, first))
 
 
 def test_frozen_norm_in_training():

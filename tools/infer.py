@@ -161,11 +161,20 @@ def parse_args(argv: list[str] | None) -> Namespace:
     args.config, args.checkpoint, args.exported = args.model, args.model, None
     if len(args.inputs) > 1 and is_exported(args.inputs[-1]):
         *args.inputs, args.exported = args.inputs
+        check_options(parser, args)
     elif not args.model and len(args.inputs) > 2:
         *args.inputs, args.config, args.checkpoint = args.inputs
     if not (args.list_models or args.inputs and (args.config or args.exported)):
         parser.error("give INPUT... and --model NAME, INPUT... CONFIG CHECKPOINT, or INPUT... model.onnx")
     return args
+
+
+def check_options(parser: ArgumentParser, args: Namespace) -> None:
+    """Refuse what an exported file can't follow."""
+    if args.device not in (None, "cpu"):
+        parser.error(f"--device {args.device}: {args.exported} runs on the CPU; give config and checkpoint")
+    if args.cfg_options:
+        parser.error(f"--cfg-options: {args.exported} has its config inside; give them to export.py")
 
 
 def read_frames(detector: nn.Module, files: dict[str, Path], unread: list[str], bar: tqdm) -> Iterator[Frame]:

@@ -48,6 +48,8 @@ def main(argv: list[str] | None = None) -> None:
 
     if args.out and not args.out.endswith((".pkl", ".pickle")):
         raise InputError(f"--out {args.out}: the file is a pickle, its name must end with .pkl")
+    if is_exported(args.checkpoint):
+        check_options(args)
     cfg = read_config(args)
     cfg.resume = False
     if is_exported(args.checkpoint):
@@ -63,6 +65,14 @@ def main(argv: list[str] | None = None) -> None:
         dump = METRICS.build(dict(type="mmdet.DumpDetResults", out_file_path=args.out))
         runner.test_evaluator.metrics.append(dump)
     runner.test()
+
+
+def check_options(args: Namespace) -> None:
+    """Raise `InputError` for what an exported file can't follow."""
+    if args.compile:
+        raise InputError(f"--compile: {args.checkpoint} is compiled by what runs it")
+    if keys := [key for key in args.cfg_options if f"{key}.".startswith("model.")]:
+        raise InputError(f"{args.checkpoint} has its model inside; give {', '.join(keys)} to export.py")
 
 
 def use_exported(cfg: Config, path: str) -> None:

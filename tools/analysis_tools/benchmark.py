@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--num-warmup", type=positive_int, default=3, help="batches before them")
     parser.add_argument("--threads", type=positive_int, help="of the CPU; by default torch's choice")
     parser.add_argument("--compile", action="store_true", help="torch.compile, but for exported files")
-    parser.add_argument("--device", help="by default the first GPU if there is one")
+    parser.add_argument("--device", help="by default the first GPU if there is one; not for exported files")
     args = parser.parse_args(argv)
 
     targets = list(dict.fromkeys([args.target, *args.against]))

@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         except (torch.onnx.OnnxExporterError, torch._dynamo.exc.UserError) as error:
             kind = type(detector.backbone).__name__
             raise InputError(
-                f"torch can't export it ({kind} as its backbone): {first_line(error)}"
+                f"torch can't export it ({kind} as its backbone): {first_line(error.__cause__ or error)}"
             ) from error
     files = [args.out, *([args.out.with_suffix(".bin")] if args.to == "openvino" else [])]
     size = sum(path.stat().st_size for path in files) / 1e6

@@ -81,6 +81,26 @@ def test_the_file_serves_in_place_of_the_checkpoint(
     assert "was exported with the classes ['circle', 'square', 'triangle']" in error
 
 
+@pytest.mark.parametrize(
+    "options", [["--device", "cuda:0"], ["--cfg-options", "model.test_cfg.max_per_img=1"]]
+)
+def test_detecting_with_a_file_refuses_options_of_checkpoints(tool, options, capsys):
+    with pytest.raises(SystemExit):
+        tool("infer", "photo.jpg", "a b.onnx", *options)
+    assert f"error: {options[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--compile"], "--compile: a b.onnx is compiled"),
+        (["--cfg-options", "model.test_cfg.max_per_img=1"], "give model.test_cfg.max_per_img to export.py"),
+    ],
+)
+def test_testing_a_file_refuses_options_of_checkpoints(one_line_error, config, options, message):
+    assert message in one_line_error("test", config, "a b.onnx", *options)
+
+
 @pytest.mark.slow
 def test_a_file_that_differs_is_told(config, weights, one_line_error, monkeypatch, capsys):
     forward = DetectorGraph.forward
@@ -89,6 +109,12 @@ def test_a_file_that_differs_is_told(config, weights, one_line_error, monkeypatc
     )
     error = one_line_error("deployment/export", config, weights, "--to", "onnx")
     assert "differs from PyTorch by more than 0.0001: image 1" in error
+
+
+def test_says_why_torch_refuses(config, weights, one_line_error):
+    options = {"model.test_cfg.max_per_img": "ten"}
+    error = one_line_error("deployment/export", config, weights, "--to", "onnx", **options)
+    assert "\x1b" not in error and "step 1/3" not in error and "(ResNet as its backbone): " in error
 
 
 def test_refuses_weights_of_another_config(config, one_line_error, checkpoint):

@@ -5,10 +5,8 @@ python tools/analysis_tools/analyze_logs.py plot_curve work_dirs/RUN/TIME/vis_da
 python tools/analysis_tools/analyze_logs.py cal_train_time work_dirs/RUN/TIME/vis_data/scalars.json
 """
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
-from collections import defaultdict
 from pathlib import Path
 from statistics import fmean, median, pstdev
 
@@ -18,6 +16,7 @@ from matplotlib.figure import Figure
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import run_tool
+from projects.run_report.training_log import by_epoch, read_log
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -97,39 +96,6 @@ def minutes_until(epoch: float, log: dict[str, list[tuple[float, float]]]) -> fl
     """How long the training of ``log`` took until the end of ``epoch``."""
     last_epoch, iterations = log["iter"][-1]
     return epoch * iterations / last_epoch * median(seconds for _, seconds in log["time"]) / 60
-
-
-def by_epoch(curve: list[tuple[float, float]]) -> dict[float, list[float]]:
-    """The values of each epoch."""
-    values = defaultdict(list)
-    for epoch, value in curve:
-        values[epoch].append(value)
-    return values
-
-
-def read_log(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """Read ``vis_data/scalars.json``, which mmengine's visualizer has written, one JSON object a line.
-
-    Returns:
-        For each value its (epoch, value) pairs; metrics of the test set without their ``coco/``, times those
-        of training alone. In the log of a training that counts iterations alone their number is the epoch.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such log")
-    curves = defaultdict(list)
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            entry = json.loads(line)
-            step = entry["step"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path}: line {number} is no entry of a vis_data/scalars.json ({error!r})"
-            ) from error
-        for key, value in entry.items():
-            of_test = key in ("time", "data_time") and "iter" not in entry
-            if isinstance(value, (int, float)) and not of_test:
-                curves[key.removeprefix("coco/")].append((entry.get("epoch", step), value))
-    return curves
 
 
 if __name__ == "__main__":

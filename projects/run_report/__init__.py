@@ -1,0 +1,1 @@
+"""One page of a run: its config, data, curves, precision and errors."""

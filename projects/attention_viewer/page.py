@@ -125,6 +125,22 @@ def write_page(data: dict, out: Path) -> None:
         raise InputError(f"--html {out}: can't be written ({error.strerror})") from error
 
 
+def image_names(page: Path) -> list[str]:
+    """The images of a written page: the name of the Nth, from 0, which ``page#N`` opens.
+
+    Raises:
+        InputError: there is no such page.
+    """
+    try:
+        text = page.read_text("utf-8")
+        data = text.partition(_DATA)[2].partition("</script>")[0]
+        return [image["name"] for image in json.loads(data)["images"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"{page}: this is no page of visualize_attention.py --html ({type(error).__name__})"
+        ) from error
+
+
 def _data_url(image: np.ndarray) -> str:
     picture = Image.fromarray(np.ascontiguousarray(image))
     picture.thumbnail((_LONGEST, _LONGEST))

@@ -1,6 +1,7 @@
 """The statistics of a config's data sets as one picture."""
 
 from pathlib import Path
+from typing import BinaryIO
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +15,7 @@ from .report import CheckedSource
 _MOST_CLASSES = 30
 
 
-def draw_statistics(checked: dict[str, CheckedSource], num_queries: int | None, out: Path) -> None:
+def draw_statistics(checked: dict[str, CheckedSource], num_queries: int | None, out: Path | BinaryIO) -> None:
     """Draw classes, sizes of boxes, objects an image and sizes of images of each split."""
     figure, axes = plt.subplots(2, 2, figsize=(11, 7.6), layout="constrained")
     _draw_classes(axes[0, 0], checked)

@@ -47,7 +47,9 @@ def gains(judged: Sequence[Judged], num_classes: int) -> tuple[float, dict[str, 
         for key in ("scores", "labels", "kinds", "true_labels", "is_missed", "is_found")
     )
     starts = np.cumsum([0, *(len(image.true_labels) for image in judged)])
-    partners = np.concatenate([image.partners + start for image, start in zip(judged, starts[:-1], strict=True)])
+    partners = np.concatenate(
+        [image.partners + start for image, start in zip(judged, starts[:-1], strict=True)]
+    )
     num_objects = np.bincount(true_labels, minlength=num_classes)
     mendable = np.flatnonzero(np.isin(kinds, (CLASS, PLACE)))
     mendable = mendable[~is_found[partners[mendable]]]

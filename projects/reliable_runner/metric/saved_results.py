@@ -16,7 +16,12 @@ def read_results(path: Path) -> list[dict]:
         raise InputError(f"{path}: no such file; tools/test.py --out {path} writes it")
     results = SafePickleHandler().load_from_path(path)
     keys = {"img_id", "img_path", "pred_instances"}
-    if not results or not all(isinstance(entry, dict) and keys <= entry.keys() for entry in results):
+    of_boxes = {"bboxes", "scores", "labels"}
+    if not isinstance(results, list) or not (
+        results
+        and all(isinstance(entry, dict) and keys <= entry.keys() for entry in results)
+        and all(of_boxes <= set(entry["pred_instances"]) for entry in results)
+    ):
         raise InputError(f"{path}: it holds no predictions; tools/test.py --out {path} writes some")
     return results
 
@@ -28,13 +33,19 @@ def true_objects(dataset: BaseDataset, results: list[dict]) -> list[dict[str, np
         ``boxes`` (n, 4) as x1, y1, x2, y2 in pixels, ``labels`` (n,) and ``crowd`` (n,), bool.
 
     Raises:
-        InputError: the data set does not hold all images of the results.
+        InputError: the data set does not hold all images of the results, or they are of other classes.
     """
     infos = {info["img_id"]: info for info in map(dataset.get_data_info, range(len(dataset)))}
     if strange := [result["img_path"] for result in results if result["img_id"] not in infos]:
         raise InputError(
             f"the test set does not hold images of the predictions: {shorten(strange)}; give the config that "
             "they were made with"
+        )
+    num_classes = len(dataset.metainfo["classes"])
+    if (label := max(int(max(x["pred_instances"]["labels"], default=0)) for x in results)) >= num_classes:
+        raise InputError(
+            f"the predictions are of other classes: one has the label {label}, but the test set has "
+            f"{num_classes} classes; give the config that they were made with"
         )
     objects = [infos[result["img_id"]]["instances"] for result in results]
     return [

@@ -1,0 +1,72 @@
+"""Elements of the page; what is put into them is text, whatever is in it."""
+
+from collections.abc import Iterable, Sequence
+from xml.etree.ElementTree import Element
+
+
+def element(name: str, *children: "str | Element | None", **attributes: object) -> Element:
+    """An element of HTML or SVG.
+
+    Args:
+        name: of the element.
+        *children: text and elements, in their order; None is left out.
+        **attributes: by name, with ``_`` for ``-``, and ``_`` at the end of a word that Python keeps for
+            itself; None is left out.
+    """
+    kept = {key.rstrip("_").replace("_", "-"): str(x) for key, x in attributes.items() if x is not None}
+    node = Element(name, kept)
+    for child in children:
+        if isinstance(child, Element):
+            node.append(child)
+        elif child is not None and len(node):
+            node[-1].tail = (node[-1].tail or "") + child
+        elif child is not None:
+            node.text = (node.text or "") + child
+    return node
+
+
+def section(title: str, key: str, *children: "str | Element | None") -> Element:
+    """A section of the page with the ``key`` as its address."""
+    return element(
+        "section", element("h2", title, id=f"{key}-title"), *children, id=key, aria_labelledby=f"{key}-title"
+    )
+
+
+def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> Element:
+    """A table, the first column of which names the rows; a frame scrolls it where it is too wide."""
+    body = [
+        element("tr", element("th", _content(first), scope="row"), *map(_cell, rest)) for first, *rest in rows
+    ]
+    names = [element("th", name, scope="col") for name in head]
+    return element(
+        "div",
+        element(
+            "table",
+            element("caption", caption),
+            element("thead", element("tr", *names)),
+            element("tbody", *body),
+        ),
+        class_="frame",
+        role="region",
+        tabindex=0,
+        aria_label=caption,
+    )
+
+
+def folded(title: str, *children: "str | Element | None") -> Element:
+    """What is shown on demand."""
+    return element("details", element("summary", title), *children)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number as tables show it; a dash of None."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _cell(value: object) -> Element:
+    is_cell = isinstance(value, Element) and value.tag == "td"
+    return value if is_cell else element("td", _content(value))
+
+
+def _content(value: object) -> "str | Element":
+    return value if isinstance(value, Element) else str(value)

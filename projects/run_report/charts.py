@@ -10,7 +10,8 @@ from .markup import element
 
 NUM_STYLES = 7  # of lines, which the page's style sheet has
 _WIDTH, _HEIGHT = 480, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 10, 38
+_STEPS = [1, 2, 5, 10]  # of ticks
 _FEW = 60  # points of a line that are marked, each with its numbers
 
 
@@ -95,11 +96,11 @@ def _sample(style: str) -> Element:
 
 def _axes(x_name: str, x_limits: tuple[float, float], y_limits: tuple[float, float], place) -> list[Element]:
     lines = []
-    ticks = MaxNLocator(6, integer=x_limits[1] > 2)
+    ticks = MaxNLocator(6, steps=_STEPS, integer=x_limits[1] > 2)
     for x in _inside(ticks.tick_values(*x_limits), x_limits):
         u, v = place(x, y_limits[0])
         lines.append(element("text", f"{x:g}", x=f"{u:.1f}", y=f"{v + 15:.1f}", text_anchor="middle"))
-    for y in _inside(MaxNLocator(5).tick_values(*y_limits), y_limits):
+    for y in _inside(MaxNLocator(5, steps=_STEPS).tick_values(*y_limits), y_limits):
         u, v = place(x_limits[0], y)
         lines.append(element("path", d=f"M{u:.1f} {v:.1f}H{_WIDTH - _RIGHT}", class_="grid"))
         lines.append(element("text", f"{y:g}", x=f"{u - 6:.1f}", y=f"{v + 4:.1f}", text_anchor="end"))

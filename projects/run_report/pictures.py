@@ -67,11 +67,11 @@ def _figure(rank: int, one: Shown, classes: Sequence[str]) -> Element:
     counts = ", ".join(f"{n} {kind}" for kind in KINDS if (n := judged.count(kind)))
     size = max(w, h) / 38  # of letters, in pixels of the image
     objects = zip(judged.true_boxes, judged.true_labels, strict=True)
-    marks = [_mark(box, _TRUE, "", f"true {classes[label]}", size) for box, label in objects]
+    marks = [_mark(box, _TRUE, f"true {classes[label]}", w) for box, label in objects]
     for i in np.flatnonzero(judged.kinds == FOUND):
         name = f"{classes[judged.labels[i]]} {judged.scores[i]:.2f}"
-        marks.append(_mark(judged.boxes[i], FOUND, "", f"found {name}", size))
-    marks += [_mark(e.box, e.kind, f"{LETTERS[e.kind]} {e.label}", e.told, size) for e in errors]
+        marks.append(_mark(judged.boxes[i], FOUND, f"found {name}", w))
+    marks += [_mark(e.box, e.kind, e.told, w, f"{LETTERS[e.kind]} {e.label}", size) for e in errors]
     picture = element(
         "svg",
         element("image", href=_data_url(one.image), width=w, height=h),
@@ -120,15 +120,16 @@ def _corners(box: np.ndarray) -> str:
     return ", ".join(f"{x:.0f}" for x in box)
 
 
-def _mark(box: np.ndarray, kind: str, label: str, told: str, size: float) -> Element:
-    """A box, dark beneath so that it shows on any image."""
+def _mark(box: np.ndarray, kind: str, told: str, width: int, label: str = "", size: float = 0) -> Element:
+    """A box in an image of a ``width``, dark beneath so that it shows on any; ``size`` is of the letters."""
     x1, y1, x2, y2 = box.tolist()
     rect = element("rect", x=f"{x1:.1f}", y=f"{y1:.1f}", width=f"{x2 - x1:.1f}", height=f"{y2 - y1:.1f}")
     group = _twice(rect, _key(kind))
     group.insert(0, element("title", told))
     if label:
         y = y1 - size / 4 if y1 > size else y1 + size
-        group.append(element("text", label, x=f"{max(x1, 0):.1f}", y=f"{y:.1f}", font_size=f"{size:.1f}"))
+        place = dict(x=f"{max(x1, 0):.1f}") if x1 < 0.8 * width else dict(x=f"{x2:.1f}", text_anchor="end")
+        group.append(element("text", label, y=f"{y:.1f}", font_size=f"{size:.1f}", **place))
     return group
 
 

@@ -78,10 +78,11 @@ def kind_section(
             "p",
             "TIDE's kinds (Bolya et al., ",
             element("a", "arXiv:2008.08050", href=paper, rel="noreferrer"),
-            f"). Counted are detections with a score of {score_thr:g} or more. AP50, which is {100 * ap50:.2f} "
-            "with all detections, would gain so many points without the errors of a kind; gains do not add up.",
+            f"). Counted are detections with a score of {score_thr:g} or more. AP50, which is "
+            f"{100 * ap50:.2f} with all detections, would gain so many points without the errors of a kind; "
+            "gains do not add up.",
         ),
-        table("Errors by kind", ["kind", f"score ≥ {score_thr:g}", "gain of AP50", "meaning"], rows),
+        table("Errors by kind", ["kind", f"errors, score ≥ {score_thr:g}", "gain of AP50", "meaning"], rows),
     )
 
 
@@ -105,8 +106,8 @@ def confusion_section(matrix: np.ndarray, classes: Sequence[str], score_thr: flo
     right, missed, of_nothing = np.trace(matrix), matrix[:-1, -1].sum(), matrix[-1].sum()
     text = (
         f"Of {matrix[:-1].sum()} objects {right} are found with their class and {missed} are missed; "
-        f"{of_nothing} detections are of nothing. Counted are scores of {score_thr:g} and IoU of 0.5 or more; "
-        "colours are shares of a row."
+        f"{of_nothing} detections are of nothing. Counted are scores of {score_thr:g} and IoU of 0.5 or "
+        "more; colours are shares of a row."
     )
     many = len(classes) > _MOST_CLASSES
     return section(

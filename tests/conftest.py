@@ -200,3 +200,60 @@ def run_script(tmp_path) -> Callable[..., str]:
         return done.stdout + done.stderr
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """The machine's own Chromium, driven by playwright; without either a test is skipped."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="`make test` installs playwright")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("there is no Chromium: apt install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_file(browser) -> Iterator[Callable]:
+    """Opens HTML files and, at the end, looks for errors and for requests beside the files themselves."""
+    said, asked, opened, contexts = [], set(), set(), []
+
+    def open_file(path: Path, **context):
+        contexts.append(browser.new_context(**dict(viewport=dict(width=1200, height=900)) | context))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.add(request.url))
+        opened.add(path.as_uri())
+        page.goto(path.as_uri())
+        return page
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert {url for url in asked if not url.startswith("data:")} == opened
+
+
+@pytest.fixture
+def contrasts() -> Callable[..., tuple[list[float], float]]:
+    """The contrast of the text of elements with the page, as WCAG 2.2 counts it, and the page's luminance."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(part) / 255 for part in colour[4:-1].split(", ")]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def measure(page, *selectors: str) -> tuple[list[float], float]:
+        colours = page.evaluate(
+            """names => names.map(name => getComputedStyle(document.querySelector(name)).color)
+                .concat(getComputedStyle(document.body).backgroundColor)""",
+            selectors,
+        )
+        *texts, paper = map(luminance, colours)
+        return [(max(text, paper) + 0.05) / (min(text, paper) + 0.05) for text in texts], paper
+
+    return measure

@@ -1,7 +1,6 @@
 """The page in Chromium: what it draws is where the record has it; no error, no request."""
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -11,10 +10,6 @@ from projects.attention_viewer.heat import attention_map
 from projects.attention_viewer.page import PageImage, model_data, page_data, write_page
 from projects.attention_viewer.truth import TrueBoxes
 from projects.attention_viewer.view import View
-
-playwright = pytest.importorskip("playwright.sync_api", reason="`make test` installs playwright")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt install chromium")
 
 WIDTH, HEIGHT = 128, 96  # of the picture, in pixels
 BOXES = {7: [0.0, 0, 40, 40], 2: [90.0, 60, 110, 80], 4: [60.0, 0, 110, 40]}
@@ -30,22 +25,11 @@ READ_MARKS = """marks => marks.map(mark => {
 })"""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def open_page(browser, tmp_path) -> Iterator[Callable]:
-    """Writes a page of views, opens it and, at the end, looks for errors and requests."""
-    said, asked, contexts = [], [], []
+def open_page(open_file, tmp_path) -> Callable:
+    """Writes a page of views and opens it, see `open_file`."""
 
-    def open_page(
-        *views: View, truth: TrueBoxes | None = None, images: Sequence[View] = (), **context
-    ) -> "playwright.Page":
+    def open_page(*views: View, truth: TrueBoxes | None = None, images: Sequence[View] = (), **context):
         """Views of one image by several models, or of further ``images`` by one."""
         pages = [PageImage.of("picture.png", views[0].image, len(views), truth)]
         pages += [PageImage.of(f"{number}.png", view.image, 1) for number, view in enumerate(images, 1)]
@@ -53,20 +37,11 @@ def open_page(browser, tmp_path) -> Iterator[Callable]:
             pages[max(0, number - len(views) + 1)].add(view)
         models = [model_data(f"model {i}", view.classes) for i, view in enumerate(views)]
         write_page(page_data(models, pages), tmp_path / "page.html")
-        contexts.append(browser.new_context(**dict(viewport=dict(width=1200, height=900)) | context))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto((tmp_path / "page.html").as_uri())
+        page = open_file(tmp_path / "page.html", **context)
         page.locator("#layer-name:not(:empty)").wait_for()
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert said == []
-    assert {url for url in asked if not url.startswith("data:")} == {(tmp_path / "page.html").as_uri()}
+    return open_page
 
 
 @pytest.fixture
@@ -351,25 +326,13 @@ def test_the_keyboard_looks_anywhere(view_of, open_page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_readable_when_narrow_and_dark(scheme, view_of, open_page):
+def test_it_is_readable_when_narrow_and_dark(scheme, view_of, open_page, contrasts):
     """Contrast as WCAG 2.2 counts it, 1.4.3: 4.5 for text."""
     page = open_page(view_of(), view_of(), viewport=dict(width=400, height=800), color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     assert page.locator("svg[role]").last.bounding_box()["width"] > 350
-    colours = page.evaluate(
-        """() => [document.body, document.querySelector("footer")].map(one => getComputedStyle(one).color)
-            .concat(getComputedStyle(document.body).backgroundColor)"""
-    )
-
-    def luminance(colour: str) -> float:
-        parts = [int(part) / 255 for part in colour[4:-1].split(", ")]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    *texts, paper = map(luminance, colours)
-    assert (paper < 0.1) == (scheme == "dark")
-    for text in texts:
-        assert (max(text, paper) + 0.05) / (min(text, paper) + 0.05) >= 4.5
+    found, paper = contrasts(page, "body", "footer")
+    assert (paper < 0.1) == (scheme == "dark") and min(found) >= 4.5
 
 
 def test_levels_differ_in_their_marks(view_of, open_page):

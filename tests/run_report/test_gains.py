@@ -107,7 +107,9 @@ def test_a_wrong_class_costs_in_two_classes():
         scores=np.array([0.9, 0.8, 0.7]),
     )
     truth = dict(
-        boxes=np.array([box(0), box(100), box(200)], float), labels=np.array([0, 0, 1]), crowd=np.zeros(3, bool)
+        boxes=np.array([box(0), box(100), box(200)], float),
+        labels=np.array([0, 0, 1]),
+        crowd=np.zeros(3, bool),
     )
     ap50, gained = gains([judge(results, truth)], 2)
     assert ap50 == pytest.approx((HALF + 1 / 2) / 2)

@@ -153,7 +153,10 @@ def test_images_are_linked_to_where_attention_looked(run, tool, tmp_path):
         (lambda run: run.rename(run.with_name("gone")), "run: there is no such folder"),
         (lambda run: next(run.rglob("scalars.json")).unlink(), "no training has logged in it"),
         (lambda run: (run / "results.pkl").write_bytes(b"\x80\x04junk"), "not a complete pickle"),
-        (lambda run: (run / "results.pkl").write_bytes(pickle.dumps([1], protocol=2)), "it holds no predictions"),
+        (
+            lambda run: (run / "results.pkl").write_bytes(pickle.dumps([1], protocol=2)),
+            "it holds no predictions",
+        ),
         (
             lambda run: spoil_results(run, labels=torch.tensor([7])),
             "one has the label 7, but the test set has 3",

@@ -32,7 +32,7 @@ class Precision:
     iou_thrs: np.ndarray
 
     def at(self, iou_thr: float) -> np.ndarray:
-        """The ``values`` at one IoU; of an empty array's shape if it is not among ``iou_thrs``."""
+        """The ``values`` at one IoU, (1, 101, num_classes, 4); (0, ...) if it is not among ``iou_thrs``."""
         return self.values[np.isclose(self.iou_thrs, iou_thr)]
 
     def of_class(self, label: int) -> list[float | None]:
@@ -86,11 +86,11 @@ def evaluate(cfg: Config, split: str, dataset: BaseDataset, results: Sequence[di
         infos = {info["img_id"]: info for info in map(dataset.get_data_info, range(len(dataset)))}
         samples = [_sample(infos[result["img_id"]], result["pred_instances"]) for result in results]
         metric.process({}, samples)
-        metrics = metric.compute_metrics(metric.results)
-    if not metrics:
+        found = metric.compute_metrics(metric.results)
+    if not found:
         raise InputError("the predictions hold no detection, so nothing can be counted")
     values = metric.evaluation.eval["precision"][..., -1]
-    return Precision(metrics, values, np.asarray(metric.evaluation.params.iouThrs))
+    return Precision(found, values, np.asarray(metric.evaluation.params.iouThrs))
 
 
 def _sample(info: dict, found: dict) -> dict:

@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"{cfg.filename}: it has no {args.split}_dataloader; choose another with --split")
     report = check_datasets(cfg, quick=True)
     if args.results.is_file():
-        tested = f"{args.results}, as it was"
+        tested = str(args.results)
         print(f"predictions: {args.results}; remove it to test anew")
     else:
         checkpoint = args.checkpoint or run.checkpoint()

@@ -1,7 +1,7 @@
 """Hand on a trained detector: its weights alone, or a folder for transformers; see docs/checkpoints.md.
 
-python tools/publish_model.py configs/mine.py work_dirs/mine/epoch_60.pth --out published/mine.pth
-python tools/publish_model.py configs/mine.py work_dirs/mine/epoch_60.pth --to-folder mine --to-hub owner/mine
+python tools/publish_model.py configs/mine.py work_dirs/mine/epoch_75.pth --out published/mine.pth
+python tools/publish_model.py configs/mine.py work_dirs/mine/epoch_75.pth --to-folder mine --to-hub owner/mine
 """
 
 import hashlib

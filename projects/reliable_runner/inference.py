@@ -1,7 +1,7 @@
 """A trained detector for images; the names and the results are those of ``mmdet.apis``.
 
 detector = init_detector("ddetr_r50_50e_two_stage", pretrained=True)
-detector = init_detector("configs/ddetr_r18_custom.py", "work_dirs/bccd/epoch_60.pth")
+detector = init_detector("configs/ddetr_r18_custom.py", "work_dirs/bccd/epoch_75.pth")
 sample = inference_detector(detector, "cells.jpg")  # sample.pred_instances: bboxes, scores, labels
 """
 

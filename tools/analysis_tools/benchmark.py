@@ -1,7 +1,7 @@
 """Time detectors on this machine: images a second, latency, memory.
 
 python tools/analysis_tools/benchmark.py configs/ddetr_r18_custom.py --shape 240 320 --batch-sizes 1 8
-python tools/analysis_tools/benchmark.py work_dirs/bccd/epoch_60.pth --against work_dirs/bccd/epoch_60.onnx
+python tools/analysis_tools/benchmark.py work_dirs/bccd/epoch_75.pth --against work_dirs/bccd/epoch_75.onnx
 
 Each detector runs in a process of its own, and they take turns, one batch each: what else the machine does
 slows all alike.

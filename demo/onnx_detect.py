@@ -27,9 +27,11 @@ def detect(path: str, image: Image.Image) -> list[tuple[str, float, list[float]]
     texts = session.get_modelmeta().custom_metadata_map
     classes, config = json.loads(texts["classes"]), ast.literal_eval(texts["config"])
     steps = config["test_dataloader"]["dataset"]["pipeline"]
-    (scale,) = [step["scale"] for step in steps if step["type"] == "Resize"]  # with keep_ratio
-    factor = min(max(scale) / max(image.size), min(scale) / min(image.size))
-    width, height = (int(side * factor + 0.5) for side in image.size)
+    (step,) = [step for step in steps if step["type"] == "Resize"]
+    width, height = scale = step["scale"]
+    if step.get("keep_ratio"):
+        factor = min(max(scale) / max(image.size), min(scale) / min(image.size))
+        width, height = (int(side * factor + 0.5) for side in image.size)
 
     pixels = np.asarray(image.convert("RGB"), np.float32)
     pixels = resize_rows(resize_rows(pixels, height).swapaxes(0, 1), width).round()  # (w, h, 3)

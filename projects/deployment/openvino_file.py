@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -49,6 +50,7 @@ class Session:
             self.compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise InputError(f"{path}: OpenVINO can't read it: {first_line(error)}") from error
+        self.lock = Lock()  # there is one place for inputs and outputs
         places = {key: [_PLACE, key] for key in Description._fields}
         self.texts = {
             key: model.get_rt_info(place).astype(str)
@@ -58,5 +60,6 @@ class Session:
 
     def __call__(self, image: Tensor, sizes: Tensor) -> list[Tensor]:
         """What `DetectorGraph` returns."""
-        outputs = self.compiled(dict(image=image.numpy(), sizes=sizes.numpy()))
-        return [torch.from_numpy(outputs[name].copy()) for name in OUTPUTS]
+        with self.lock:
+            outputs = self.compiled(dict(image=image.numpy(), sizes=sizes.numpy()))
+            return [torch.from_numpy(outputs[name].copy()) for name in OUTPUTS]

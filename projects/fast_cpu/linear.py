@@ -1,4 +1,7 @@
-"""Linear layers by oneDNN; torch's go to MKL, which is half as fast on AMD's processors."""
+"""Linear layers by oneDNN; torch's go to MKL, which is half as fast on AMD's processors.
+
+oneDNN keeps code for each of the last 1,024 shapes: up to half a gigabyte where images have many sizes.
+"""
 
 import torch
 from torch import Tensor, nn

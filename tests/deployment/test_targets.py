@@ -1,6 +1,9 @@
 """Each target against PyTorch: one image, padded batches, sizes that were not traced."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+import torch
 
 from projects.deployment.exported_detector import ExportedDetector
 from projects.deployment.targets import SUFFIXES, is_exported, needed
@@ -18,6 +21,23 @@ pytestmark = pytest.mark.usefixtures("small_run")
 )
 def test_finds_what_pytorch_finds(variant, target, write):
     check_finds_what_pytorch_finds(variant, write(variant, target))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_threads_share_a_detector(target, write):
+    session = ExportedDetector(write("two_stage", target)).session
+    torch.manual_seed(0)
+    images = [torch.rand(1, 3, 48 + 16 * i, 64) * 255 for i in range(4)]
+
+    def run(first: int) -> list:
+        order = [images[(first + i) % 4] for i in range(40)]
+        return [session(image, torch.tensor([image.shape[2:]])) for image in order]
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(run, range(3)))
+    for first, results in enumerate(found):
+        torch.testing.assert_close(results, run(first), rtol=1e-4, atol=1e-3)
 
 
 def test_knows_exported_files_by_their_names():

@@ -6,10 +6,12 @@ import runpy
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
 
+from projects.deployment.exported_detector import ExportedDetector
 from projects.deployment.graph import DetectorGraph
 from projects.reliable_runner.inference import inference_detector, init_detector
 from tools.analysis_tools import benchmark
@@ -71,6 +73,15 @@ def test_the_file_serves_in_place_of_the_checkpoint(
     expected = inference_detector(init_detector(config, weights, "cpu"), image).pred_instances
     np.testing.assert_allclose([score for _, score, _ in found], expected.scores, atol=1e-4)
     np.testing.assert_allclose([box for _, _, box in found], expected.bboxes, atol=1e-2)
+
+    # Another resizing than that of the config which was traced.
+    model = onnx.load(path)
+    (text,) = (entry for entry in model.metadata_props if entry.key == "config")
+    text.value = text.value.replace("'scale': (64, 64), 'keep_ratio': True", "'scale': (96, 64)")
+    onnx.save(model, tmp_path / "stretched.onnx")
+    found = detect(str(tmp_path / "stretched.onnx"), Image.open(image))
+    expected = inference_detector(ExportedDetector(tmp_path / "stretched.onnx"), image).pred_instances
+    np.testing.assert_allclose([box for _, _, box in found], expected.bboxes, atol=0.1)
 
     options = ["--shape", "64", "96", "--max-iter", "2", "--num-warmup", "1", "--threads", "1"]
     benchmark.main([str(path), *options])

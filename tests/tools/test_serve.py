@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,9 @@ class TestWithWaitress:
         options = ["--port", "0", "--device", "cpu", "--score-thr", "0"]
         command = [sys.executable, REPO / "tools" / "serve.py", CONFIG, checkpoint, *options]
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        with subprocess.Popen(command, **pipes) as process:
+        # What a shell starts in the background ignores Ctrl-C, and so does all that it starts.
+        heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        with subprocess.Popen(command, **pipes, preexec_fn=heed) as process:
             line = next(line for line in process.stdout if "Ctrl-C" in line)
             assert line.startswith("tiny_ddetr, epoch_1.pth: http://127.0.0.1:")
             (address,) = re.findall(r"http://\S+/", line)

@@ -12,6 +12,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 from projects.deformable_detr.registry import MODELS
+from projects.fast_cpu import speed_up
 from projects.reliable_runner.checks.weights import check_fits
 from projects.reliable_runner.launcher import config_parser, parse_config, run_tool
 from projects.reliable_runner.training.diagnosis import Forward, faulty_gradients, faulty_weights
@@ -35,6 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     check_fits(args.step, step.state_dict, model)
     model.load_state_dict(step.state_dict)
     model.to(args.device).train()
+    if torch.device(args.device).type == "cpu":
+        speed_up(model)  # as in the run
 
     print(f"iteration {step.iteration}, {step.dtype or 'float32'}")
     weights = faulty_weights(step.state_dict)

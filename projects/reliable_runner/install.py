@@ -128,7 +128,7 @@ def install() -> None:
 
     ``Text.set_text`` of Matplotlib is wrapped: class names in scripts that its font lacks are transliterated.
 
-    ``Runner._maybe_compile`` is wrapped: the config key ``compile`` compiles networks, not the whole step.
+    ``Runner._maybe_compile`` is wrapped: the config key compile serves networks, not the whole step.
 
     mmcv's ``MultiScaleDeformableAttention`` runs on our op.
 

@@ -9,10 +9,8 @@ fit into memory is left out.
 """
 
 import json
-import resource
 import statistics
 import sys
-import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -28,12 +26,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from benchmarks.op import milliseconds
 from benchmarks.random_batch import random_batch
 from benchmarks.train import build_mmdets
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.inference import init_detector
 from projects.reliable_runner.launcher import positive_int, run_tool
 from projects.reliable_runner.log import quiet
+from projects.reliable_runner.training.log_processor import peak_resident_mb
 from tools.publish_model import transformers_files
 
 WHOSE = {"ours": "tab:blue", "mmdet's": "tab:orange", "transformers'": "tab:green"}
@@ -102,10 +102,8 @@ def measure(whose: str, step: str, size: int, args: Namespace) -> tuple[float, f
 
     times = []
     for _ in range(args.rounds + 1):  # the first warms up
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        times.append(milliseconds(run, "cpu") / 1e3)
+    gigabytes = peak_resident_mb() / 1024
     with torch.inference_mode():
         scores = predict().sigmoid().flatten()
     best = scores.topk(min(100, len(scores))).values.tolist()

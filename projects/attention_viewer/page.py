@@ -54,7 +54,7 @@ class PageImage:
 
         With the views of ``num_models`` models it takes ``max_mb`` megabytes (10^6 bytes) of the page.
         """
-        source, (h, w) = _data_url(image), image.shape[:2]
+        source, (h, w) = jpeg_url(image, _LONGEST, _QUALITY), image.shape[:2]
         boxes = None
         if truth is not None:
             pairs = zip(truth.boxes.tolist(), truth.names, strict=True)
@@ -141,9 +141,10 @@ def image_names(page: Path) -> list[str]:
         ) from error
 
 
-def _data_url(image: np.ndarray) -> str:
+def jpeg_url(image: np.ndarray, longest: int, quality: int) -> str:
+    """A data URL of an image (h, w, 3), RGB, uint8, as a JPEG whose sides are at most ``longest`` pixels."""
     picture = Image.fromarray(np.ascontiguousarray(image))
-    picture.thumbnail((_LONGEST, _LONGEST))
+    picture.thumbnail((longest, longest))
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=_QUALITY)
+    picture.save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,14 +1,13 @@
 """Images with their errors."""
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
 import numpy as np
-from PIL import Image
+
+from projects.attention_viewer.page import jpeg_url
 
 from .error_kinds import BACKGROUND, BOTH, CLASS, DOUBLED, FOUND, KINDS, MISSED, PLACE, Judged
 from .markup import element, folded, section, table
@@ -74,7 +73,7 @@ def _figure(rank: int, one: Shown, classes: Sequence[str]) -> Element:
     marks += [_mark(e.box, e.kind, e.told, w, f"{LETTERS[e.kind]} {e.label}", size) for e in errors]
     picture = element(
         "svg",
-        element("image", href=_data_url(one.image), width=w, height=h),
+        element("image", href=jpeg_url(one.image, _LONGEST, _QUALITY), width=w, height=h),
         *marks,
         viewBox=f"0 0 {w} {h}",
         role="img",
@@ -139,11 +138,3 @@ def _twice(rect: Element, key: str) -> Element:
 
 def _key(kind: str) -> str:
     return kind.replace(" ", "-")
-
-
-def _data_url(image: np.ndarray) -> str:
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    picture.thumbnail((_LONGEST, _LONGEST))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -136,7 +136,7 @@ def serve(pipe: Connection, target: str, batch_size: int, args: Namespace) -> No
         torch.set_num_threads(args.threads)
     try:
         detector = open_detector(target, args.device)
-        if args.compile and not isinstance(detector, ExportedDetector):
+        if args.compile:  # an exported file has none of these networks
             compile_networks(detector, **FOR_INFERENCE)
     except InputError as error:
         pipe.recv()

@@ -202,9 +202,12 @@ def run_script(tmp_path) -> Callable[..., str]:
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator:
-    """The machine's own Chromium, driven by playwright; without either a test is skipped."""
+    """The machine's own Chromium, driven by playwright; without either a test is skipped.
+
+    One for each module: while playwright drives, no other event loop runs in the process.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="`make test` installs playwright")
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next(filter(None, map(shutil.which, names)), None)

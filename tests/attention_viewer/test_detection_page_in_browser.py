@@ -1,7 +1,6 @@
 """Images dropped on the page in Chromium: their points, their JSON, and what is said of those refused."""
 
 import json
-import shutil
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +14,6 @@ from projects.attention_viewer.detection_page import DetectionPage
 from projects.reliable_runner.inference import inference_detector
 
 pytest.importorskip("waitress", reason="waitress is not installed")
-playwright = pytest.importorskip("playwright.sync_api", reason="`make test` installs playwright")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt install chromium")
 
 SCORE_THR = 0.01  # the model is untrained
 
@@ -27,14 +23,6 @@ DROP = """([name, text]) => {
   const event = { dataTransfer: files, bubbles: true, cancelable: true };
   for (const name of ["dragover", "drop"]) document.body.dispatchEvent(new DragEvent(name, event));
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["playwright.Browser"]:
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -48,7 +36,7 @@ def open_page(browser, detector, serve) -> Iterator[Callable]:
     host, port = serve(DetectionPage(detector, "tiny", SCORE_THR))
     said, asked, contexts = [], [], []
 
-    def open_page(**context) -> "playwright.Page":
+    def open_page(**context):
         contexts.append(browser.new_context(**context))
         page = contexts[-1].new_page()
         page.on("console", lambda message: said.append(message.text))

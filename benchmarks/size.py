@@ -26,6 +26,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from benchmarks.models import use_ours_in_mmcv
 from benchmarks.op import milliseconds
 from benchmarks.random_batch import random_batch
 from benchmarks.train import build_mmdets
@@ -136,6 +137,7 @@ def mmdets(config: str, size: int) -> Built:
     def build(detector: torch.nn.Module) -> torch.nn.Module:
         with quiet():
             model = build_mmdets(detector.cfg.model)
+        use_ours_in_mmcv(False, "cpu")  # which `init_detector` does
         model.load_state_dict(detector.state_dict())
         return model
 

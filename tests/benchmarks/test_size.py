@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from ms_deform_attn.compat.mmcv_ops import use_in_mmcv
 from projects.reliable_runner.errors import InputError
 
 REPO = Path(__file__).resolve().parents[2]
@@ -28,6 +30,16 @@ def test_measures_ours_and_mmdets(tmp_path, small_run):
     assert found == [(64, step, whose) for step in steps for whose in ("ours", "mmdet's")]
     assert all(row["seconds"] > 0 and 0.1 < row["gigabytes"] < 5 for row in rows)
     assert Image.open(out).width > 500
+
+
+@pytest.mark.parametrize("whose, op", [("ours", "fused_forward"), ("mmdet's", None)])
+def test_whose_op_it_is(whose, op, small_run):
+    predict, _, _ = runpy.run_path(str(TOOL))["BUILDERS"][whose](str(REPO / "tests" / "tiny_ddetr.py"), 64)
+    with torch.inference_mode(), torch.profiler.profile() as profiler:
+        predict()
+    use_in_mmcv()
+    found = {event.key for event in profiler.key_averages() if event.key.startswith("ms_deform_attn::")}
+    assert found == ({f"ms_deform_attn::{op}"} if op else set())
 
 
 def test_other_scores_end_it():

@@ -43,14 +43,15 @@ def read_truth(cfg: Config, split: str, paths: Sequence[str | Path]) -> list[Tru
         classes = class_names(dataset.metainfo)
         for info in map(dataset.get_data_info, range(len(dataset))):
             if (path := Path(info["img_path"]).resolve()) in wanted:
-                found[path] = _of_instances(info["instances"], classes)
+                found[path] = true_boxes(info["instances"], classes)
     for path, name in wanted.items():
         if path not in found:
             raise InputError(f"--split {split}: the data set of {cfg.filename} has no image {name}")
     return [found[Path(path).resolve()] for path in paths]
 
 
-def _of_instances(instances: Sequence[dict], classes: Sequence[str]) -> TrueBoxes:
+def true_boxes(instances: Sequence[dict], classes: Sequence[str]) -> TrueBoxes:
+    """Those of the ``instances`` of a data set whose labels stand for ``classes``."""
     used = [instance for instance in instances if not instance.get("ignore_flag")]
     boxes = torch.tensor([instance["bbox"] for instance in used], dtype=torch.float32).view(-1, 4)
     return TrueBoxes(boxes, [classes[instance["bbox_label"]] for instance in used])

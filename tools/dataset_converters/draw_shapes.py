@@ -25,22 +25,35 @@ def main() -> None:
     parser.add_argument("--num-train", type=int, default=800, help="number of training images")
     parser.add_argument("--num-val", type=int, default=200, help="number of held-out images")
     parser.add_argument("--size", type=int, default=128, help="side of the images in pixels")
+    parser.add_argument("--max-shapes", type=int, default=6, help="in an image; the least is one")
+    what = "least and largest side of a shape in pixels (10 and half of --size); log-uniform between"
+    parser.add_argument("--sides", nargs=2, type=int, metavar=("LEAST", "LARGEST"), help=what)
     parser.add_argument("--seed", type=int, default=0, help="decides all that is random")
     args = parser.parse_args()
     for number, (split, num_images) in enumerate((("train", args.num_train), ("val", args.num_val))):
-        num_boxes = draw_split(args.out_dir, split, num_images, args.size, 2 * args.seed + number)
+        seed = 2 * args.seed + number
+        num_boxes = draw_split(args.out_dir, split, num_images, args.size, seed, args.max_shapes, args.sides)
         print(f"{args.out_dir / split}: {num_images} images, {num_boxes} shapes")
 
 
-def draw_split(out_dir: Path, split: str, num_images: int, size: int, seed: int) -> int:
+def draw_split(
+    out_dir: Path,
+    split: str,
+    num_images: int,
+    size: int,
+    seed: int,
+    max_shapes: int = 6,
+    sides: tuple[int, int] | None = None,
+) -> int:
     """Draw images of ``size`` pixels (at least 32) a side and their annotations; return how many shapes."""
+    sides = sides or (10, size / 2)
     rng = np.random.default_rng(seed)
     for folder in (out_dir / split, out_dir / "annotations"):
         folder.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     for image_id in range(1, num_images + 1):
         name = f"{image_id:06d}.png"
-        picture, shapes = draw_image(rng, size)
+        picture, shapes = draw_image(rng, size, max_shapes, sides)
         picture.save(out_dir / split / name)
         images.append(dict(id=image_id, file_name=name, width=size, height=size))
         for category_id, (x, y, side) in shapes:
@@ -52,14 +65,16 @@ def draw_split(out_dir: Path, split: str, num_images: int, size: int, seed: int)
     return len(annotations)
 
 
-def draw_image(rng: np.random.Generator, size: int) -> tuple[Image.Image, list]:
+def draw_image(
+    rng: np.random.Generator, size: int, max_shapes: int, sides: tuple[float, float]
+) -> tuple[Image.Image, list]:
     """One image and its shapes as (category id, (x, y, side)), boxes that the shape fills."""
     base = rng.integers(0, 256, 3)
     noise = rng.normal(0, 25, (size, size, 3))
     picture = Image.fromarray(np.clip(base + noise, 0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(picture)
     shapes = []
-    for x, y, side in place_boxes(rng, size, num_boxes=int(rng.integers(1, 7))):
+    for x, y, side in place_boxes(rng, size, sides, num_boxes=int(rng.integers(1, max_shapes + 1))):
         category_id = int(rng.integers(1, len(CLASSES) + 1))
         colour = rng.integers(0, 256, 3)
         while np.abs(colour - base).sum() < 150:  # told apart from the background
@@ -69,13 +84,15 @@ def draw_image(rng: np.random.Generator, size: int) -> tuple[Image.Image, list]:
     return picture, shapes
 
 
-def place_boxes(rng: np.random.Generator, size: int, num_boxes: int) -> Iterator[tuple[int, int, int]]:
+def place_boxes(
+    rng: np.random.Generator, size: int, sides: tuple[float, float], num_boxes: int
+) -> Iterator[tuple[int, int, int]]:
     """Squares (x, y, side) inside the image, none on another; sides are log-uniform."""
     placed: list[tuple[int, int, int]] = []
     for _ in range(20 * num_boxes):
         if len(placed) == num_boxes:
             return
-        side = int(round(math.exp(rng.uniform(math.log(10), math.log(size / 2)))))
+        side = int(round(math.exp(rng.uniform(*map(math.log, sides)))))
         x, y = (int(v) for v in rng.integers(0, size - side, 2))
         if all(
             x + side <= x2 or x2 + side2 <= x or y + side <= y2 or y2 + side2 <= y for x2, y2, side2 in placed

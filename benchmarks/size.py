@@ -24,6 +24,7 @@ sys.path.append(str(Path(sys.prefix) / "transformers"))  # where `make test` ins
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 
 from benchmarks.models import use_ours_in_mmcv
@@ -196,7 +197,9 @@ def plot(rows: list[dict], out: Path) -> None:
             ax.set(xscale="log", yscale="log", ylabel=label)
             ax.set_xticks(sizes, map(str, sizes))
             ax.set_xticks([], minor=True)
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.yaxis.set_major_formatter("{x:g}")
+            ax.yaxis.set_minor_formatter(NullFormatter())
             ax.grid(alpha=0.3, which="both")
     for ax, step in zip(axes[0], STEPS, strict=True):
         ax.set_title(f"{step}, one image")

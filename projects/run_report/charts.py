@@ -68,7 +68,7 @@ def _told(item: tuple[str, Sequence[tuple[float, float]]]) -> str:
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
-    low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
+    low, high = (values.min(), values.max()) if len(values) else (0, 0)  # a line of NaN alone has none
     return (low, high) if low < high else (low - 0.5, low + 0.5)
 
 

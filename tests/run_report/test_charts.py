@@ -30,3 +30,10 @@ def test_lines_without_extent_or_with_nan_are_drawn(line):
     numbers = [float(x) for x in re.findall(r"[\d.-]+", path)]
     assert len(numbers) == 2 * np.isfinite([y for _, y in line]).sum()
     assert np.isfinite(numbers).all()
+
+
+def test_a_line_of_nan_alone_is_told():
+    figure = line_chart("A title", "epoch", {"one": [(1, np.nan), (2, np.nan)]})
+    assert [li[0].tail for li in figure.iter("li")] == [" one nan"]
+    places = [node.get(key) for node in figure.iter() for key in ("x", "y", "d") if node.get(key)]
+    assert places and not any(word in place for place in places for word in ("nan", "inf"))

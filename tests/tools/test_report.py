@@ -138,6 +138,28 @@ def test_a_run_without_predictions_is_tested_as_test_py_does(tool, tmp_path, dat
     assert len(folders) == 1  # of the training; the test has left none
 
 
+def described(page: Path) -> dict[str, str]:
+    """What the page says of the run."""
+    return dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page.read_text("utf-8")))
+
+
+def test_what_the_run_has_not_left_is_not_on_the_page(run, tool):
+    tool("analysis_tools/report", run)
+    facts = described(run / "report.html")
+    assert facts["Model"] == "DeformableDETR with ResNet"
+    assert facts["Trained for"] == "2 epochs, 8 iterations, 0 minutes"
+
+    log, config = next(run.rglob("scalars.json")), next(run.rglob("config.py"))
+    log.write_text(re.sub(r'"(time|epoch)": [\d.]+, ', "", log.read_text()))
+    cfg = Config.fromfile(config)
+    cfg.pop("model")
+    cfg.dump(config)
+    tool("analysis_tools/report", run)
+    facts = described(run / "report.html")
+    assert facts["Model"] == "not in the config" and facts["Trained for"] == "8 iterations"
+    assert "iteration 8: 1" in (run / "report.html").read_text("utf-8")  # the loss
+
+
 def test_images_are_linked_to_where_attention_looked(run, tool, tmp_path):
     viewer = tmp_path / "a page.html"
     images = [dict(name="none.png"), dict(name="000002.png")]

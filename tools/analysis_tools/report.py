@@ -173,14 +173,19 @@ def show(
 
 
 def facts(run: RunFolder, cfg: Config, tested: str, num_images: int, split: str) -> dict[str, str]:
-    """What the page is of."""
-    iterations, seconds = run.log["iter"][-1][1], median(seconds for _, seconds in run.log["time"])
-    epochs = f"{run.log['epoch'][-1][1]:g} epochs, " if "epoch" in run.log else ""
-    backbone = (cfg.model.get("backbone") or {}).get("type")
+    """What the page is of, as far as the run has left it."""
+    iterations = run.log["iter"][-1][1]
+    trained = [f"{run.log['epoch'][-1][1]:g} epochs"] if "epoch" in run.log else []
+    trained.append(f"{iterations:g} iterations")
+    if "time" in run.log:
+        seconds = median(seconds for _, seconds in run.log["time"])
+        trained.append(f"{iterations * seconds / 60:.0f} minutes")
+    model = cfg.get("model") or {}
+    parts = [part.get("type") for part in (model, model.get("backbone") or {})]
     return {
         "Folder": run.path,
-        "Model": cfg.model.type + (f" with {backbone}" if backbone else ""),
-        "Trained for": f"{epochs}{iterations:g} iterations, {iterations * seconds / 60:.0f} minutes",
+        "Model": " with ".join(filter(None, parts)) or "not in the config",
+        "Trained for": ", ".join(trained),
         "Predictions": tested,
         "Tested on": f"{num_images} images of the {split} set",
     }

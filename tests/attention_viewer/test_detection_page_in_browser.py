@@ -92,6 +92,17 @@ def test_images_are_chosen_and_dropped(detector, open_page, pictures, tmp_path):
         assert page.locator(".point").count() > 0
 
 
+def test_after_a_reload_the_first_image_is_shown_again(open_page, pictures):
+    """The address still names it."""
+    page = open_page()
+    page.evaluate("location.hash = 0")
+    page.reload()
+    for path in pictures:
+        page.get_by_label("Choose images").set_input_files(path)
+        page.locator(f'svg[aria-label^="{path.name}"]').wait_for()
+    assert page.locator("#image").input_value() == "1"
+
+
 def test_what_is_refused_is_said(open_page, pictures, tmp_path):
     page = open_page()
     (tmp_path / "notes.txt").write_text("no <b>image</b>")

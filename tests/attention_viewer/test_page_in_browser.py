@@ -257,6 +257,24 @@ def test_images_are_chosen_at_the_top_and_by_the_address(view_of, open_page):
     assert_points(page, first, "decoder", 1, 7)
 
 
+def test_the_image_that_was_chosen_last_is_shown(view_of, open_page):
+    """Whichever is unpacked first."""
+    first, second = view_of(), view_of("two_layers", "horizontal")
+    page = open_page(first, images=[second])
+    page.evaluate("""() => { const all = unpackAll, kept = page.images[1].views[0];
+        window.unpackAll = async (json) => {
+            if (json === kept) await new Promise((done) => window.goOn = done);
+            return all(json); }; }""")
+    page.locator("#image").select_option("1")
+    page.wait_for_function("Boolean(window.goOn)")
+    page.locator("#image").select_option("0")
+    page.wait_for_url("**/page.html#0")
+    page.evaluate("goOn()")
+    page.evaluate("new Promise((done) => setTimeout(done, 200))")
+    assert page.locator("svg[aria-label^='picture.png']").count() == 1
+    assert_points(page, first, "decoder", 1, 7)
+
+
 def test_scores_and_classes_choose_what_is_shown(view_of, open_page):
     view = view_of()
     view.detections.labels[:, 2] = 2

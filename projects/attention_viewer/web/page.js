@@ -44,7 +44,8 @@ function listImage({ name }, number) {
 function addImage(image) {
   const number = page.images.push(image) - 1;
   listImage(image, number);
-  location.hash = number;
+  if (number === imageNumber()) loadImage(); // the address does not change
+  else location.hash = number;
 }
 
 async function loadImage() {
@@ -52,6 +53,7 @@ async function loadImage() {
   document.body.classList.toggle("empty", !image);
   if (!image) return;
   const views = await Promise.all(image.views.map(unpackAll));
+  if (number !== imageNumber()) return; // another one was chosen meanwhile
   panels.forEach((panel, i) => panel.load(image, views[i]));
   $("image").value = number;
   settings.cursor = null;

@@ -105,7 +105,7 @@ class DetectionPage:
         detector, results = self.detector, CocoResults(self.detector.dataset_meta["classes"])
         try:
             array = decode_image(detector, content, name)
-            view = View.of(detector, array)
+            view = View.of(detector, array, name=name)
             sample = inference_detector(detector, array)
         except InputError as error:
             raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error

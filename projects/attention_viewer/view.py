@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from projects.reliable_runner.data.image_arrays import as_shown
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.inference import Image, load_image, prepare
+from projects.reliable_runner.metric.coco_metric import check_finite
 
 from .detections import Detections, predict
 from .frame import META_KEYS, ImageFrame
@@ -31,26 +32,32 @@ class View:
     matches: Tensor | None = None  # (num_layers, number of true boxes), see `matched_queries`
 
     @classmethod
-    def of(cls, detector: nn.Module, image: Image, truth: TrueBoxes | None = None) -> "View":
+    def of(
+        cls, detector: nn.Module, image: Image, truth: TrueBoxes | None = None, name: str | None = None
+    ) -> "View":
         """Run a detector, `DeformableDETR` or mmdet's ``DETR``, on one image, see `inference_detector`.
 
-        With its true boxes the view has the pairs that the losses match.
+        With its true boxes the view has the pairs that the losses match. Messages say the ``name`` of an
+        array.
 
         Raises:
-            InputError: the model is another one, or the image can't be read.
+            InputError: the model is another one, the image can't be read, or a prediction for it is NaN or
+                infinite.
         """
         detector.test_pipeline[-1].meta_keys = META_KEYS  # whatever the config keeps
-        batch = pseudo_collate([prepare(detector, image)])
+        batch = pseudo_collate([prepare(detector, image, name)])
         with record_attention(detector) as record:
             (sample,), *outputs = predict(detector, batch)
         frame = ImageFrame.of(sample)
         use_sigmoid = detector.bbox_head.loss_cls.use_sigmoid
+        detections = Detections.of_outputs(*outputs, use_sigmoid, frame)
+        check_finite(dict(bboxes=detections.boxes, scores=detections.scores), name or image)
         return cls(
             image=shown_image(detector, image),
             frame=frame,
             input_frame=ImageFrame.of_input(sample),
             record=record,
-            detections=Detections.of_outputs(*outputs, use_sigmoid, frame),
+            detections=detections,
             classes=detector.dataset_meta["classes"],
             matches=None if truth is None else matched_queries(detector, sample, *outputs, truth),
         )

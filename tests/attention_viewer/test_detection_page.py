@@ -189,12 +189,12 @@ def test_a_file_may_have_so_many_bytes(detector, serve):
 def test_two_users_at_once_are_both_answered(detector, address, monkeypatch):
     inside, most = [], []
 
-    def look(*args) -> View:
+    def look(*args, **kwargs) -> View:
         inside.append(1)
         most.append(len(inside))
         threading.Event().wait(0.05)
         inside.pop()
-        return View.of(*args)
+        return View.of(*args, **kwargs)
 
     monkeypatch.setattr(detection_page, "View", type("Slow", (), dict(of=staticmethod(look))))
     images = [noise(seed=seed) for seed in range(6)]
@@ -211,11 +211,11 @@ def test_two_users_at_once_are_both_answered(detector, address, monkeypatch):
 def test_who_breaks_off_is_not_waited_for(address, monkeypatch):
     picture, looking, go_on, looks = encoded(noise()), threading.Event(), threading.Event(), []
 
-    def look(*args) -> View:
+    def look(*args, **kwargs) -> View:
         looks.append(args)
         looking.set()
         assert go_on.wait(60)
-        return View.of(*args)
+        return View.of(*args, **kwargs)
 
     monkeypatch.setattr(detection_page, "View", type("Held", (), dict(of=staticmethod(look))))
     head = f"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
@@ -291,6 +291,12 @@ def test_nothing_of_an_image_is_kept(address, capfd, caplog):
     assert status == 200 and len(text) > 1_000_000
     assert found == ["start"]
     assert not caplog.records and "".join(capfd.readouterr()) == ""
+
+
+def test_a_model_whose_weights_are_nan_is_named(detector, address):
+    detector.bbox_head.reg_branches[-1][-1].bias.data[0] = torch.nan
+    status, text = send(address, encoded(noise()), "my.png")
+    assert status == 422 and "non-finite predictions" in text and "image my.png: the weights" in text
 
 
 def test_a_model_whose_attention_is_unknown_is_refused(detector):

@@ -131,7 +131,21 @@ def test_the_encoder_is_shown_where_there_is_nothing_else(name, options, checkpo
         ("dat", ["--show=offsets"], "of the decoder there is points, map, total"),
         ("dat", ["--stage=backbone", "--query=3"], "--point X Y"),
         ("dat", ["--stage=backbone", "--point", "65", "3"], "64 x 64"),
-        ("ddetr", ["--html=page.html", "--layer=0"], "--layer"),
+        *(
+            ("ddetr", ["--html=page.html", *option], f"{option[0]}: in the page of --html")
+            for option in (
+                ["--layer", "0"],
+                ["--head", "0"],
+                ["--query", "0"],
+                ["--detection", "2"],
+                ["--point", "3", "4"],
+                ["--level", "1"],
+            )
+        ),
+        *(
+            ("ddetr", ["--html=page.html", "--max-mb", size], f"--max-mb {size}: ")
+            for size in ("0", "-1", "nan", "inf")
+        ),
         ("ddetr", ["--against", "config.py", "-"], "--html"),
         ("ddetr", ["--html=page.html", "--split=train"], "--split train"),
     ],
@@ -147,6 +161,16 @@ def test_other_models_and_files_are_named(checkpoint, image, tmp_path, one_line_
     detr = TESTS / "tiny_detr.py"
     assert "of another model" in one_line_error(visualize, detr, weights, image)
     assert "no epoch_*.pth" in one_line_error(sparsity, config, TESTS)
+
+
+@pytest.mark.parametrize("options", [["--html=page.html", "--split=test"], []])
+def test_a_checkpoint_of_nan_is_named(options, checkpoint, image, tmp_path, one_line_error):
+    config, weights = checkpoint("ddetr")
+    contents = torch.load(weights)
+    contents["state_dict"]["bbox_head.cls_branches.0.bias"][:] = torch.nan
+    torch.save(contents, tmp_path / "nan.pth")
+    error = one_line_error(visualize, config, tmp_path / "nan.pth", image, *options)
+    assert f"non-finite predictions of the last decoder layer for image {image}: the weights" in error
 
 
 @pytest.mark.parametrize("name", ["ddetr", "detr", "encoder_only"])

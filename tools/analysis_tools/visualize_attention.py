@@ -14,7 +14,8 @@ HTML all that is chosen in the browser.
 """
 
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
+from math import inf
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -80,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     size_help = f"the most megabytes that an image takes, by leaving out tokens and queries ({MAX_MB})"
     page.add_argument("--max-mb", type=float, default=MAX_MB, help=size_help)
     args = parser.parse_args(argv)
-    check_options(args)
+    check_options(args, parser)
 
     if args.html:
         make_page(args)
@@ -120,10 +121,14 @@ def make_page(args: Namespace) -> None:
     print(f"saved {args.html} ({args.html.stat().st_size / 1e6:.1f} MB)")
 
 
-def check_options(args: Namespace) -> None:
+def check_options(args: Namespace, parser: ArgumentParser) -> None:
     """Refuse what only a page has without one, and the other way round."""
-    if args.html and (chosen := [name for name in ("show", "stage", "layer") if getattr(args, name)]):
+    in_browser = ("show", "stage", "layer", "head", "query", "detection", "point", "level")
+    chosen = [name for name in in_browser if getattr(args, name) != parser.get_default(name)]
+    if args.html and chosen:
         raise InputError(f"--{chosen[0]}: in the page of --html it is chosen in the browser")
+    if not 0 < args.max_mb < inf:
+        raise InputError(f"--max-mb {args.max_mb:g}: it must be a number above 0")
     if not args.html and (args.against or args.split):
         raise InputError("--against and --split are for the page of --html")
     if not args.html and len(args.image) > 1:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from tools.analysis_tools.analyze_logs import read_log
 
-BASELINES = ("detr_long", "detr", "two_stage")  # the first that a study has is what all are compared with
+BASELINES = ("detr_dc5", "detr", "two_stage")  # the first that a study has is what all are compared with
 METRICS = {"AP": "bbox_mAP", "AP_S": "bbox_mAP_s"}
 
 

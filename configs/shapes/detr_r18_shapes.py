@@ -17,6 +17,7 @@ model = dict(
         strides=(1, 2, 2, 1),  # C5 as fine as C4 ("DC5"): the images are small
         dilations=(1, 1, 1, 2),
         norm_eval=False,
+        init_cfg=None,
     ),
     neck=dict(
         type="ChannelMapper",

@@ -11,6 +11,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
+KNOWN_STEPS = {"LoadImageFromFile", "Resize", "LoadAnnotations", "PackDetInputs"}
+
 
 def resize_rows(pixels: np.ndarray, size: int) -> np.ndarray:
     """Bilinear along the first axis, as OpenCV does it: pillow would smooth too."""
@@ -21,17 +23,26 @@ def resize_rows(pixels: np.ndarray, size: int) -> np.ndarray:
     return pixels[first] * (1 - share) + pixels[np.minimum(first + 1, old - 1)] * share
 
 
+def resized(size: tuple[int, int], steps: list[dict]) -> tuple[int, int]:
+    """Width and height that a test pipeline gives to an image of ``size``."""
+    if others := {step["type"] for step in steps} - KNOWN_STEPS:
+        raise SystemExit(f"the test pipeline has steps that this example does not know: {', '.join(others)}")
+    for step in steps:
+        if step["type"] == "Resize":
+            scale = step.get("scale") or [int(side * step["scale_factor"] + 0.5) for side in size]
+            if step.get("keep_ratio"):
+                factor = min(max(scale) / max(size), min(scale) / min(size))
+                scale = [int(side * factor + 0.5) for side in size]
+            size = tuple(scale)
+    return size
+
+
 def detect(path: str, image: Image.Image) -> list[tuple[str, float, list[float]]]:
     """Find objects: class, score, [x1, y1, x2, y2] in pixels of ``image``, the best first."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     texts = session.get_modelmeta().custom_metadata_map
     classes, config = json.loads(texts["classes"]), ast.literal_eval(texts["config"])
-    steps = config["test_dataloader"]["dataset"]["pipeline"]
-    (step,) = [step for step in steps if step["type"] == "Resize"]
-    width, height = scale = step["scale"]
-    if step.get("keep_ratio"):
-        factor = min(max(scale) / max(image.size), min(scale) / min(image.size))
-        width, height = (int(side * factor + 0.5) for side in image.size)
+    width, height = resized(image.size, config["test_dataloader"]["dataset"]["pipeline"])
 
     pixels = np.asarray(image.convert("RGB"), np.float32)
     pixels = resize_rows(resize_rows(pixels, height).swapaxes(0, 1), width).round()  # (w, h, 3)

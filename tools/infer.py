@@ -171,6 +171,8 @@ def parse_args(argv: list[str] | None) -> Namespace:
 
 def check_options(parser: ArgumentParser, args: Namespace) -> None:
     """Refuse what an exported file can't follow."""
+    if args.model:
+        parser.error(f"--model {args.model}: {args.exported} is a detector too; give one of them")
     if args.device not in (None, "cpu"):
         parser.error(f"--device {args.device}: {args.exported} runs on the CPU; give config and checkpoint")
     if args.cfg_options:

@@ -104,10 +104,12 @@ def _detect_detr(detector: DETR, image: Tensor, sizes: Tensor) -> tuple[Tensor, 
     logits, boxes = (x[-1] for x in detector.bbox_head(**hidden_states))
 
     head = detector.bbox_head
-    scores = logits.sigmoid() if head.loss_cls.use_sigmoid else logits.softmax(-1)[..., :-1]
-    if head.loss_cls.use_sigmoid:
-        scores, labels = scores.flatten(1), torch.arange(scores[0].numel()) % scores.shape[-1]
-    scores, labels = scores.max(-1)
-    scores, best = scores.topk(min(head.test_cfg.get("max_per_img", logits.shape[1]), logits.shape[1]))
+    if head.loss_cls.use_sigmoid:  # a query may be several objects, as in `DeformableDETRHead.detect`
+        scores = logits.sigmoid().flatten(1)
+        labels = torch.arange(head.num_classes).repeat(logits.shape[1]).expand_as(scores)
+        boxes = boxes.repeat_interleave(head.num_classes, 1)
+    else:
+        scores, labels = logits.softmax(-1)[..., :-1].max(-1)
+    scores, best = scores.topk(min(head.test_cfg.get("max_per_img", logits.shape[1]), scores.shape[1]))
     boxes = boxes.gather(1, best[..., None].expand(-1, -1, 4))
     return boxes_in_pixels(boxes, sizes), scores, labels.gather(1, best)

@@ -30,6 +30,12 @@ def needed(*packages: str) -> list[ModuleType]:
 
 
 def module_of(path: str | Path) -> ModuleType:
-    """The module with ``write`` and ``Session`` for a file of this name."""
-    (target,) = [target for target, suffix in SUFFIXES.items() if suffix == Path(path).suffix]
-    return import_module(f"{__package__}.{target}_file")
+    """The module with ``write`` and ``Session`` for a file of this name.
+
+    Raises:
+        InputError: no exported file is called so.
+    """
+    for target, suffix in SUFFIXES.items():
+        if suffix == Path(path).suffix:
+            return import_module(f"{__package__}.{target}_file")
+    raise InputError(f"{path}: an exported file ends with {', '.join(SUFFIXES.values())}")

@@ -23,6 +23,7 @@ VARIANTS = {
     "encoder_only": ("tiny_ddetr", {"model.decoder": None}),
     "dino": ("tiny_dino", {}),
     "detr": ("tiny_detr", {}),
+    "detr_sigmoid": ("tiny_detr", {"model.bbox_head.loss_cls.use_sigmoid": True}),
     "dat": ("tiny_dat", {}),
 }
 

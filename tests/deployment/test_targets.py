@@ -62,3 +62,9 @@ def test_refuses_a_file_that_is_none(suffix, tmp_path):
     path.write_bytes(b"nothing")
     with pytest.raises(InputError, match="can't read it"):
         ExportedDetector(path)
+
+
+def test_refuses_a_name_of_no_exported_file(tmp_path):
+    (tmp_path / "detector.bin").touch()
+    with pytest.raises(InputError, match=r"detector.bin: an exported file ends with .onnx, .xml, .pt2"):
+        ExportedDetector(tmp_path / "detector.bin")

@@ -93,7 +93,8 @@ def test_the_file_serves_in_place_of_the_checkpoint(
 
 
 @pytest.mark.parametrize(
-    "options", [["--device", "cuda:0"], ["--cfg-options", "model.test_cfg.max_per_img=1"]]
+    "options",
+    [["--device", "cuda:0"], ["--cfg-options", "model.test_cfg.max_per_img=1"], ["--model", "dino_r50_12e"]],
 )
 def test_detecting_with_a_file_refuses_options_of_checkpoints(tool, options, capsys):
     with pytest.raises(SystemExit):

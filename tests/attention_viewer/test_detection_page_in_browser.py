@@ -92,10 +92,11 @@ def test_images_are_chosen_and_dropped(detector, open_page, pictures, tmp_path):
         assert page.locator(".point").count() > 0
 
 
-def test_after_a_reload_the_first_image_is_shown_again(open_page, pictures):
-    """The address still names it."""
+@pytest.mark.parametrize("number", [0, 1, 7])
+def test_after_a_reload_every_image_is_shown(number, open_page, pictures):
+    """The address still names one of before."""
     page = open_page()
-    page.evaluate("location.hash = 0")
+    page.evaluate("number => location.hash = number", number)
     page.reload()
     for path in pictures:
         page.get_by_label("Choose images").set_input_files(path)

@@ -255,6 +255,12 @@ def test_images_are_chosen_at_the_top_and_by_the_address(view_of, open_page):
     page.go_back()
     page.locator("svg[aria-label^='picture.png']").wait_for()
     assert_points(page, first, "decoder", 1, 7)
+    for there_is_none in ("2", "-1", "0.5", "top", "length"):
+        page.evaluate("number => location.hash = number", "1")
+        page.locator("svg[aria-label^='1.png']").wait_for()
+        page.evaluate("number => location.hash = number", there_is_none)
+        page.locator("svg[aria-label^='picture.png']").wait_for()
+        assert page.locator("#image").input_value() == "0"
 
 
 def test_the_image_that_was_chosen_last_is_shown(view_of, open_page):

@@ -31,8 +31,11 @@ const layersOf = (stage) => panels.flatMap((panel) => panel.stages[stage]);
 const most = (numbers) => Math.max(0, ...numbers);
 const numLayers = (stage) => most(panels.map((panel) => panel.stages[stage].length));
 
-/** Number of the image that is shown, from 0; it stands behind the # of the address. */
-const imageNumber = () => Number(location.hash.slice(1)) || 0;
+/** Number of the image that is shown, from 0: it stands behind the # of the address; else the first. */
+function imageNumber() {
+  const number = Number(location.hash.slice(1));
+  return number in page.images ? number : 0;
+}
 
 /** Offer an image. */
 function listImage({ name }, number) {

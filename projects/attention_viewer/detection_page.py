@@ -63,7 +63,7 @@ class DetectionPage:
         self.detector, self.score_thr = detector, score_thr
         self.hosts = None if hosts is None else sorted(hosts)
         data = page_data([model_data(name, detector.dataset_meta["classes"])], [], score_thr)
-        self.page = render(data | dict(max_bytes=MAX_BYTES), name, takes_images=True).encode()
+        self.page = render(data | dict(max_bytes=MAX_BYTES), name, takes_images=True).encode(errors="replace")
         self._lock = Lock()
 
     def __call__(self, environ: dict, start_response: Callable) -> list[bytes]:

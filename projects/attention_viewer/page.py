@@ -118,9 +118,8 @@ def write_page(data: dict, out: Path) -> None:
     """Write a page; `InputError` if that can't be done."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(
-            render(data, f"Attention: {', '.join(image['name'] for image in data['images'])}"), "utf-8"
-        )
+        title = f"Attention: {', '.join(image['name'] for image in data['images'])}"
+        out.write_text(render(data, title), "utf-8", "replace")  # a file's name need not be UTF-8
     except OSError as error:
         raise InputError(f"--html {out}: can't be written ({error.strerror})") from error
 

@@ -253,6 +253,7 @@ def _join_on_cpu(cfg: Config) -> None:
 
 def run_tool(main: Callable[[], None]) -> int:
     """Call ``main`` and return the exit status: 1 for a mistake or a dead data worker, 130 for Ctrl-C."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have what the terminal lacks
     try:
         main()
     except Exception as error:

@@ -45,7 +45,7 @@ def write_page(text: str, out: Path) -> None:
     """Write a page; `InputError` if that can't be done."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, "utf-8")
+        out.write_text(text, "utf-8", "replace")  # a file's name need not be UTF-8
     except OSError as error:
         raise InputError(f"--out {out}: can't be written ({error.strerror})") from error
 

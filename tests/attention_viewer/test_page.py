@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from projects.attention_viewer.page import PageImage, model_data, page_data, render, write_page
+from projects.attention_viewer.page import (
+    PageImage,
+    image_names,
+    model_data,
+    page_data,
+    render,
+    write_page,
+)
 from projects.attention_viewer.truth import TrueBoxes
 from projects.reliable_runner.errors import InputError
 
@@ -56,3 +63,11 @@ def test_where_it_cannot_be_written_is_named(page, tmp_path):
         write_page(page, tmp_path / "file" / "page.html")
     write_page(page, tmp_path / "new" / "page.html")
     assert data_of((tmp_path / "new" / "page.html").read_text("utf-8")) == json.loads(json.dumps(page))
+
+
+def test_a_name_that_is_no_text_is_shown_and_found(page, tmp_path):
+    """Linux takes any bytes, which Python reads as lone surrogates."""
+    page["images"][0]["name"] = name = "\udce4.jpg"
+    write_page(page, tmp_path / "page.html")
+    assert "<title>Attention: ?.jpg" in (tmp_path / "page.html").read_text("utf-8")
+    assert image_names(tmp_path / "page.html")[0] == name

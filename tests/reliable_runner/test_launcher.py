@@ -1,5 +1,7 @@
 """What the tools make of their arguments."""
 
+import io
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -109,6 +111,14 @@ def test_a_value_of_a_wrong_type_is_named_where_python_refuses_it(capsys):
 def test_what_an_image_comes_without_is_named(capsys, read):
     assert run_tool(lambda: read(DetDataSample(metainfo=dict(img_id=1)))) == 1
     assert "an image comes without its 'ori_shape', which meta_keys of" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_text_is_printed(monkeypatch):
+    """Linux takes any bytes, which Python reads as lone surrogates; terminals lack other letters."""
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, "latin-1", line_buffering=True))
+    assert run_tool(lambda: print("saved \udce4 \u6f22")) == 0
+    assert printed.getvalue().split() == [b"saved", rb"\udce4", rb"\u6f22"]
 
 
 def test_interruption_is_told_in_one_line(capsys):

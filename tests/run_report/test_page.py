@@ -20,6 +20,12 @@ def test_what_is_put_in_is_text():
     assert "default-src 'none'" in page
 
 
+def test_a_name_that_is_no_text_is_shown(tmp_path):
+    """Linux takes any bytes, which Python reads as lone surrogates."""
+    write_page(render("\udce4", []), tmp_path / "report.html")
+    assert "<title>?</title>" in (tmp_path / "report.html").read_text("utf-8")
+
+
 def test_where_it_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="--out .*report.html: can't be written"):

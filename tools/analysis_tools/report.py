@@ -164,7 +164,7 @@ def show(
         name, link = Path(path).name, None
         if name in viewed:
             page = Path(os.path.relpath(args.viewer, args.out.parent)).as_posix()
-            link = f"{quote(page)}#{viewed.index(name)}"
+            link = f"{quote(os.fsencode(page))}#{viewed.index(name)}"
         image = as_shown(read(dict(img_path=path))["img"])[..., ::-1]
         shown.append(Shown(name, image, judged[i], link))
     if viewed and not any(one.link for one in shown):

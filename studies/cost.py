@@ -1,0 +1,125 @@
+"""Measure what self-attention costs as the image grows: DETR's and deformable attention, beside the formulas.
+
+python studies/cost.py --out docs/images/cost.png
+
+One layer of an encoder without its FFN, one square image, inference. Multiply-adds, by the formulas of
+studies/complexity.py, are drawn at one pace, that of deformable attention on the largest image. Each
+measurement is a process of its own. The numbers go into a CSV file beside the picture.
+"""
+
+import csv
+import sys
+from argparse import ArgumentParser
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from benchmarks.op import milliseconds
+from projects.deformable_detr.attention import MultiScaleDeformableAttention
+from projects.deformable_detr.levels import Levels
+from projects.reliable_runner.launcher import positive_int, run_tool
+from projects.reliable_runner.training.log_processor import peak_resident_mb
+from studies.complexity import EMBED_DIMS, NUM_HEADS, NUM_POINTS, deformable_attention, full_attention
+
+STRIDES = {"DETR": (32,), "DETR-DC5": (16,), "deformable, C3 to C6": (8, 16, 32, 64)}
+COLORS = {"DETR": "tab:orange", "DETR-DC5": "tab:red", "deformable, C3 to C6": "tab:blue"}
+SIDES = [128, 256, 400, 640, 1024, 1600]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure as ``argv`` (by default the command line) says."""
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--sides", nargs="+", type=positive_int, default=SIDES, help="of the images, in pixels"
+    )
+    parser.add_argument("--rounds", type=positive_int, default=5, help="of which the median is taken")
+    parser.add_argument("--threads", type=positive_int, default=1, help="of the CPU")
+    parser.add_argument("--out", type=Path, default=Path("cost.png"), help="picture to write")
+    args = parser.parse_args(argv)
+
+    rows = []
+    for name in STRIDES:
+        for side in args.sides:
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                seconds, megabytes = pool.submit(measure, name, side, args.rounds, args.threads).result()
+            rows.append(dict(attention=name, side=side, seconds=seconds, megabytes=megabytes))
+            rows[-1]["multiply_adds"] = multiply_adds(name, side)
+            print(f"{name}, {side} x {side}: {seconds:.4f} s, {megabytes:.0f} MB", flush=True)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with args.out.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    plot(rows, args.out)
+    print(f"saved {args.out} and {args.out.with_suffix('.csv')}")
+
+
+def level_sizes(name: str, side: int) -> list[int]:
+    """Sides of the levels."""
+    return [-(-side // stride) for stride in STRIDES[name]]
+
+
+def multiply_adds(name: str, side: int) -> int:
+    """Of one layer's self-attention, by the paper's formulas."""
+    sizes = level_sizes(name, side)
+    tokens = sum(size**2 for size in sizes)
+    if name.startswith("DETR"):
+        return full_attention(tokens, tokens, EMBED_DIMS)
+    return deformable_attention(tokens, tokens, EMBED_DIMS, NUM_HEADS, len(sizes), NUM_POINTS)
+
+
+def measure(name: str, side: int, rounds: int, threads: int) -> tuple[float, float]:
+    """Median seconds of a forward, and by how many MB it raises the peak of the process."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    sizes = level_sizes(name, side)
+    query = torch.randn(1, sum(size**2 for size in sizes), EMBED_DIMS)
+    if name.startswith("DETR"):
+        # As in DETR's and mmdet's code, where the weights of all pairs are kept.
+        attention = nn.MultiheadAttention(EMBED_DIMS, NUM_HEADS, batch_first=True).eval()
+        inputs = dict(query=query, key=query + 1, value=query)
+    else:
+        attention = MultiScaleDeformableAttention(EMBED_DIMS, NUM_HEADS, len(sizes), NUM_POINTS).eval()
+        levels = Levels.of_masks([torch.zeros(1, size, size, dtype=torch.bool) for size in sizes], False)
+        references = torch.rand(1, query.shape[1], len(sizes), 2)
+        inputs = dict(query=query, query_pos=query, value=query, reference_points=references, levels=levels)
+
+    def run() -> Tensor:
+        with torch.inference_mode():
+            return attention(**inputs)
+
+    before = peak_resident_mb()
+    times = [milliseconds(run, "cpu") / 1e3 for _ in range(rounds + 1)]  # the first warms up
+    return median(times[1:]), peak_resident_mb() - before
+
+
+def plot(rows: list[dict], out: Path) -> None:
+    """Draw seconds, with the formulas beside them, and memory over the side, all axes logarithmic."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    seconds, memory = figure.subplots(1, 2)
+    pace = rows[-1]["seconds"] / rows[-1]["multiply_adds"]
+    for name, color in COLORS.items():
+        of_name = [row for row in rows if row["attention"] == name]
+        sides = [row["side"] for row in of_name]
+        seconds.plot(sides, [row["seconds"] for row in of_name], "o-", color=color, label=name)
+        formula = [pace * row["multiply_adds"] for row in of_name]
+        seconds.plot(sides, formula, ":", color=color, label="its multiply-adds at one pace")
+        memory.plot(sides, [max(row["megabytes"], 1) for row in of_name], "o-", color=color, label=name)
+    for ax, label in ((seconds, "seconds"), (memory, "peak memory of the layer, MB")):
+        ax.set(xscale="log", yscale="log", xlabel="height and width in pixels", ylabel=label)
+        ax.set_xticks(sides, map(str, sides))
+        ax.set_xticks([], minor=True)
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize="small")
+    figure.savefig(out, dpi=110)
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main))

@@ -13,6 +13,8 @@ Curve = list[tuple[float, float]]  # (epoch, value) pairs
 def read_log(path: Path) -> dict[str, Curve]:
     """Read ``vis_data/scalars.json``, which mmengine's visualizer has written, one JSON object a line.
 
+    A last line without its end is left out: the training was killed as it wrote it, or is writing it.
+
     Returns:
         For each value its (epoch, value) pairs; metrics of the test set without their ``coco/``, times those
         of training alone. In the log of a training that counts iterations alone their number is the epoch.
@@ -20,11 +22,13 @@ def read_log(path: Path) -> dict[str, Curve]:
     if not path.is_file():
         raise InputError(f"{path}: there is no such log")
     curves = defaultdict(list)
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(keepends=True), 1):
         try:
             entry = json.loads(line)
             step = entry["step"]
         except (json.JSONDecodeError, KeyError, TypeError) as error:
+            if isinstance(error, json.JSONDecodeError) and number > 1 and not line.endswith("\n"):
+                break
             raise InputError(
                 f"{path}: line {number} is no entry of a vis_data/scalars.json ({error!r})"
             ) from error

@@ -1,6 +1,26 @@
 """The log of a training that was resumed."""
 
-from projects.run_report.training_log import join_logs
+import json
+
+import pytest
+
+from projects.reliable_runner.errors import InputError
+from projects.run_report.training_log import join_logs, read_log
+
+
+def test_a_last_line_that_is_not_finished_is_left_out(tmp_path):
+    """The training was killed, or goes on."""
+    path = tmp_path / "scalars.json"
+    lines = [json.dumps(dict(loss=3.0 - i, epoch=i, iter=i, step=i)) + "\n" for i in (1, 2)]
+    for length in range(len(lines[1]) - 1):
+        path.write_text(lines[0] + lines[1][:length])
+        assert read_log(path)["loss"] == [(1, 2.0)]
+    path.write_text(lines[0] + lines[1][:-1])
+    assert read_log(path)["loss"] == [(1, 2.0), (2, 1.0)]
+    for damaged in (lines[0][:20] + "\n" + lines[1], lines[0][:20]):
+        path.write_text(damaged)
+        with pytest.raises(InputError, match="scalars.json: line 1 is no entry"):
+            read_log(path)
 
 
 def test_from_its_start_on_the_later_log_counts():

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 from typing import NamedTuple
 
 from mmengine.config import Config
@@ -39,16 +40,37 @@ class Description(NamedTuple):
         return cls(config, json.loads(texts["classes"]), int(texts["num_channels"]))
 
     def texts(self) -> dict[str, str]:
-        """The config as a Python literal, which keeps tuples; the others as JSON."""
+        """The config as a Python literal, which keeps tuples; the others as JSON.
+
+        Raises:
+            InputError: the config has a value that is no literal.
+        """
         config, *others = self
         others = dict(zip(self._fields[1:], map(json.dumps, others), strict=True))
         return dict(config=repr(_plain(config.to_dict())), **others)
 
 
-def _plain(value: object) -> object:
+def _plain(value: object, key: str = "") -> object:
     """Without the dicts of mmengine and the tensors that models put into their configs."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {name: _plain(item, f"{key}.{name}".lstrip(".")) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_plain, value))
-    return value.tolist() if isinstance(value, Tensor) else value
+        return type(value)(_plain(item, key) for item in value)
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, float) and math.isinf(value):
+        return _Infinity(value)
+    try:
+        ast.literal_eval(repr(value))
+    except (ValueError, SyntaxError) as error:
+        raise InputError(
+            f"{key} is {value!r}, which is no literal of Python: an exported file can't keep such a config"
+        ) from error
+    return value
+
+
+class _Infinity(float):
+    """Whose ``repr`` is a literal."""
+
+    def __repr__(self) -> str:
+        return "1e999" if self > 0 else "-1e999"

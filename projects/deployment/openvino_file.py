@@ -7,7 +7,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
-from projects.reliable_runner.errors import InputError, first_line
+from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.atomic_file import write_atomically
 
 from . import onnx_file
@@ -49,7 +49,8 @@ class Session:
             model = core.read_model(path)
             self.compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
-            raise InputError(f"{path}: OpenVINO can't read it: {first_line(error)}") from error
+            cause = str(error).strip().splitlines()[-1]  # below places in its own sources
+            raise InputError(f"{path}: OpenVINO can't read it: {cause}") from error
         self.lock = Lock()  # there is one place for inputs and outputs
         places = {key: [_PLACE, key] for key in Description._fields}
         self.texts = {

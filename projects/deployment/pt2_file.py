@@ -1,5 +1,6 @@
 """A detector compiled by AOTInductor, in a package that needs torch and the op."""
 
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -45,6 +46,8 @@ class Session:
     """
 
     def __init__(self, path: Path) -> None:
+        # It calls every file that it can't read outdated, and warns.
+        logging.getLogger("torch._inductor.package.package").setLevel(logging.ERROR)
         try:
             self.model = torch._inductor.aoti_load_package(str(path))
         except RuntimeError as error:

@@ -1,7 +1,10 @@
 """Each target against PyTorch: one image, padded batches, sizes that were not traced."""
 
+import logging
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+import openvino
 import pytest
 import torch
 
@@ -55,12 +58,29 @@ def test_names_the_package_that_is_missing(monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES.values())
-def test_refuses_a_file_that_is_none(suffix, tmp_path):
+def test_refuses_a_file_that_is_none(suffix, tmp_path, caplog, monkeypatch):
     path = tmp_path / f"detector{suffix}"
+    log = logging.getLogger("torch._inductor.package.package")  # warns of "outdated" files
+    monkeypatch.setattr(log, "handlers", [caplog.handler])
     with pytest.raises(InputError, match="there is no such file"):
         ExportedDetector(path)
     path.write_bytes(b"nothing")
     with pytest.raises(InputError, match="can't read it"):
+        ExportedDetector(path)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "cause"),
+    [(None, "bin file cannot be found"), (b"short", "Incorrect weights in bin file")],
+)
+def test_says_what_is_wrong_with_the_second_file(weights, cause, tmp_path):
+    path = tmp_path / "detector.xml"
+    openvino.save_model(openvino.Model([openvino.opset8.constant(np.arange(99.0))], []), path)
+    path.with_suffix(".bin").unlink()
+    if weights:
+        path.with_suffix(".bin").write_bytes(weights)
+    with pytest.raises(InputError, match=f"detector.xml: OpenVINO can't read it: .*{cause}"):
         ExportedDetector(path)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from PIL import Image
 
 from projects.attention_viewer.detections import Detections
 from projects.attention_viewer.heat import attention_map
@@ -357,6 +358,18 @@ def test_it_is_readable_when_narrow_and_dark(scheme, view_of, open_page, contras
     assert page.locator("svg[role]").last.bounding_box()["width"] > 350
     found, paper = contrasts(page, "body", "footer")
     assert (paper < 0.1) == (scheme == "dark") and min(found) >= 4.5
+
+
+@pytest.mark.parametrize(("size", "width"), [((48, 128), 0.9 * 900 * 48 / 128), ((4, 128), 12 * 16)])
+def test_a_high_image_is_seen_whole(size, width, build, open_page, tmp_path):
+    """But where it would be too narrow; its points are where they are in the image all the same."""
+    Image.new("RGB", size).save(tmp_path / "high.png")
+    view = View.of(build("two_layers"), tmp_path / "high.png")
+    page = open_page(view)
+    box = page.locator("svg[role]").bounding_box()
+    assert box["width"] == pytest.approx(width, abs=1)
+    assert box["height"] == pytest.approx(width * size[1] / size[0], rel=0.01)
+    assert_points(page, view, "decoder", 1, int(view.detections.scores[-1].argmax()))
 
 
 def test_levels_differ_in_their_marks(view_of, open_page):

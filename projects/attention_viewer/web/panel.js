@@ -58,6 +58,8 @@ class Panel {
     this.matches = view.matches;
     this.row = -1; // of the detection that is looked from
     this.img.src = image.source;
+    // A high image is seen whole, unless it would be too narrow to click.
+    this.picture.style.maxWidth = `max(12rem, ${(90 * image.width) / image.height}vh)`;
     this.svg.setAttribute("viewBox", `0 0 ${image.width} ${image.height}`);
     this.svg.setAttribute("aria-label", `${image.name} as ${this.model.name} sees it. The arrow keys ` +
       "move the cursor, Enter looks there, Escape lets go.");

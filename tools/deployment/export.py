@@ -96,7 +96,10 @@ def read_images(detector: nn.Module, args: Namespace) -> list[Tensor]:
     if args.images:
         paths = [path for path in find_media(args.images) if not is_video(path)]
     else:
-        dataset = DATASETS.build(detector.cfg.test_dataloader.dataset)
+        try:
+            dataset = DATASETS.build(detector.cfg.test_dataloader.dataset)
+        except InputError as error:
+            raise InputError(f"{error}; to check with other images give --images") from error
         paths = [dataset.get_data_info(i)["img_path"] for i in range(min(args.num_images, len(dataset)))]
     if not paths:
         raise InputError("there are no images to check with: give --images, or --no-check")

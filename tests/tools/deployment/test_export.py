@@ -129,6 +129,12 @@ def test_says_why_torch_refuses(config, weights, one_line_error):
     assert "\x1b" not in error and "step 1/3" not in error and "(ResNet as its backbone): " in error
 
 
+def test_without_test_data_tells_of_other_images(config, weights, one_line_error):
+    options = dict(data_root="/nowhere/")
+    error = one_line_error("deployment/export", config, weights, "--to", "onnx", **options)
+    assert "/nowhere/annotations/val.json does not exist" in error and error.endswith("give --images")
+
+
 def test_refuses_weights_of_another_config(config, one_line_error, checkpoint):
     assert str(checkpoint) in one_line_error("deployment/export", config, checkpoint, "--to", "onnx")
 

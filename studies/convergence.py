@@ -133,7 +133,9 @@ def prepare(args: Namespace) -> None:
 
 def run_config(args: Namespace, row: str, seed: int) -> str:
     """The text of a run's config."""
-    times = min(TIMES_AS_LONG.get(row, 1), 2 if args.quick else 10)
+    times = TIMES_AS_LONG.get(row, 1)
+    if args.quick:
+        times = min(times, 2)
     return RUN.format(
         base=str(REPO / "configs" / "shapes" / f"{CONFIGS[row]}.py"),
         data_root=f"{(args.out / 'data').resolve()}/",

@@ -11,6 +11,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from contextlib import suppress
 from functools import reduce
+from io import TextIOWrapper
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -253,7 +254,8 @@ def _join_on_cpu(cfg: Config) -> None:
 
 def run_tool(main: Callable[[], None]) -> int:
     """Call ``main`` and return the exit status: 1 for a mistake or a dead data worker, 130 for Ctrl-C."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have what the terminal lacks
+    if isinstance(sys.stdout, TextIOWrapper):  # a caller may have put another stream there
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may have what the terminal lacks
     try:
         main()
     except Exception as error:

@@ -20,32 +20,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import positive_int, run_tool
-from studies.convergence_results import Run, read_run, write_results
 from studies.pretrain import main as pretrain
+from studies.figures import write_results
+from studies.results import Run, collect, read_run, run_path, write_run
+from studies.rows import ROWS, STUDIES
 from tools.dataset_converters.draw_shapes import draw_split
 
 REPO = Path(__file__).resolve().parents[1]
-CONFIGS = {
-    "detr": "detr_r18_shapes_c5",
-    "detr_dc5": "detr_r18_shapes",
-    "single_scale": "ddetr_r18_shapes_single_scale",
-    "multi_scale": "ddetr_r18_shapes_multi_scale",
-    "refine": "ddetr_r18_shapes_refine",
-    "two_stage": "ddetr_r18_shapes",
-    "encoder_only": "ddetr_r18_shapes_encoder_only",
-    "dn": "ddetr_r18_shapes_dn",
-    "mixed": "ddetr_r18_shapes_mixed",
-    "dino": "dino_r18_shapes",
-}
-TIMES_AS_LONG = {"detr": 10, "detr_dc5": 10}  # as the paper trains DETR for 500 epochs and the others for 50
 
 # What a run adds to the config of its row; learning rates are the configs' own.
 RUN = """\
 _base_ = {base!r}
-custom_imports = dict(imports=["projects.reliable_runner", "studies.observe"])
+custom_imports = dict(imports=["projects.reliable_runner", "studies.observe", "studies.size_metric"])
 custom_hooks = [dict(type="ObserveHook")]
 data_root = {data_root!r}
-batch_size = 16
+batch_size = 8
 max_epochs = {max_epochs}
 val_interval = {val_interval}
 model = dict(
@@ -53,7 +42,16 @@ model = dict(
     backbone=dict(init_cfg=dict(_delete_=True, type="Pretrained", checkpoint={backbone!r})),
     test_cfg=dict(max_per_img=12),
 )
-optim_wrapper = dict(clip_grad=dict(max_norm=0.1))  # as published
+# As published.
+optim_wrapper = dict(
+    clip_grad=dict(max_norm=0.1),
+    paramwise_cfg=dict(
+        custom_keys=dict(
+            backbone=dict(lr_mult=0.1), sampling_offsets=dict(lr_mult=0.1), reference_points=dict(lr_mult=0.1)
+        )
+    ),
+)
+val_evaluator = dict(type="SizeMetric", sides={sides})
 default_hooks = dict(
     logger=dict(ignore_last=False),
     checkpoint=dict(max_keep_ckpts=1, save_best=None),
@@ -61,20 +59,25 @@ default_hooks = dict(
 )
 randomness = dict(seed={seed})
 """
-DRAWINGS = dict(size=96, max_shapes=3, sides=(8, 56))
+DRAWINGS = dict(size=96, max_shapes=3, sides=(12, 72))
+SIDES = [12, 16, 24, 32, 48, 73]  # between which AP is measured; together all of DRAWINGS
 
 
 def main(argv: list[str] | None = None) -> None:
     """Train and compare as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Train the variants alike and compare how fast they converge.")
-    what = f"which of {', '.join(CONFIGS)}"
-    parser.add_argument("--rows", nargs="+", choices=CONFIGS, default=list(CONFIGS), metavar="ROW", help=what)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1], help="a run for each")
+    what = "figure_3: DETR against the variants; table_2: points, levels and heads of the multi-scale one"
+    parser.add_argument("--study", choices=STUDIES, default="figure_3", help=what)
+    what = f"which of {', '.join(ROWS)}; all of the study by default"
+    parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="ROW", help=what)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="a run for each")
     what = "of a row; DETR has ten times as many"
     parser.add_argument("--epochs", type=positive_int, default=12, help=what)
-    parser.add_argument("--images", type=positive_int, default=4000, help="to train on; a tenth to validate")
+    parser.add_argument("--images", type=positive_int, default=1600, help="to train on; a quarter to validate")
     parser.add_argument("--pretrain-epochs", type=positive_int, default=3, help="of the backbone")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/convergence"), help="folder")
+    what = "folder of the runs' numbers, of tables and pictures (OUT/results)"
+    parser.add_argument("--results", type=Path, help=what)
     parser.add_argument("--jobs", type=positive_int, default=1, help="trainings at a time; on one GPU 1")
     what = "seed 0, 160 images, one epoch, DETR two: shows in minutes that all works"
     parser.add_argument("--quick", action="store_true", help=what)
@@ -84,26 +87,31 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.quick:
         args.seeds, args.images, args.epochs, args.pretrain_epochs = [0], 160, 1, 1
+    results = args.results or args.out / "results"
 
-    wanted = [(row, seed) for seed in args.seeds for row in args.rows]
+    wanted = [(row, seed) for seed in args.seeds for row in args.rows or STUDIES[args.study]]
     if args.dry_run:
         for row, seed in wanted:
             print(shlex.join(map(str, train_command(args, row, seed))))
         return
-    settings = [
-        f"--{key.replace('_', '-')}={getattr(args, key)}" for key in ("epochs", "images", "pretrain_epochs")
-    ]
-    claim_folder(args.out, [*settings, *args.cfg_options])
-    prepare(args)
-
-    runs = []
+    claim_folder(results, study_settings(args))
+    missing = [run for run in wanted if not run_path(results, *run).is_file()]
+    if missing:
+        claim_folder(args.out, study_settings(args))
+        prepare(args)
     with ThreadPool(args.jobs) as pool:
-        for done in pool.imap_unordered(lambda run: train(args, *run), wanted):
-            runs.append(done)
-            progress = f"[{len(runs)}/{len(wanted)}] {done.row}, seed {done.seed}"
-            print(f"{progress}: AP {done.curves['AP'][-1]:.3f}", flush=True)
-    runs.sort(key=lambda run: (list(CONFIGS).index(run.row), run.seed))
-    write_results(args.out, runs)
+        for number, done in enumerate(pool.imap_unordered(lambda run: train(args, *run), missing), 1):
+            write_run(results, done)
+            progress = f"[{number}/{len(missing)}] {done.row}, seed {done.seed}"
+            print(f"{progress}: AP {done.last('AP'):.3f}", flush=True)
+    runs = [read_run(results, *run) for run in wanted]
+    write_results(results, args.study, runs)
+
+
+def study_settings(args: Namespace) -> list[str]:
+    """What all runs of a study share."""
+    names = ("epochs", "images", "pretrain_epochs")
+    return [*(f"--{name.replace('_', '-')}={getattr(args, name)}" for name in names), *args.cfg_options]
 
 
 def claim_folder(out: Path, options: list[str]) -> None:
@@ -116,7 +124,7 @@ def claim_folder(out: Path, options: list[str]) -> None:
     if note.is_file() and json.loads(note.read_text()) != options:
         raise InputError(
             f"{note}: this study was begun with {' '.join(json.loads(note.read_text()))}, not with "
-            f"{' '.join(options)}; choose another folder with --out"
+            f"{' '.join(options)}; choose other folders with --out and --results"
         )
     out.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(options))
@@ -126,22 +134,23 @@ def prepare(args: Namespace) -> None:
     """Draw the images and pretrain the backbone, unless it is done."""
     data, backbone = args.out / "data", args.out / "backbone.pth"
     if not backbone.is_file():
-        for seed, (split, number) in enumerate((("train", args.images), ("val", args.images // 10))):
+        for seed, (split, number) in enumerate((("train", args.images), ("val", args.images // 4))):
             draw_split(data, split, number, seed=seed, **DRAWINGS)
         pretrain([f"--data-root={data}/", f"--epochs={args.pretrain_epochs}", f"--out={backbone}"])
 
 
 def run_config(args: Namespace, row: str, seed: int) -> str:
     """The text of a run's config."""
-    times = TIMES_AS_LONG.get(row, 1)
+    times = ROWS[row].times_as_long
     if args.quick:
         times = min(times, 2)
     return RUN.format(
-        base=str(REPO / "configs" / "shapes" / f"{CONFIGS[row]}.py"),
+        base=str(REPO / "configs" / "shapes" / f"{ROWS[row].config}.py"),
         data_root=f"{(args.out / 'data').resolve()}/",
         backbone=str((args.out / "backbone.pth").resolve()),
         max_epochs=times * args.epochs,
         val_interval=times,
+        sides=SIDES,
         seed=seed,
     )
 
@@ -149,9 +158,10 @@ def run_config(args: Namespace, row: str, seed: int) -> str:
 def train_command(args: Namespace, row: str, seed: int) -> list[str | Path]:
     """How tools/train.py is called; with ``--resume``, so that an interrupted run resumes."""
     folder = run_folder(args.out, row, seed)
-    options = ["--cfg-options", *args.cfg_options] if args.cfg_options else []
+    options = [*(f"{key}={value}" for key, value in ROWS[row].options.items()), *args.cfg_options]
     train = REPO / "tools" / "train.py"
-    return [sys.executable, train, folder / "run.py", "--resume", "--work-dir", folder, *options]
+    command = [sys.executable, train, folder / "run.py", "--resume", "--work-dir", folder]
+    return [*command, "--cfg-options", *options] if options else command
 
 
 def run_folder(out: Path, row: str, seed: int) -> Path:
@@ -180,7 +190,7 @@ def train(args: Namespace, row: str, seed: int) -> Run:
         if process.returncode:
             raise InputError(f"the run {row}, seed {seed}, has failed; {printed} tells why")
         finished.write_text(json.dumps(dict(max_rss_mb=usage.ru_maxrss / 1024)))
-    return read_run(row, seed, folder, json.loads(finished.read_text())["max_rss_mb"])
+    return collect(row, seed, folder, json.loads(finished.read_text())["max_rss_mb"])
 
 
 if __name__ == "__main__":

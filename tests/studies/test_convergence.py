@@ -1,21 +1,36 @@
 """A study of two rows, and its numbers against ones counted by hand."""
 
-import csv
 import json
 import math
 import sys
+from argparse import Namespace
+from pathlib import Path
 
 import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
 
+from projects.deformable_detr.registry import MODELS
+from projects.reliable_runner.launcher import parse_config
 from studies import convergence as convergence_study
-from studies.convergence import CONFIGS, main
-from studies.convergence_results import Run, markdown, read_run, summarise
+from studies.convergence import main
+from studies.figures import evenness
 from studies.observe import append, instability, read_matches
+from studies.results import Run, collect, markdown, read_run, summarise, write_run
+from studies.rows import FIGURE_3, ROWS, TABLE_2
+from studies.size_metric import SizeMetric
+
+REPO = Path(__file__).resolve().parents[2]
 
 
 def run(row: str, seed: int, ap: list[float], memory: float = 100.0) -> Run:
     epochs = [10 * (i + 1) if row == "detr_dc5" else i + 1 for i in range(len(ap))]
-    return Run(row, seed, epochs, dict(AP=ap, AP_S=[x / 2 for x in ap]), 3.0 + seed, memory)
+    curves = dict(AP=ap, AP_S=[x / 2 for x in ap])
+    curves = {name: dict(zip(epochs, values, strict=True)) for name, values in curves.items()}
+    last = dict(seconds_per_epoch={epochs[-1]: 3.0 + seed}, memory_mb={epochs[-1]: memory})
+    return Run(row, seed, curves | last)
 
 
 def test_epochs_are_counted_until_the_mean_reaches_detrs_last():
@@ -34,13 +49,14 @@ def test_epochs_are_counted_until_the_mean_reaches_detrs_last():
         AP_spread=pytest.approx(0.2),
         AP_S=pytest.approx(0.1),
         epochs=3,
-        epochs_to_half=None,  # 0.25
+        factors=[1.0, 1.0],
         seconds_per_epoch=3.5,
         memory_mb=120.0,
     )
-    assert table["refine"]["epochs_to_half"] == 3
-    assert "| detr | 3 | – | 0.200 | 0.200 | 0.100 | 3.5 | 120 |" in markdown(table)
-    assert "| two stage | – | – |" in markdown(table)
+    assert table["refine"]["factors"] == [1.0, 2.0]  # 0.3 after 3 of 3 epochs; 0.1 after 1 of 2
+    assert table["two_stage"]["factors"] == [None]
+    assert "| detr | 3 | 1.0, 1.0 | 0.200 | 0.200 | 0.100 | 3.5 | 120 |" in markdown(table)
+    assert "| two stage | – | – | 0.100 |" in markdown(table)
 
 
 def test_detr_dc5_is_the_goal_where_there_is_one():
@@ -59,7 +75,6 @@ def test_without_detr_the_two_stage_model_is_the_goal():
 def test_where_detr_has_learnt_nothing_there_is_nothing_to_reach(baseline):
     table = summarise([*baseline, run("refine", 0, [0.1, 0.2])])
     assert [cells["epochs"] for cells in table.values()] == [None] * len(table)
-    assert table["refine"]["epochs_to_half"] == 1
 
 
 def test_an_interrupted_run_has_several_logs(tmp_path):
@@ -71,37 +86,85 @@ def test_an_interrupted_run_has_several_logs(tmp_path):
     for start, lines in parts.items():
         log = tmp_path / start / "vis_data" / "scalars.json"
         log.parent.mkdir(parents=True)
-        lines = [*lines, {"step": int(start), "coco/bbox_mAP_s": 0.0}]
+        lines = [*lines, {"step": int(start), "coco/bbox_mAP_s": 0.0, "coco/bbox_mAP_12-16": 0.3}]
         log.write_text("\n".join(map(json.dumps, lines)))
-    done = read_run("refine", 0, tmp_path, max_rss_mb=7.0)
-    assert done.curves == dict(AP=[0.1, 0.2], AP_S=[0.0, 0.0])
-    assert (done.seconds_per_epoch, done.memory_mb) == (1.0, 7.0)
+        sparsity = dict(epoch=start, stage="encoder", layer=0, negative_entropy=-0.5 * int(start), even=-4)
+        append(tmp_path / "attention.csv", [sparsity])
+        append(tmp_path / "matches.csv", [dict(epoch=start, image=0, object=0, query=start)])
+    done = collect("refine", 0, tmp_path, max_rss_mb=7.0)
+    assert done.curves == {
+        "AP": {1: 0.1, 2: 0.2},
+        "AP_S": {1: 0.0, 2: 0.0},
+        "AP_12-16": {1: 0.3, 2: 0.3},
+        "negative_entropy encoder 0": {1: -0.5, 2: -1.0},
+        "even encoder 0": {1: -4.0, 2: -4.0},
+        "instability": {2: 1.0},
+        "seconds_per_epoch": {2: 1.0},
+        "memory_mb": {2: 7.0},
+    }
+    assert evenness(done) == dict(encoder={1: 0.125, 2: 0.25})
+    write_run(tmp_path, done)
+    assert read_run(tmp_path, "refine", 0) == done
 
 
 @pytest.mark.slow
 def test_studies_are_trained_once_and_told(tmp_path, small_run, capfd, monkeypatch):
     out = tmp_path / "study"
+    results = tmp_path / "numbers"
     args = ["--rows", "detr", "encoder_only", "--quick", "--jobs", "2", "--out", str(out)]
-    main(args)
-    rows = list(csv.DictReader((out / "curves.csv").open()))
-    assert [(row["row"], row["seed"], row["epoch"]) for row in rows] == [
-        ("detr", "0", "2"),
-        ("encoder_only", "0", "1"),
-    ]
-    runs = json.loads((out / "results.json").read_text())["runs"]
-    assert all(run["memory_mb"] > 100 and run["seconds_per_epoch"] > 0 for run in runs)
-    assert (out / "convergence.png").stat().st_size > 10_000
+    main([*args, "--results", str(results)])
+    detr, encoder_only = (read_run(results, row, 0) for row in ("detr", "encoder_only"))
+    assert (detr.epochs, encoder_only.epochs) == ([2], [1])
+    assert {"AP_S", "AP_12-16", "AP_48-73"} < detr.curves.keys()
+    assert all(run.last("memory_mb") > 100 and run.last("seconds_per_epoch") > 0 for run in (detr, encoder_only))
+    # Tokens of 3 x 3.
+    layers = [f"even {stage} {layer}" for stage, number in (("encoder", 2), ("decoder", 3)) for layer in range(number)]
+    assert [detr.last(layer) for layer in layers] == [pytest.approx(-math.log(9), abs=1e-4)] * 5
+    for picture in ("figure_3", "explanation", "sizes"):
+        assert (results / f"{picture}.png").stat().st_size > 10_000
     assert "[2/2]" in capfd.readouterr().out
     log = (out / "detr_seed0" / "train.log").read_text()
-    assert "Epoch(train) [2][10/10]" in log and f"{out}/backbone.pth" in log
-    assert list(read_matches(out / "detr_seed0" / "matches.csv")) == [2]
-    sparsity = list(csv.DictReader((out / "detr_seed0" / "attention.csv").open()))
-    assert [row["stage"] for row in sparsity] == ["encoder"] * 2 + ["decoder"] * 3
-    assert all(float(row["even"]) == pytest.approx(-math.log(9)) for row in sparsity)  # tokens of 3 x 3
+    assert "Epoch(train) [2][20/20]" in log and f"{out}/backbone.pth" in log
 
-    monkeypatch.setattr(convergence_study.subprocess, "Popen", None)  # nothing is trained again
-    main(args)
-    assert json.loads((out / "results.json").read_text())["runs"] == runs
+    monkeypatch.setattr(convergence_study, "prepare", None)  # nothing is trained again
+    table = (results / "figure_3.md").read_text()
+    main([*args, "--results", str(results)])
+    assert (results / "figure_3.md").read_text() == table
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_is_a_model_that_trains(row, small_run):
+    options = dict(ROWS[row].options)
+    cfg = parse_config(Namespace(config=REPO / "configs" / "shapes" / f"{ROWS[row].config}.py", cfg_options=options))
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    torch.manual_seed(0)
+    model.init_weights()
+    image = torch.randint(256, (3, 96, 96), dtype=torch.uint8)
+    sample = DetDataSample(metainfo=dict(img_shape=(96, 96), batch_input_shape=(96, 96), img_id=0, img_path=""))
+    sample.gt_instances = InstanceData(bboxes=torch.tensor([[8.0, 8.0, 40.0, 40.0]]), labels=torch.tensor([1]))
+    batch = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]), True)
+    losses = model.loss(batch["inputs"], batch["data_samples"])
+    assert all(torch.as_tensor(value).isfinite().all() for value in losses.values())
+
+
+def test_ap_is_measured_between_each_two_sizes():
+    """Two shapes of 14 pixels, one of them found, and one of 60, found too, but as another class."""
+    metric = SizeMetric(sides=[12, 16, 48, 73], metric="bbox")
+    metric.dataset_meta = dict(classes=("circle", "square"))
+    truth = [([0, 0, 14, 14], 0), ([30, 30, 44, 44], 0), ([20, 20, 80, 80], 1)]
+    instances = [dict(bbox=box, bbox_label=label, ignore_flag=0) for box, label in truth]
+    image = dict(img_id=1, ori_shape=(96, 96), img_path="a.png", instances=instances)
+    found = dict(
+        bboxes=torch.tensor([[0.0, 0, 14, 14], [20, 20, 80, 80]]),
+        scores=torch.tensor([0.9, 0.8]),
+        labels=torch.tensor([0, 0]),
+    )
+    metric.process({}, [image | dict(pred_instances=found)])
+    metrics = metric.evaluate(1)
+    assert metrics["coco/bbox_mAP_12-16"] == pytest.approx(51 / 101)  # recall 0.5 at precision 1
+    assert metrics["coco/bbox_mAP_16-48"] == -1
+    assert metrics["coco/bbox_mAP_48-73"] == 0
 
 
 def test_instability_is_the_share_of_objects_with_another_query(tmp_path):
@@ -133,6 +196,10 @@ def test_a_failed_training_is_named(tmp_path, one_line_error, monkeypatch):
 def test_commands_can_be_looked_at(tmp_path, capsys):
     main(["--dry-run", "--out", str(tmp_path / "study"), "--epochs", "7"])
     commands = capsys.readouterr().out.splitlines()
-    assert len(commands) == 2 * len(CONFIGS)
-    assert commands[-1].endswith("dino_seed1/run.py --resume --work-dir " + f"{tmp_path}/study/dino_seed1")
+    assert len(commands) == 3 * len(FIGURE_3)
+    assert commands[-1].endswith("dino_seed2/run.py --resume --work-dir " + f"{tmp_path}/study/dino_seed2")
+    main(["--dry-run", "--out", str(tmp_path / "study"), "--study", "table_2", "--seeds", "0"])
+    commands = capsys.readouterr().out.splitlines()
+    assert len(commands) == len(TABLE_2)
+    assert "model.encoder.layer_cfg.self_attn_cfg.num_points=1" in commands[1]
     assert not (tmp_path / "study").exists()

@@ -1,0 +1,111 @@
+"""Tables and pictures of the numbers of a study."""
+
+from pathlib import Path
+from statistics import mean
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from studies.results import Run, baseline, by_row, markdown, mean_curve, summarise
+
+EXPLAINED = ("detr", "detr_dc5", "single_scale", "multi_scale", "encoder_only")
+SIZED = ("detr", "detr_dc5", "single_scale", "multi_scale")
+
+
+def write_results(out: Path, study: str, runs: list[Run]) -> None:
+    """Write and print the table of a study, and draw its pictures."""
+    text = markdown(summarise(runs))
+    (out / f"{study}.md").write_text(text)
+    pictures = {study: convergence(runs)}
+    if study == "figure_3":
+        pictures |= dict(explanation=explanation(runs), sizes=sizes(runs))
+    for name, figure in pictures.items():
+        figure.savefig(out / f"{name}.png", dpi=110)
+    print(f"{text}\nsaved in {out}: {study}.md, {', '.join(f'{name}.png' for name in pictures)}")
+
+
+def draw_band(ax: Axes, of_row: list[Run], name: str, **style) -> None:
+    """The mean of the seeds as a line, from the lowest to the highest in pale."""
+    curve = mean_curve(of_row, name)
+    (line,) = ax.plot(list(curve), list(curve.values()), **style)
+    seeds = [[run.curves[name][epoch] for run in of_row] for epoch in curve]
+    ax.fill_between(list(curve), list(map(min, seeds)), list(map(max, seeds)), color=line.get_color(), alpha=0.2)
+
+
+def convergence(runs: list[Run]) -> Figure:
+    """AP and AP_S against epochs, and what the baseline reaches at last."""
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    rows = by_row(runs)
+    for ax, name in zip(axes, ("AP", "AP_S"), strict=True):
+        for number, (row, of_row) in enumerate(rows.items()):
+            draw_band(ax, of_row, name, color=f"C{number % 10}", linestyle="-:"[number >= 10], label=words(row))
+        if base := baseline(rows):
+            goal = mean(run.last(name) for run in rows[base])
+            ax.axhline(goal, color="grey", linestyle="--", linewidth=1, label=f"{words(base)} at last")
+        # One row may be trained ten times as long as the others.
+        ax.set(xlabel="epoch", ylabel=name, xscale="log")
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.grid(alpha=0.3)
+    axes[0].legend(fontsize="small")
+    return figure
+
+
+def explanation(runs: list[Run]) -> Figure:
+    """AP, how evenly attention is spread, and instability of matching, on one axis for each row."""
+    rows = {row: of_row for row, of_row in by_row(runs).items() if row in EXPLAINED} or by_row(runs)
+    figure = Figure(figsize=(3.1 * len(rows), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
+    for ax, (row, of_row) in zip(axes, rows.items(), strict=True):
+        spread = [Run(run.row, run.seed, run.curves | evenness(run)) for run in of_row]
+        draw_band(ax, spread, "AP", color="black", label="AP")
+        for stage, color in (("encoder", "tab:blue"), ("decoder", "tab:orange")):
+            if stage in spread[0].curves:
+                what = f"entropy of the {stage}'s attention"
+                draw_band(ax, spread, stage, color=color, marker=".", label=what)
+        draw_band(ax, spread, "instability", color="tab:red", linestyle="--", label="instability of matching")
+        ax.set(title=words(row), xlabel="epoch", ylim=(0, 1))
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel("AP; share of the largest entropy; share of objects")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    return figure
+
+
+def evenness(run: Run) -> dict[str, dict[int, float]]:
+    """By stage and epoch the entropy of attention as a share of the largest, mean over the layers."""
+    curves = {}
+    for stage in ("encoder", "decoder"):
+        layers = [name for name in run.curves if name.startswith(f"negative_entropy {stage}")]
+        even = [name.replace("negative_entropy", "even") for name in layers]
+        if layers:
+            curves[stage] = {
+                epoch: mean(run.curves[a][epoch] / run.curves[b][epoch] for a, b in zip(layers, even, strict=True))
+                for epoch in run.curves[layers[0]]
+            }
+    return curves
+
+
+def sizes(runs: list[Run]) -> Figure:
+    """AP after the last epoch by size of the objects, one scale against four; each row's cost in its label."""
+    rows = {row: of_row for row, of_row in by_row(runs).items() if row in SIZED} or by_row(runs)
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    ax = figure.subplots()
+    bins = [name for name in runs[0].curves if name.startswith("AP_") and "-" in name]
+    middles = [mean(map(float, name.removeprefix("AP_").split("-"))) for name in bins]
+    for row, of_row in rows.items():
+        values = [[run.last(name) for run in of_row] for name in bins]
+        seconds = mean(run.last("seconds_per_epoch") * run.epochs[-1] for run in of_row)
+        label = f"{words(row)}, {seconds / 60:.0f} min"
+        (line,) = ax.plot(middles, list(map(mean, values)), "o-", label=label)
+        ax.fill_between(middles, list(map(min, values)), list(map(max, values)), color=line.get_color(), alpha=0.2)
+    edges = [name.removeprefix("AP_") for name in bins]
+    ax.set_xticks(middles, edges)
+    ax.set(xlabel="side of the object in pixels", ylabel="AP")
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize="small")
+    return figure
+
+
+def words(row: str) -> str:
+    """A row's name for people."""
+    return row.replace("_", " ").replace("detr", "DETR").replace("dc5", "DC5")

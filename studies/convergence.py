@@ -37,6 +37,13 @@ data_root = {data_root!r}
 batch_size = 8
 max_epochs = {max_epochs}
 val_interval = {val_interval}
+warmup_iters = {warmup_iters}
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(type="RandomFlip", prob=0.75, direction=["horizontal", "vertical", "diagonal"]),
+    dict(type="PackDetInputs"),
+]
 model = dict(
     num_queries=12,  # the images hold three objects at most
     backbone=dict(init_cfg=dict(_delete_=True, type="Pretrained", checkpoint={backbone!r})),
@@ -73,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="a run for each")
     what = "of a row; DETR has ten times as many"
     parser.add_argument("--epochs", type=positive_int, default=12, help=what)
-    parser.add_argument("--images", type=positive_int, default=1600, help="to train on; a quarter to validate")
+    parser.add_argument("--images", type=positive_int, default=1200, help="to train on; a quarter to validate")
     parser.add_argument("--pretrain-epochs", type=positive_int, default=3, help="of the backbone")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/convergence"), help="folder")
     what = "folder of the runs' numbers, of tables and pictures (OUT/results)"
@@ -150,6 +157,7 @@ def run_config(args: Namespace, row: str, seed: int) -> str:
         backbone=str((args.out / "backbone.pth").resolve()),
         max_epochs=times * args.epochs,
         val_interval=times,
+        warmup_iters=50 * times,
         sides=SIDES,
         seed=seed,
     )

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import positive_int, run_tool
-from studies.pretrain import main as pretrain
 from studies.figures import write_results
+from studies.pretrain import main as pretrain
 from studies.results import Run, collect, read_run, run_path, write_run
 from studies.rows import ROWS, STUDIES
 from tools.dataset_converters.draw_shapes import draw_split
@@ -80,7 +80,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="a run for each")
     what = "of a row; DETR has ten times as many"
     parser.add_argument("--epochs", type=positive_int, default=12, help=what)
-    parser.add_argument("--images", type=positive_int, default=1200, help="to train on; a quarter to validate")
+    parser.add_argument(
+        "--images", type=positive_int, default=1200, help="to train on; a quarter to validate"
+    )
     parser.add_argument("--pretrain-epochs", type=positive_int, default=3, help="of the backbone")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/convergence"), help="folder")
     what = "folder of the runs' numbers, of tables and pictures (OUT/results)"

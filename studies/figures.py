@@ -5,6 +5,7 @@ from statistics import mean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from studies.results import Run, baseline, by_row, markdown, mean_curve, summarise
 
@@ -28,8 +29,14 @@ def draw_band(ax: Axes, of_row: list[Run], name: str, **style) -> None:
     """The mean of the seeds as a line, from the lowest to the highest in pale."""
     curve = mean_curve(of_row, name)
     (line,) = ax.plot(list(curve), list(curve.values()), **style)
-    seeds = [[run.curves[name][epoch] for run in of_row] for epoch in curve]
-    ax.fill_between(list(curve), list(map(min, seeds)), list(map(max, seeds)), color=line.get_color(), alpha=0.2)
+    fill(ax, list(curve), [[run.curves[name][epoch] for run in of_row] for epoch in curve], line)
+
+
+def fill(ax: Axes, places: list[float], values: list[list[float]], line: Line2D) -> None:
+    """From the lowest to the highest of the values at each place."""
+    ax.fill_between(
+        places, *(list(map(end, values)) for end in (min, max)), color=line.get_color(), alpha=0.2
+    )
 
 
 def convergence(runs: list[Run]) -> Figure:
@@ -39,7 +46,9 @@ def convergence(runs: list[Run]) -> Figure:
     rows = by_row(runs)
     for ax, name in zip(axes, ("AP", "AP_S"), strict=True):
         for number, (row, of_row) in enumerate(rows.items()):
-            draw_band(ax, of_row, name, color=f"C{number % 10}", linestyle="-:"[number >= 10], label=words(row))
+            draw_band(
+                ax, of_row, name, color=f"C{number % 10}", linestyle="-:"[number >= 10], label=words(row)
+            )
         if base := baseline(rows):
             goal = mean(run.last(name) for run in rows[base])
             ax.axhline(goal, color="grey", linestyle="--", linewidth=1, label=f"{words(base)} at last")
@@ -79,7 +88,9 @@ def evenness(run: Run) -> dict[str, dict[int, float]]:
         even = [name.replace("negative_entropy", "even") for name in layers]
         if layers:
             curves[stage] = {
-                epoch: mean(run.curves[a][epoch] / run.curves[b][epoch] for a, b in zip(layers, even, strict=True))
+                epoch: mean(
+                    run.curves[a][epoch] / run.curves[b][epoch] for a, b in zip(layers, even, strict=True)
+                )
                 for epoch in run.curves[layers[0]]
             }
     return curves
@@ -97,7 +108,9 @@ def sizes(runs: list[Run]) -> Figure:
         seconds = mean(run.last("seconds_per_epoch") * run.epochs[-1] for run in of_row)
         label = f"{words(row)}, {seconds / 60:.0f} min"
         (line,) = ax.plot(middles, list(map(mean, values)), "o-", label=label)
-        ax.fill_between(middles, list(map(min, values)), list(map(max, values)), color=line.get_color(), alpha=0.2)
+        ax.fill_between(
+            middles, list(map(min, values)), list(map(max, values)), color=line.get_color(), alpha=0.2
+        )
     edges = [name.removeprefix("AP_") for name in bins]
     ax.set_xticks(middles, edges)
     ax.set(xlabel="side of the object in pixels", ylabel="AP")

@@ -19,12 +19,12 @@ class Run:
     Attributes:
         row: name of the variant.
         seed: of weights, shuffling and augmentation.
-        curves: by name and epoch a value: ``AP``, ``AP_S`` and so on in [0, 1], -1 where there is no such object;
-            ``negative_entropy encoder 0`` of a layer in nats, and ``even encoder 0`` if it were even;
-            ``instability`` of matching, a share of objects; after the last epoch ``seconds_per_epoch`` of training,
-            validation apart, at the pace of the fastest line of the log, as other work on the machine can only
-            make it slower, and ``memory_mb``, the most that the GPU had allocated, without one the largest
-            resident set of the process.
+        curves: by name and epoch a value. After each validation ``AP``, ``AP_S`` and so on in [0, 1], -1
+            where there is no such object; ``negative_entropy encoder 0`` of a layer in nats, and
+            ``even encoder 0`` if it were even; ``instability`` of matching, a share of objects. After the
+            last epoch ``seconds_per_epoch`` of training, validation apart, at the pace of the fastest line
+            of the log, as other work on the machine can only make it slower, and ``memory_mb``, the most
+            that the GPU had allocated, without one the largest resident set of the process.
     """
 
     row: str
@@ -94,11 +94,10 @@ def summarise(runs: list[Run]) -> dict[str, dict[str, float | None]]:
     """One line of the table for each row, means over its seeds.
 
     Returns:
-        By row: ``AP`` and ``AP_S`` after the last epoch, ``AP_spread`` (largest minus smallest of the seeds),
-        ``epochs`` (the first after which the mean AP is at least the baseline's last; None if there is none,
-        and where the baseline has learnt nothing, so that there is nothing to reach), ``factors`` (for each of
-        its seeds that the baseline has too, the baseline's epochs to its own last AP, divided by the row's to
-        the same AP), ``seconds_per_epoch``, ``memory_mb``.
+        By row: ``AP`` and ``AP_S`` after the last epoch, ``AP_spread`` (largest minus smallest of the
+        seeds), ``epochs`` (the first after which the mean AP is at least the baseline's last; None if there
+        is none, and where the baseline has learnt nothing, so that there is nothing to reach), ``factors``
+        (`factor` for each seed that the baseline has too), ``seconds_per_epoch``, ``memory_mb``.
     """
     rows = by_row(runs)
     base = rows.get(baseline(rows), [])
@@ -145,7 +144,9 @@ def by_row(runs: list[Run]) -> dict[str, list[Run]]:
 
 def mean_curve(of_row: list[Run], name: str) -> dict[int, float]:
     """Mean over the seeds of a row, by epoch."""
-    return {epoch: mean(run.curves[name][epoch] for run in of_row) for epoch in of_row[0].curves.get(name, {})}
+    return {
+        epoch: mean(run.curves[name][epoch] for run in of_row) for epoch in of_row[0].curves.get(name, {})
+    }
 
 
 def markdown(table: dict[str, dict[str, float | None]]) -> str:

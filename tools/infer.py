@@ -171,6 +171,8 @@ def parse_args(argv: list[str] | None) -> Namespace:
 
 def check_options(parser: ArgumentParser, args: Namespace) -> None:
     """Refuse what an exported file can't follow."""
+    if args.inputs[-1].endswith(".py"):
+        parser.error(f"{args.inputs[-1]}: {args.exported} has its config inside; leave the config out")
     if args.model:
         parser.error(f"--model {args.model}: {args.exported} is a detector too; give one of them")
     if args.device not in (None, "cpu"):

@@ -116,9 +116,15 @@ def test_studies_are_trained_once_and_told(tmp_path, small_run, capfd, monkeypat
     detr, encoder_only = (read_run(results, row, 0) for row in ("detr", "encoder_only"))
     assert (detr.epochs, encoder_only.epochs) == ([2], [1])
     assert {"AP_S", "AP_12-16", "AP_48-73"} < detr.curves.keys()
-    assert all(run.last("memory_mb") > 100 and run.last("seconds_per_epoch") > 0 for run in (detr, encoder_only))
+    assert all(
+        run.last("memory_mb") > 100 and run.last("seconds_per_epoch") > 0 for run in (detr, encoder_only)
+    )
     # Tokens of 3 x 3.
-    layers = [f"even {stage} {layer}" for stage, number in (("encoder", 2), ("decoder", 3)) for layer in range(number)]
+    layers = [
+        f"even {stage} {layer}"
+        for stage, number in (("encoder", 2), ("decoder", 3))
+        for layer in range(number)
+    ]
     assert [detr.last(layer) for layer in layers] == [pytest.approx(-math.log(9), abs=1e-4)] * 5
     for picture in ("figure_3", "explanation", "sizes"):
         assert (results / f"{picture}.png").stat().st_size > 10_000
@@ -135,14 +141,20 @@ def test_studies_are_trained_once_and_told(tmp_path, small_run, capfd, monkeypat
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_is_a_model_that_trains(row, small_run):
     options = dict(ROWS[row].options)
-    cfg = parse_config(Namespace(config=REPO / "configs" / "shapes" / f"{ROWS[row].config}.py", cfg_options=options))
+    cfg = parse_config(
+        Namespace(config=REPO / "configs" / "shapes" / f"{ROWS[row].config}.py", cfg_options=options)
+    )
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     torch.manual_seed(0)
     model.init_weights()
     image = torch.randint(256, (3, 96, 96), dtype=torch.uint8)
-    sample = DetDataSample(metainfo=dict(img_shape=(96, 96), batch_input_shape=(96, 96), img_id=0, img_path=""))
-    sample.gt_instances = InstanceData(bboxes=torch.tensor([[8.0, 8.0, 40.0, 40.0]]), labels=torch.tensor([1]))
+    sample = DetDataSample(
+        metainfo=dict(img_shape=(96, 96), batch_input_shape=(96, 96), img_id=0, img_path="")
+    )
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor([[8.0, 8.0, 40.0, 40.0]]), labels=torch.tensor([1])
+    )
     batch = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]), True)
     losses = model.loss(batch["inputs"], batch["data_samples"])
     assert all(torch.as_tensor(value).isfinite().all() for value in losses.values())

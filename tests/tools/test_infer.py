@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tools.dataset_converters import voc, yolo
+from tools.infer import parse_args
 
 CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 
@@ -193,3 +194,9 @@ def test_slices_add_what_the_whole_image_hides(infer, shapes_root):
     assert len(sliced) > len(whole)
     scores = [found["score"] for found in sliced]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_a_config_before_an_exported_file_is_named(shapes_root, capsys):
+    with pytest.raises(SystemExit):
+        parse_args([str(shapes_root / "val"), str(CONFIG), "detector.onnx"])
+    assert f"{CONFIG}: detector.onnx has its config inside" in capsys.readouterr().err

@@ -11,15 +11,22 @@ from studies.results import Run, baseline, by_row, markdown, mean_curve, summari
 
 EXPLAINED = ("detr", "detr_dc5", "single_scale", "multi_scale", "encoder_only")
 SIZED = ("detr", "detr_dc5", "single_scale", "multi_scale")
+ABLATIONS = {
+    "sampling points": {"1": "1_point", "2": "2_points", "4": "multi_scale", "8": "8_points"},
+    "levels": {"C5": "1_level", "C4, C5": "2_levels", "C3 to C5": "3_levels", "C3 to C6": "multi_scale"},
+    "heads": {"1": "1_head", "2": "2_heads", "4": "4_heads", "8": "multi_scale"},
+    "encoder's attention": {"on all levels": "multi_scale", "levelwise": "levelwise"},
+}
 
 
 def write_results(out: Path, study: str, runs: list[Run]) -> None:
     """Write and print the table of a study, and draw its pictures."""
     text = markdown(summarise(runs))
     (out / f"{study}.md").write_text(text)
-    pictures = {study: convergence(runs)}
-    if study == "figure_3":
-        pictures |= dict(explanation=explanation(runs), sizes=sizes(runs))
+    if study == "table_2":
+        pictures = dict(table_2=ablations(runs))
+    else:
+        pictures = dict(figure_3=convergence(runs), explanation=explanation(runs), sizes=sizes(runs))
     for name, figure in pictures.items():
         figure.savefig(out / f"{name}.png", dpi=110)
     print(f"{text}\nsaved in {out}: {study}.md, {', '.join(f'{name}.png' for name in pictures)}")
@@ -70,12 +77,19 @@ def explanation(runs: list[Run]) -> Figure:
         draw_band(ax, spread, "AP", color="black", label="AP")
         for stage, color in (("encoder", "tab:blue"), ("decoder", "tab:orange")):
             if stage in spread[0].curves:
-                what = f"entropy of the {stage}'s attention"
+                what = f"entropy of attention in the {stage}, share of the largest"
                 draw_band(ax, spread, stage, color=color, marker=".", label=what)
-        draw_band(ax, spread, "instability", color="tab:red", linestyle="--", label="instability of matching")
+        draw_band(
+            ax,
+            spread,
+            "instability",
+            color="tab:red",
+            linestyle="--",
+            label="objects with another query than before",
+        )
         ax.set(title=words(row), xlabel="epoch", ylim=(0, 1))
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel("AP; share of the largest entropy; share of objects")
+    axes[0].set_ylabel("AP, or a share")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
     return figure
 
@@ -97,7 +111,7 @@ def evenness(run: Run) -> dict[str, dict[int, float]]:
 
 
 def sizes(runs: list[Run]) -> Figure:
-    """AP after the last epoch by size of the objects, one scale against four; each row's cost in its label."""
+    """AP after the last epoch by size of the objects, one scale against four, with how long each trained."""
     rows = {row: of_row for row, of_row in by_row(runs).items() if row in SIZED} or by_row(runs)
     figure = Figure(figsize=(6, 4), layout="constrained")
     ax = figure.subplots()
@@ -116,6 +130,26 @@ def sizes(runs: list[Run]) -> Figure:
     ax.set(xlabel="side of the object in pixels", ylabel="AP")
     ax.grid(alpha=0.3)
     ax.legend(fontsize="small")
+    return figure
+
+
+def ablations(runs: list[Run]) -> Figure:
+    """AP and AP_S after the last epoch over what an ablation varies; a dot for each seed."""
+    rows = by_row(runs)
+    panels = {what: {k: row for k, row in of.items() if row in rows} for what, of in ABLATIONS.items()}
+    panels = {what: of for what, of in panels.items() if of}
+    figure = Figure(figsize=(3.1 * len(panels), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (what, of) in zip(axes, panels.items(), strict=True):
+        for name, color in (("AP", "tab:blue"), ("AP_S", "tab:orange")):
+            values = [[run.last(name) for run in rows[row]] for row in of.values()]
+            ax.plot(list(of), list(map(mean, values)), color=color, label=name)
+            for place, seeds in zip(of, values, strict=True):
+                ax.plot([place] * len(seeds), seeds, "o", color=color, markersize=4)
+        ax.set(xlabel=what)
+        ax.grid(alpha=0.3)
+    axes[0].set_ylim(0)
+    axes[0].legend()
     return figure
 
 

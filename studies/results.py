@@ -151,12 +151,19 @@ def mean_curve(of_row: list[Run], name: str) -> dict[int, float]:
 
 def markdown(table: dict[str, dict[str, float | None]]) -> str:
     """The table of `summarise` for people."""
-    goal = (baseline(table) or "baseline").replace("_", " ")
-    heads = ["row", f"epochs to AP of {goal}", "times fewer, by seed", "AP", "spread", "AP_S", "s an epoch"]
-    lines = [heads + ["memory, MB"], ["---"] * (len(heads) + 1)]
+    base = baseline(table)
+    to_goal = [f"epochs to AP of {base.replace('_', ' ')}", "times fewer, by seed", "hours"] if base else []
+    lines = [["row", *to_goal, "AP", "spread", "AP_S", "s an epoch", "memory, MB"]]
+    lines.append(["---"] * len(lines[0]))
     for row, cells in table.items():
-        factors = ", ".join("–" if value is None else f"{value:.1f}" for value in cells["factors"]) or "–"
+        seconds, epochs = cells["seconds_per_epoch"], cells["epochs"]
+        if base:
+            factors = ", ".join("–" if value is None else f"{value:.1f}" for value in cells["factors"])
+            to_goal = [
+                str(epochs or "–"),
+                factors or "–",
+                f"{epochs * seconds / 3600:.2f}" if epochs else "–",
+            ]
         aps = [f"{cells[key]:.3f}" for key in ("AP", "AP_spread", "AP_S")]
-        costs = [f"{cells['seconds_per_epoch']:.1f}", f"{cells['memory_mb']:.0f}"]
-        lines.append([row.replace("_", " "), str(cells["epochs"] or "–"), factors, *aps, *costs])
+        lines.append([row.replace("_", " "), *to_goal, *aps, f"{seconds:.1f}", f"{cells['memory_mb']:.0f}"])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -16,7 +16,7 @@ from projects.deformable_detr.registry import MODELS
 from projects.reliable_runner.launcher import parse_config
 from studies import convergence as convergence_study
 from studies.convergence import main
-from studies.figures import evenness
+from studies.figures import ABLATIONS, evenness, write_results
 from studies.observe import append, instability, read_matches
 from studies.results import Run, collect, markdown, read_run, summarise, write_run
 from studies.rows import FIGURE_3, ROWS, TABLE_2
@@ -55,8 +55,8 @@ def test_epochs_are_counted_until_the_mean_reaches_detrs_last():
     )
     assert table["refine"]["factors"] == [1.0, 2.0]  # 0.3 after 3 of 3 epochs; 0.1 after 1 of 2
     assert table["two_stage"]["factors"] == [None]
-    assert "| detr | 3 | 1.0, 1.0 | 0.200 | 0.200 | 0.100 | 3.5 | 120 |" in markdown(table)
-    assert "| two stage | – | – | 0.100 |" in markdown(table)
+    assert "| detr | 3 | 1.0, 1.0 | 0.00 | 0.200 | 0.200 | 0.100 | 3.5 | 120 |" in markdown(table)
+    assert "| two stage | – | – | – | 0.100 |" in markdown(table)
 
 
 def test_detr_dc5_is_the_goal_where_there_is_one():
@@ -177,6 +177,15 @@ def test_ap_is_measured_between_each_two_sizes():
     assert metrics["coco/bbox_mAP_12-16"] == pytest.approx(51 / 101)  # recall 0.5 at precision 1
     assert metrics["coco/bbox_mAP_16-48"] == -1
     assert metrics["coco/bbox_mAP_48-73"] == 0
+
+
+def test_ablations_are_compared_without_a_goal(tmp_path):
+    runs = [run(row, 0, [0.1, 0.2]) for row in ("multi_scale", "1_point", "levelwise")]
+    write_results(tmp_path, "table_2", runs)
+    text = (tmp_path / "table_2.md").read_text()
+    assert text.splitlines()[3] == "| 1 point | 0.200 | 0.000 | 0.100 | 3.0 | 100 |"
+    assert (tmp_path / "table_2.png").stat().st_size > 10_000
+    assert {row for panel in ABLATIONS.values() for row in panel.values()} == TABLE_2.keys()
 
 
 def test_instability_is_the_share_of_objects_with_another_query(tmp_path):

@@ -130,6 +130,7 @@ def test_a_run_without_predictions_is_tested_as_test_py_does(tool, tmp_path, dat
             torch.testing.assert_close(one["pred_instances"][key], other["pred_instances"][key])
     logged = json.loads(next(metrics.glob("*/*.json")).read_text())
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "1 epoch, " in page
     keys = ("mAP", "mAP_50", "mAP_75", "mAP_s", "mAP_m", "mAP_l")
     values = [logged[f"coco/bbox_{key}"] for key in keys]
     shown = rows(page, "By class and size")["all classes"][1:]

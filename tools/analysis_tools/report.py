@@ -175,7 +175,10 @@ def show(
 def facts(run: RunFolder, cfg: Config, tested: str, num_images: int, split: str) -> dict[str, str]:
     """What the page is of, as far as the run has left it."""
     iterations = run.log["iter"][-1][1]
-    trained = [f"{run.log['epoch'][-1][1]:g} epochs"] if "epoch" in run.log else []
+    trained = []
+    if "epoch" in run.log:
+        epochs = run.log["epoch"][-1][1]
+        trained.append(f"{epochs:g} epoch{'s' if epochs != 1 else ''}")
     trained.append(f"{iterations:g} iterations")
     if "time" in run.log:
         seconds = median(seconds for _, seconds in run.log["time"])

@@ -111,26 +111,44 @@ def evenness(run: Run) -> dict[str, dict[int, float]]:
 
 
 def sizes(runs: list[Run]) -> Figure:
-    """AP after the last epoch by size of the objects, one scale against four, with how long each trained."""
+    """AP by size of the objects: after the last epoch, and of four scales after as long as one took."""
     rows = {row: of_row for row, of_row in by_row(runs).items() if row in SIZED} or by_row(runs)
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
     ax = figure.subplots()
     bins = [name for name in runs[0].curves if name.startswith("AP_") and "-" in name]
-    middles = [mean(map(float, name.removeprefix("AP_").split("-"))) for name in bins]
+    places = [mean(map(float, name.removeprefix("AP_").split("-"))) for name in bins]
     for row, of_row in rows.items():
         values = [[run.last(name) for run in of_row] for name in bins]
-        seconds = mean(run.last("seconds_per_epoch") * run.epochs[-1] for run in of_row)
-        label = f"{words(row)}, {seconds / 60:.0f} min"
-        (line,) = ax.plot(middles, list(map(mean, values)), "o-", label=label)
-        ax.fill_between(
-            middles, list(map(min, values)), list(map(max, values)), color=line.get_color(), alpha=0.2
-        )
-    edges = [name.removeprefix("AP_") for name in bins]
-    ax.set_xticks(middles, edges)
+        label = f"{words(row)}, {minutes(of_row, of_row[0].epochs[-1]):.0f} min"
+        (line,) = ax.plot(places, list(map(mean, values)), "o-", label=label)
+        fill(ax, places, values, line)
+        if row == "multi_scale" and (epoch := epoch_of_equal_time(of_row, rows.get("single_scale", of_row))):
+            values = [mean(run.curves[name][epoch] for run in of_row) for name in bins]
+            label = f"the same after epoch {epoch}, {minutes(of_row, epoch):.0f} min"
+            ax.plot(places, values, "o:", color=line.get_color(), label=label)
+    ax.set_xticks(places, [name.removeprefix("AP_") for name in bins])
     ax.set(xlabel="side of the object in pixels", ylabel="AP")
     ax.grid(alpha=0.3)
     ax.legend(fontsize="small")
     return figure
+
+
+def minutes(of_row: list[Run], epochs: int) -> float:
+    """How long so many epochs of a row took, mean over its seeds."""
+    return mean(run.last("seconds_per_epoch") for run in of_row) * epochs / 60
+
+
+def epoch_of_equal_time(of_row: list[Run], others: list[Run]) -> int | None:
+    """The last epoch of a row that it ends before the others have ended, None for its very last."""
+    budget, last = minutes(others, others[0].epochs[-1]), of_row[0].epochs[-1]
+    return max(
+        (
+            epoch
+            for epoch in of_row[0].epochs[:-1]
+            if minutes(of_row, epoch) <= budget < minutes(of_row, last)
+        ),
+        default=None,
+    )
 
 
 def ablations(runs: list[Run]) -> Figure:

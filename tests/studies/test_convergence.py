@@ -16,7 +16,7 @@ from projects.deformable_detr.registry import MODELS
 from projects.reliable_runner.launcher import parse_config
 from studies import convergence as convergence_study
 from studies.convergence import main
-from studies.figures import ABLATIONS, evenness, write_results
+from studies.figures import ABLATIONS, epoch_of_equal_time, evenness, write_results
 from studies.observe import append, instability, read_matches
 from studies.results import Run, collect, markdown, read_run, summarise, write_run
 from studies.rows import FIGURE_3, ROWS, TABLE_2
@@ -224,3 +224,13 @@ def test_commands_can_be_looked_at(tmp_path, capsys):
     assert len(commands) == len(TABLE_2)
     assert "model.encoder.layer_cfg.self_attn_cfg.num_points=1" in commands[1]
     assert not (tmp_path / "study").exists()
+
+
+def test_equal_time_is_the_last_epoch_within_it():
+    """12 epochs of 50 s end before the 11th of 60 s."""
+    one, four = (
+        Run(row, 0, dict(AP=dict.fromkeys(range(1, 13), 0.1))) for row in ("single_scale", "multi_scale")
+    )
+    one.curves["seconds_per_epoch"], four.curves["seconds_per_epoch"] = {12: 50}, {12: 60}
+    assert epoch_of_equal_time([four], [one]) == 10
+    assert epoch_of_equal_time([one], [four]) is None

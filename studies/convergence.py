@@ -66,8 +66,8 @@ default_hooks = dict(
 )
 randomness = dict(seed={seed})
 """
-DRAWINGS = dict(size=96, max_shapes=3, sides=(12, 72))
-SIDES = [12, 16, 24, 32, 48, 73]  # between which AP is measured; together all of DRAWINGS
+DRAWINGS = dict(size=96, max_shapes=3, sides=(20, 80))
+SIDES = [20, 24, 32, 48, 64, 81]  # between which AP is measured; together all of DRAWINGS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -79,9 +79,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="ROW", help=what)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="a run for each")
     what = "of a row; DETR has ten times as many"
-    parser.add_argument("--epochs", type=positive_int, default=12, help=what)
+    parser.add_argument("--epochs", type=positive_int, default=10, help=what)
     parser.add_argument(
-        "--images", type=positive_int, default=1200, help="to train on; a quarter to validate"
+        "--images", type=positive_int, default=1500, help="to train on; a quarter to validate"
     )
     parser.add_argument("--pretrain-epochs", type=positive_int, default=3, help="of the backbone")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/convergence"), help="folder")

@@ -2,10 +2,10 @@
 
     python studies/convergence.py --out work_dirs/convergence
 
-The paper's Figure 3 in small (``--study table_2``: its table 2), on drawings of its own, from a backbone that
-has learnt to classify them. The folder --out gets data, checkpoints and logs; --results the numbers of each run
-in a CSV file, and tables and pictures drawn from them. The same command again resumes an interrupted study; runs
-that have their numbers in --results are skipped. See docs/convergence.md.
+The paper's Figure 3 in small (``--study table_2``: its table 2), on drawings of its own, from a backbone
+that has learnt to classify them. The folder --out gets data, checkpoints and logs; --results the numbers of
+each run in a CSV file, and tables and pictures drawn from them. The same command again resumes an interrupted
+study; runs that have their numbers in --results are skipped. See docs/convergence.md.
 """
 
 import json

@@ -90,7 +90,7 @@ def explanation(runs: list[Run]) -> Figure:
         ax.set(title=words(row), xlabel="epoch", ylim=(0, 1))
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("AP, or a share")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize="small")
     return figure
 
 

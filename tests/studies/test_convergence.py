@@ -131,8 +131,10 @@ def test_studies_are_trained_once_and_told(tmp_path, small_run, capfd, monkeypat
     assert "[2/2]" in capfd.readouterr().out
     log = (out / "detr_seed0" / "train.log").read_text()
     assert "Epoch(train) [2][20/20]" in log and f"{out}/backbone.pth" in log
+    assert list(read_matches(out / "detr_seed0" / "matches.csv")) == [2]
 
-    monkeypatch.setattr(convergence_study, "prepare", None)  # nothing is trained again
+    monkeypatch.setattr(convergence_study, "prepare", None)
+    monkeypatch.setattr(convergence_study.subprocess, "Popen", None)  # nothing is trained again
     table = (results / "figure_3.md").read_text()
     main([*args, "--results", str(results)])
     assert (results / "figure_3.md").read_text() == table

@@ -10,7 +10,7 @@ _DTYPES = ("uint8", "int16", "int32")
 
 
 def pack(values: Tensor, step: float) -> dict:
-    """Round to multiples of ``step``: ``dtype``, ``shape``, ``step``, and ``data``, which `unpack` reads.
+    """Round to multiples of ``step``: ``dtype``, ``shape``, ``step``, and ``data``, which packed.js reads.
 
     ``data`` is base64 of zlib's format. Of all integers the first bytes come first, then all second ones, low
     ones before high ones: neighbouring numbers share their high bytes, so it deflates to less.
@@ -18,19 +18,7 @@ def pack(values: Tensor, step: float) -> dict:
     numbers = (values.double() / step).round().numpy()
     low, high = numbers.min(initial=0), numbers.max(initial=0)
     dtype = next(name for name in _DTYPES if np.iinfo(name).min <= low and high <= np.iinfo(name).max)
-    planes = _planes(numbers.astype(np.dtype(dtype).newbyteorder("<")))
+    numbers = np.ascontiguousarray(numbers, np.dtype(dtype).newbyteorder("<"))
+    planes = numbers.view(np.uint8).reshape(-1, numbers.itemsize).T
     data = base64.b64encode(zlib.compress(planes.tobytes())).decode()
     return dict(dtype=dtype, shape=list(values.shape), step=step, data=data)
-
-
-def unpack(packed: dict) -> np.ndarray:
-    """The numbers that `pack` has packed, to half a step."""
-    dtype = np.dtype(packed["dtype"]).newbyteorder("<")
-    planes = np.frombuffer(zlib.decompress(base64.b64decode(packed["data"])), np.uint8)
-    numbers = np.ascontiguousarray(planes.reshape(dtype.itemsize, -1).T).view(dtype)
-    return numbers.reshape(packed["shape"]) * np.float64(packed["step"])
-
-
-def _planes(numbers: np.ndarray) -> np.ndarray:
-    """The bytes of integers, (bytes of an integer, number of integers)."""
-    return np.ascontiguousarray(numbers).view(np.uint8).reshape(-1, numbers.itemsize).T

@@ -16,7 +16,7 @@ from PIL import Image
 
 from projects.attention_viewer import detection_page
 from projects.attention_viewer.frame import META_KEYS
-from projects.attention_viewer.page import PageImage
+from projects.attention_viewer.page import add_view, image_data
 from projects.attention_viewer.view import View
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.inference import inference_detector
@@ -91,9 +91,9 @@ def test_finds_what_inference_detector_finds(variant, build, serve, tmp_path):
         assert ann["category_id"] == 1 + int(label) and ann["image_id"] == 1
 
     view = View.of(detector, tmp_path / "photo.jpg")
-    image = PageImage.of("photo & more #1.jpg", view.image, 1)
-    image.add(view)
-    assert json.loads(text)["image"] == json.loads(json.dumps(image.to_dict()))
+    image = image_data("photo & more #1.jpg", view.image)
+    add_view(image, view)
+    assert json.loads(text)["image"] == json.loads(json.dumps(image))
 
 
 @pytest.mark.parametrize(

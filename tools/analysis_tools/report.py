@@ -27,7 +27,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, init_default_scope
 from tqdm import tqdm
 
-from projects.attention_viewer.page import image_names
+from projects.attention_viewer.page import image_names, write_html
 from projects.dataset_report.check import check_datasets
 from projects.reliable_runner.data.image_arrays import as_shown
 from projects.reliable_runner.data.image_loading import image_loader
@@ -49,7 +49,7 @@ from projects.reliable_runner.run_state import leaf_datasets
 from projects.run_report.curves import recall_section, training_section
 from projects.run_report.data import data_section
 from projects.run_report.error_kinds import Judged, judge
-from projects.run_report.page import config_section, render, summary_section, write_page
+from projects.run_report.page import config_section, render, summary_section
 from projects.run_report.pictures import Shown, picture_section, worst
 from projects.run_report.precision import evaluate
 from projects.run_report.run_folder import RunFolder
@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> None:
         data_section(report, (cfg.get("model") or {}).get("num_queries")),
         config_section(run.config.read_text("utf-8")),
     ]
-    write_page(render(f"Run report: {run.path.resolve().name}", sections), args.out)
+    write_html(render(f"Run report: {run.path.resolve().name}", sections), args.out, "--out")
     print(f"saved {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
 
 

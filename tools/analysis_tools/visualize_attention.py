@@ -24,7 +24,7 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from projects.attention_viewer.page import MAX_MB, PageImage, model_data, page_data, write_page
+from projects.attention_viewer.page import MAX_MB, add_view, image_data, page_data, write_page
 from projects.attention_viewer.pictures import (
     picture_map,
     picture_offsets,
@@ -106,17 +106,15 @@ def make_page(args: Namespace) -> None:
         is_initial = checkpoint == "-"
         detector = init_detector(config, None if is_initial else checkpoint, "cpu", args.cfg_options)
         name = f"{Path(config).stem}, {'as initialised' if is_initial else file_name(checkpoint)}"
-        models.append(model_data(name, detector.dataset_meta["classes"]))
+        models.append(dict(name=name, classes=detector.dataset_meta["classes"]))
         if not images:
-            truths = (
-                read_truth(detector.cfg, args.split, args.image) if args.split else [None] * len(args.image)
-            )
-            images = [
-                PageImage.of(file_name(path), shown_image(detector, path), len(detectors), truth, args.max_mb)
-                for path, truth in zip(args.image, truths, strict=True)
-            ]
+            truths = [None] * len(args.image)
+            if args.split:
+                truths = read_truth(detector.cfg, args.split, args.image)
+            shown = (shown_image(detector, path) for path in args.image)
+            images = list(map(image_data, map(file_name, args.image), shown, truths))
         for image, path, truth in zip(tqdm(images, name, unit="image"), args.image, truths, strict=True):
-            image.add(View.of(detector, path, truth))
+            add_view(image, View.of(detector, path, truth), args.max_mb, len(detectors))
     write_page(page_data(models, images, args.score_thr), args.html)
     print(f"saved {args.html} ({args.html.stat().st_size / 1e6:.1f} MB)")
 

@@ -92,10 +92,7 @@ def infer(args: Namespace, paths: Sequence[Path]) -> None:
 
     unread: list[str] = []
     try:
-        with (
-            progress(len(paths), "image", smoothing=0) as bar,
-            MediaWriter(args.out_dir / "vis") as pictures,
-        ):
+        with progress(len(paths), "image", smoothing=0) as bar, MediaWriter(args.out_dir / "vis") as pictures:
             frames = read_frames(detector, dict(zip(names, paths, strict=True)), unread, bar)
             for frame, sample in detect(detector, frames, args):
                 found = results.add(frame.name, sample, frame.number)

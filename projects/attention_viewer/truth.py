@@ -58,11 +58,7 @@ def true_boxes(instances: Sequence[dict], classes: Sequence[str]) -> TrueBoxes:
 
 
 def matched_queries(
-    detector: nn.Module,
-    sample: DetDataSample,
-    cls_scores: Tensor,
-    bbox_preds: Tensor,
-    truth: TrueBoxes,
+    detector: nn.Module, sample: DetDataSample, cls_scores: Tensor, bbox_preds: Tensor, truth: TrueBoxes
 ) -> Tensor:
     """The query that the losses of each layer match with each true box.
 

@@ -14,7 +14,7 @@ _WEB = Path(__file__).with_name("web")
 
 def summary_section(facts: dict[str, object]) -> Element:
     """What the page is of, a name and a value each."""
-    rows = [element("div", element("dt", name), element("dd", str(value))) for name, value in facts.items()]
+    rows = [element("div", element("dt", name), element("dd", value)) for name, value in facts.items()]
     return section("Run", "run", element("dl", *rows))
 
 

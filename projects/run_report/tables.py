@@ -5,7 +5,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from .error_kinds import BACKGROUND, BOTH, CLASS, DOUBLED, KINDS, MISSED, PLACE, Judged
+from .error_kinds import BACKGROUND, BOTH, CLASS, DOUBLED, MISSED, PLACE, Judged
 from .gains import gains
 from .markup import element, folded, number, section, table
 from .precision import Precision
@@ -61,15 +61,10 @@ def kind_section(
         score_thr: least score, for the text.
     """
     ap50, gained = gains(judged, num_classes)
-    rows = [
-        (
-            kind,
-            sum(image.count(kind) for image in sure),
-            f"{100 * gained[kind]:+.2f}",
-            _words(_MEANINGS[kind]),
-        )
-        for kind in KINDS
-    ]
+    rows = []
+    for kind, meaning in _MEANINGS.items():
+        number_of = sum(image.count(kind) for image in sure)
+        rows.append((kind, number_of, f"{100 * gained[kind]:+.2f}", element("td", meaning, class_="words")))
     paper = "https://arxiv.org/abs/2008.08050"
     return section(
         "Errors by kind",
@@ -91,18 +86,12 @@ def confusion_section(matrix: np.ndarray, classes: Sequence[str], score_thr: flo
     names = [*classes, "background"]
     shares = matrix / matrix.sum(1, keepdims=True).clip(min=1)
     rows = [
-        (name, *(_shaded(count, share) for count, share in zip(counts, row, strict=True)))
-        for name, counts, row in zip(names, matrix.tolist(), shares.tolist(), strict=True)
+        (name, *map(_shaded, counts, row)) for name, counts, row in zip(names, matrix, shares, strict=True)
     ]
     cells = table("Rows are true classes, columns predicted ones", ["true", *names], rows)
     cells[0].set("class", "confusion")
-    off = [
-        (count, true, predicted)
-        for (true, predicted), count in np.ndenumerate(matrix[:-1, :-1])
-        if true != predicted and count
-    ]
-    off.sort(key=lambda pair: -pair[0])
-    pairs = [(names[true], names[predicted], count) for count, true, predicted in off[:_MOST_PAIRS]]
+    most = sorted(np.ndenumerate(matrix[:-1, :-1]), key=lambda cell: -cell[1])
+    pairs = [(names[i], names[j], count) for (i, j), count in most if i != j and count][:_MOST_PAIRS]
     right, missed, of_nothing = np.trace(matrix), matrix[:-1, -1].sum(), matrix[-1].sum()
     text = (
         f"Of {matrix[:-1].sum()} objects {right} are found with their class and {missed} are missed; "
@@ -120,8 +109,4 @@ def confusion_section(matrix: np.ndarray, classes: Sequence[str], score_thr: flo
 
 
 def _shaded(count: int, share: float) -> Element:
-    return element("td", str(count), style=f"--share:{100 * share:.0f}%" if count else None)
-
-
-def _words(text: str) -> Element:
-    return element("td", text, class_="words")
+    return element("td", count, style=f"--share:{100 * share:.0f}%" if count else None)

@@ -126,15 +126,10 @@ def parse_args(argv: list[str] | None) -> Namespace:
     what += "; without --model behind them a config and a checkpoint (a file, an address or a model's name), "
     what += "or what tools/deployment/export.py has written"
     parser.add_argument("inputs", nargs="*", help=what, metavar="INPUT")
-    parser.add_argument(
-        "--model", metavar="NAME", help="a published model, in place of config and checkpoint"
-    )
+    parser.add_argument("--model", metavar="NAME", help="a published model, for config and checkpoint")
     parser.add_argument("--list-models", action="store_true", help="print the published models, and end")
-    what = "folder for vis/ and predictions.json"
-    parser.add_argument("--out-dir", type=Path, default="outputs", help=what)
-    what = (
-        "beside predictions.json, which is COCO's too, write the results in these forms, each into its folder"
-    )
+    parser.add_argument("--out-dir", type=Path, default="outputs", help="for vis/ and predictions.json")
+    what = "write the results in these forms too (predictions.json is COCO's), each into its folder"
     parser.add_argument("--to", nargs="+", choices=FORMATS, default=[], help=what)
     parser.add_argument("--device", help="cpu, cuda:0, ...; by default a GPU if there is one")
     what = "detections of a lower score are neither drawn nor written (0.3); 0 keeps all"
@@ -146,8 +141,7 @@ def parse_args(argv: list[str] | None) -> Namespace:
     parser.add_argument("--slice-overlap", type=float, default=0.2, help=what)
     what = "boxes of a class that overlap more than this count once (0.5)"
     parser.add_argument("--slice-iou-thr", type=float, default=0.5, help=what)
-    what = "COCO file whose image and category ids the results are to have"
-    parser.add_argument("--ann-file", type=Path, help=what)
+    parser.add_argument("--ann-file", type=Path, help="COCO file whose image and category ids are taken")
     parser.add_argument("--no-save-vis", action="store_true", help="write no pictures")
     parser.add_argument("--no-save-pred", action="store_true", help="write no predictions.json")
     parser.add_argument("--print-result", action="store_true", help="print what is found")

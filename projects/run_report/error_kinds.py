@@ -13,14 +13,8 @@ import numpy as np
 from pycocotools.mask import iou
 
 FOUND, IGNORED = "found", "ignored"  # no errors: a detection of an object, and one on a crowd
-MISSED, CLASS, PLACE, BOTH, DOUBLED, BACKGROUND = KINDS = (
-    "missed",
-    "wrong class",
-    "badly placed",
-    "wrong class and badly placed",
-    "doubled",
-    "background",
-)
+KINDS = "missed", "wrong class", "badly placed", "wrong class and badly placed", "doubled", "background"
+MISSED, CLASS, PLACE, BOTH, DOUBLED, BACKGROUND = KINDS
 FOREGROUND_IOU, BACKGROUND_IOU = 0.5, 0.1
 
 

@@ -10,14 +10,8 @@ from .gains import gains
 from .markup import element, folded, number, section, table
 from .precision import Precision
 
-_METRICS = {
-    "bbox_mAP": "AP",
-    "bbox_mAP_50": "AP50",
-    "bbox_mAP_75": "AP75",
-    "bbox_mAP_s": "AP small",
-    "bbox_mAP_m": "AP medium",
-    "bbox_mAP_l": "AP large",
-}
+_METRICS = [f"bbox_mAP{end}" for end in ("", "_50", "_75", "_s", "_m", "_l")]
+_COLUMNS = ["AP", "AP50", "AP75", "AP small", "AP medium", "AP large"]  # those of `Precision.of_class`
 _MEANINGS = {
     MISSED: "an object that nothing found, nor is there a detection of the next two kinds about it",
     CLASS: "on an object of another class (IoU of 0.5 or more)",
@@ -36,17 +30,12 @@ def precision_section(precision: Precision, classes: Sequence[str], num_objects:
     rows = [("all classes", sum(num_objects), *(number(None if x < 0 else x) for x in overall))]
     for label, name in enumerate(classes):
         rows.append((name, num_objects[label], *map(number, precision.of_class(label))))
-    head = ["class", "objects", *_METRICS.values()]
-    return section(
-        "Average precision",
-        "precision",
-        element(
-            "p",
-            "COCO's: AP is the mean over IoU 0.5 to 0.95; small objects are below 32 x 32 pixels, large ones "
-            "96 x 96 or above.",
-        ),
-        table("By class and size", head, rows),
+    text = (
+        "COCO's: AP is the mean over IoU 0.5 to 0.95; small objects are below 32 x 32 pixels, large ones "
+        "96 x 96 or above."
     )
+    by_class = table("By class and size", ["class", "objects", *_COLUMNS], rows)
+    return section("Average precision", "precision", element("p", text), by_class)
 
 
 def kind_section(

@@ -57,17 +57,15 @@ def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(description="Write one HTML page of a run.")
     parser.add_argument("work_dir", type=Path, help="folder of a training")
     parser.add_argument("--out", type=Path, help="page to write (WORK_DIR/report.html)")
-    results_help = (
-        "what tools/test.py --out has written (WORK_DIR/results.pkl); where there is none, it is made here"
-    )
-    parser.add_argument("--results", type=Path, help=results_help)
+    what = "what tools/test.py --out has written (WORK_DIR/results.pkl); made here where there is none"
+    parser.add_argument("--results", type=Path, help=what)
     parser.add_argument("--checkpoint", help="what to test then (the best one, or the last)")
-    split_help = "data set of the predictions (test, as for tools/test.py)"
-    parser.add_argument("--split", choices=["val", "test"], default="test", help=split_help)
+    what = "data set of the predictions (test, as for tools/test.py)"
+    parser.add_argument("--split", choices=["val", "test"], default="test", help=what)
     parser.add_argument("--num", type=positive_int, default=20, help="images with most errors to show (20)")
     parser.add_argument("--score-thr", type=float, default=0.3, help="least score of a detection (0.3)")
-    viewer_help = "page of visualize_attention.py --html, which images in it are linked to"
-    parser.add_argument("--viewer", type=Path, metavar="PAGE", help=viewer_help)
+    what = "page of visualize_attention.py --html, which images in it are linked to"
+    parser.add_argument("--viewer", type=Path, metavar="PAGE", help=what)
     add_cfg_options(parser)
     args = parser.parse_args(argv)
 

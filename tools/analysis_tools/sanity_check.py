@@ -38,8 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = config_parser("Learn a few training images by heart, or say what keeps from it.")
     parser.add_argument("--num", type=positive_int, default=8, help="images (8)")
     parser.add_argument("--iterations", type=positive_int, default=300, help="at most so many (300)")
-    what = "images are made smaller until no side is longer (224 on a CPU)"
-    parser.add_argument("--max-side", type=positive_int, help=what)
+    parser.add_argument("--max-side", type=positive_int, help="to which images are shrunk (224 on a CPU)")
     parser.add_argument("--out-dir", type=Path, default="work_dirs/sanity_check", help="for the pictures")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args(argv)

@@ -45,8 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = config_parser("Show where attention looks.")
     parser.add_argument("checkpoint", help="checkpoint file; with --initial it is not read")
     parser.add_argument("image", nargs="+", help="image file; several with --html alone")
-    out_help = "picture to write (.png, .svg, .jpg, ...)"
-    parser.add_argument("--out", type=Path, default=Path("attention.png"), help=out_help)
+    parser.add_argument("--out", type=Path, default="attention.png", help="picture (.png, .svg, .jpg, ...)")
     parser.add_argument(
         "--show",
         choices=["points", "map", "total", "offsets"],
@@ -54,9 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         "of DETR), the sum of all layers, heads and detections, or how the backbone moves its points",
     )
     parser.add_argument(
-        "--stage",
-        choices=["encoder", "decoder", "backbone"],
-        help="by default the decoder, or the encoder of a model without one",
+        "--stage", choices=["encoder", "decoder", "backbone"], help="the decoder by default, if there is one"
     )
     parser.add_argument("--layer", help="a number from 0, last (default) or all: a sheet")
     parser.add_argument("--head", type=int, help="show this head alone, from 0")

@@ -58,7 +58,6 @@ class Frame(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Detect as ``argv`` (by default the command line) says."""
     args = parse_args(argv)
     if args.list_models:
         return print(table())
@@ -76,7 +75,6 @@ def fetched(inputs: Sequence[str], folder: Path) -> Iterator[str | Path]:
 
 
 def infer(args: Namespace, paths: Sequence[Path]) -> None:
-    """Detect in images and videos, and write what is found."""
     names = short_names(paths)
     if args.exported:
         detector = ExportedDetector(args.exported)
@@ -120,7 +118,6 @@ def infer(args: Namespace, paths: Sequence[Path]) -> None:
 
 
 def parse_args(argv: list[str] | None) -> Namespace:
-    """Read the command line."""
     parser = ArgumentParser(description="Detect objects in images and videos.")
     what = "images, videos (addresses too), folders of them, patterns such as 'data/**/*.jpg'"
     what += "; without --model behind them a config and a checkpoint (a file, an address or a model's name), "

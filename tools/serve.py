@@ -16,7 +16,6 @@ from projects.reliable_runner.launcher import config_parser, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Serve as ``argv`` (by default the command line) says, until Ctrl-C."""
     parser = config_parser("Serve a page that shows what a detector sees in the images it is given.")
     what = "checkpoint file, address or name; without it CONFIG is the name of a published model"
     parser.add_argument("checkpoint", nargs="?", help=what)

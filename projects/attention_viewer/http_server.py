@@ -34,7 +34,6 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def page_address(listening: socket.socket) -> str:
-    """What a browser opens."""
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 

@@ -46,7 +46,6 @@ class Attention:
 
     @property
     def num_heads(self) -> int:
-        """How many heads there are."""
         return self.weights.shape[2]
 
     @property
@@ -55,7 +54,6 @@ class Attention:
         return [(int((~mask[0, :, 0]).sum()), int((~mask[0, 0]).sum())) for mask in self.masks]
 
     def cpu(self) -> "Attention":
-        """The same with all tensors on the CPU."""
         others = (self.weights, self.reference_points, self.locations)
         return Attention([m.cpu() for m in self.masks], *(x if x is None else x.cpu() for x in others))
 

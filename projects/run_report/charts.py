@@ -22,14 +22,9 @@ def line_chart(
     limits: tuple[float, float] | None = None,
     tell_last: bool = True,
 ) -> Element:
-    """A figure of lines and their names.
+    """A figure of at most `NUM_STYLES` lines, (x, y) pairs by name; ``tell_last`` adds each last value.
 
-    Args:
-        title: of the figure.
-        x_name: of the horizontal axis.
-        series: (x, y) pairs of each line, at most `NUM_STYLES`.
-        limits: of the vertical axis; by default those of the values and 0.
-        tell_last: whether the last value of a line stands beside its name.
+    The ``limits`` of the vertical axis are by default those of the values and 0.
     """
     points = np.concatenate([np.asarray(line, float).reshape(-1, 2) for line in series.values()])
     points = points[np.isfinite(points).all(1)]

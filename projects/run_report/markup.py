@@ -5,13 +5,9 @@ from xml.etree.ElementTree import Element
 
 
 def element(name: str, *children: object, **attributes: object) -> Element:
-    """An element of HTML or SVG.
+    """An element of HTML or SVG with elements and text in it; None is left out.
 
-    Args:
-        name: of the element.
-        *children: elements and what is text, in their order; None is left out.
-        **attributes: by name, with ``_`` for ``-``, and ``_`` at the end of a word that Python keeps for
-            itself; None is left out.
+    In the names of attributes ``_`` stands for ``-``, but at the end of a word that Python keeps for itself.
     """
     kept = {key.rstrip("_").replace("_", "-"): str(x) for key, x in attributes.items() if x is not None}
     node = Element(name, kept)

@@ -19,7 +19,6 @@ def summary_section(facts: dict[str, object]) -> Element:
 
 
 def config_section(text: str) -> Element:
-    """The text of a config."""
     return section("Config", "config", folded("All settings", element("pre", text, tabindex=0)))
 
 

@@ -21,8 +21,6 @@ _QUALITY = 82  # of its JPEG
 
 @dataclass
 class Shown:
-    """An image of the page."""
-
     name: str
     image: np.ndarray  # (h, w, 3), RGB, uint8
     judged: Judged

@@ -18,18 +18,13 @@ _NOT_NEEDED = ("type", "metric", "metric_items", "classwise", "outfile_prefix", 
 
 @dataclass
 class Precision:
-    """Of a test.
+    """Of a test."""
 
-    Attributes:
-        metrics: what tools/test.py prints, ``bbox_mAP`` and so on.
-        values: (num_ious, 101, num_classes, 4), precision at recalls 0 to 1, of objects of all sizes, small,
-            medium and large ones; -1 where there are none.
-        iou_thrs: (num_ious,).
-    """
-
-    metrics: dict[str, float]
+    metrics: dict[str, float]  # what tools/test.py prints, ``bbox_mAP`` and so on
+    # (num_ious, 101, num_classes, 4), at recalls 0 to 1, of objects of all sizes, small, medium and large
+    # ones; -1 where there are none
     values: np.ndarray
-    iou_thrs: np.ndarray
+    iou_thrs: np.ndarray  # (num_ious,)
 
     def at(self, iou_thr: float) -> np.ndarray:
         """The ``values`` at one IoU, (1, 101, num_classes, 4); (0, ...) if it is not among ``iou_thrs``."""
@@ -47,13 +42,7 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def evaluate(cfg: Config, split: str, dataset: BaseDataset, results: Sequence[dict]) -> Precision:
-    """Evaluate predictions with the ``<split>_evaluator`` of a config.
-
-    Args:
-        cfg: the config.
-        split: "val" or "test".
-        dataset: of the images.
-        results: see `saved_results.read_results`.
+    """Evaluate the predictions of `saved_results.read_results` with the ``<split>_evaluator`` of a config.
 
     Raises:
         InputError: the config has no COCO metric; the true boxes can't be read; there are no detections.

@@ -10,8 +10,6 @@ from .training_log import Curve, join_logs, read_log
 
 @dataclass
 class RunFolder:
-    """A work_dir."""
-
     path: Path
     config: Path  # of its last training
     log: dict[str, Curve]  # of all its trainings, see `join_logs`

@@ -43,11 +43,7 @@ def kind_section(
 ) -> Element:
     """How many errors of each kind there are, and what each costs.
 
-    Args:
-        sure: of all images, the detections of ``score_thr`` or more.
-        judged: all detections.
-        num_classes: without background.
-        score_thr: least score, for the text.
+    Of all images ``sure`` are the detections of ``score_thr`` or more, ``judged`` all.
     """
     ap50, gained = gains(judged, num_classes)
     rows = []

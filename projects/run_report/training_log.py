@@ -40,11 +40,7 @@ def read_log(path: Path) -> dict[str, Curve]:
 
 
 def join_logs(logs: Sequence[dict[str, Curve]]) -> dict[str, Curve]:
-    """The log of a training that was resumed: from the first epoch of a later log on, that one counts.
-
-    Args:
-        logs: `read_log` of each, the earliest first.
-    """
+    """The log of a resumed training from all its logs, in order; from its first epoch on each counts."""
     joined = defaultdict(list)
     for log in logs:
         start = log["iter"][0][0]
@@ -56,7 +52,6 @@ def join_logs(logs: Sequence[dict[str, Curve]]) -> dict[str, Curve]:
 
 
 def by_epoch(curve: Curve) -> dict[float, list[float]]:
-    """The values of each epoch."""
     values = defaultdict(list)
     for epoch, value in curve:
         values[epoch].append(value)

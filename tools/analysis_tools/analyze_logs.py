@@ -20,7 +20,6 @@ from projects.run_report.training_log import by_epoch, read_log
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Plot or print as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Analyse training logs.")
     tasks = parser.add_subparsers(dest="task", required=True)
     plot = tasks.add_parser("plot_curve", help="values against the epoch")

@@ -27,7 +27,6 @@ from projects.reliable_runner.run_state import leaf_datasets
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw as ``argv`` (by default the command line) says."""
     parser = config_parser("Draw what the training pipeline feeds the model.")
     parser.add_argument("--output-dir", type=Path, default="work_dirs/browse_dataset", help="of the pictures")
     parser.add_argument("--num", type=int, help="only so many images, the first ones of the data set")

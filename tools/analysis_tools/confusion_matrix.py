@@ -23,7 +23,6 @@ from projects.reliable_runner.metric.saved_results import read_results, true_obj
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Count and draw as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Draw the confusion matrix of a detector.")
     parser.add_argument("config", help="config file")
     parser.add_argument("prediction_path", type=Path, help="what tools/test.py --out has written")

@@ -53,7 +53,6 @@ from projects.run_report.tables import confusion_section, kind_section, precisio
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write the page that ``argv`` (by default the command line) asks for."""
     parser = ArgumentParser(description="Write one HTML page of a run.")
     parser.add_argument("work_dir", type=Path, help="folder of a training")
     parser.add_argument("--out", type=Path, help="page to write (WORK_DIR/report.html)")

@@ -34,7 +34,6 @@ from tools.analysis_tools.browse_dataset import has_deep_images, picture_of, tra
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Check as ``argv`` (by default the command line) says."""
     parser = config_parser("Learn a few training images by heart, or say what keeps from it.")
     parser.add_argument("--num", type=positive_int, default=8, help="images (8)")
     parser.add_argument("--iterations", type=positive_int, default=300, help="at most so many (300)")

@@ -41,7 +41,6 @@ from projects.reliable_runner.launcher import config_parser, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw as ``argv`` (by default the command line) says."""
     parser = config_parser("Show where attention looks.")
     parser.add_argument("checkpoint", help="checkpoint file; with --initial it is not read")
     parser.add_argument("image", nargs="+", help="image file; several with --html alone")
@@ -142,7 +141,6 @@ def check_stage(args: Namespace) -> None:
 
 
 def picture(view: View, args: Namespace) -> Figure:
-    """The picture that the arguments ask for."""
     if args.stage == "backbone":
         layers = view.layers("backbone", args.layer or ("all" if args.show == "offsets" else "last"))
         if args.show == "offsets":
@@ -163,7 +161,6 @@ def picture(view: View, args: Namespace) -> Figure:
 
 
 def find_query(view: View, args: Namespace) -> int:
-    """The query that the arguments name."""
     if args.query is not None:
         return view.query(args.stage, args.query)
     if args.stage == "encoder":

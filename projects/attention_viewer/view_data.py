@@ -7,8 +7,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from .layer_data import PIXELS, attention_data, block_data
-from .packed import pack
+from .layer_data import PIXELS, attention_data, block_data, pack
 from .view import View
 
 _SCORES = 1e-4

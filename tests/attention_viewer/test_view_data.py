@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from projects.attention_viewer.packed import pack
+from projects.attention_viewer.layer_data import pack
 from projects.attention_viewer.view_data import view_data
 
 PLENTY = 10**7

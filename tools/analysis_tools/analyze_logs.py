@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import run_tool
-from projects.run_report.training_log import by_epoch, read_log
+from projects.run_report.run_folder import by_epoch, read_log
 
 
 def main(argv: list[str] | None = None) -> None:

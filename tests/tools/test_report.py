@@ -71,11 +71,8 @@ def expected_precision(data: Path, results: Path) -> dict[str, list[str]]:
         truth = COCO(str(data / "annotations" / "val.json"))
         ids = [next(i for i, x in truth.cats.items() if x["name"] == name) for name in CLASSES]
         detections = truth.loadRes([x | dict(category_id=ids[x["category_id"]]) for x in found])
-        expected = {}
-        for name, chosen in {
-            "all classes": ids,
-            **{n: [i] for n, i in zip(CLASSES, ids, strict=True)},
-        }.items():
+        expected, by_class = {}, {name: [i] for name, i in zip(CLASSES, ids, strict=True)}
+        for name, chosen in ({"all classes": ids} | by_class).items():
             evaluation = COCOeval(truth, detections, "bbox")
             evaluation.params.catIds = chosen
             evaluation.evaluate()

@@ -123,7 +123,7 @@ def parse_args(argv: list[str] | None) -> Namespace:
     what += "; without --model behind them a config and a checkpoint (a file, an address or a model's name), "
     what += "or what tools/deployment/export.py has written"
     parser.add_argument("inputs", nargs="*", help=what, metavar="INPUT")
-    parser.add_argument("--model", metavar="NAME", help="a published model, for config and checkpoint")
+    parser.add_argument("--model", metavar="NAME", help="a published model instead of config and checkpoint")
     parser.add_argument("--list-models", action="store_true", help="print the published models, and end")
     parser.add_argument("--out-dir", type=Path, default="outputs", help="for vis/ and predictions.json")
     what = "write the results in these forms too (predictions.json is COCO's), each into its folder"

@@ -42,9 +42,9 @@ def folded(title: str, *children: object) -> Element:
     return element("details", element("summary", title), *children)
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def number(value: float | None) -> str:
     """A number as tables show it; a dash of None."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _cell(value: object) -> Element:

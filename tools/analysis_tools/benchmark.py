@@ -43,7 +43,7 @@ class Timing:
     target: str
     batch_size: int
     seconds: np.ndarray  # of each batch, from the images in memory to the detections
-    memory_mb: float  # the most that the GPU had allocated; without one, the process's largest resident set
+    memory_mb: float  # most allocated on the GPU; without one, the largest resident set, NaN if unknown
     scores: np.ndarray  # (n,), those of the detections in the first image, falling
 
     def line(self, first: "Timing") -> list[str]:
@@ -142,7 +142,9 @@ def serve(pipe: Connection, target: str, batch_size: int, args: Namespace) -> No
             found = detector.test_step(dict(inputs=list(images), data_samples=samples))
         scores = found[0].pred_instances.scores.cpu().numpy()  # waits for a GPU
         pipe.send(time.perf_counter() - start)
-    pipe.send((peak_memory_mb(), np.sort(scores)[::-1]))
+    on_gpu = torch.cuda.is_initialized()
+    memory_mb = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_resident_mb()
+    pipe.send((memory_mb, np.sort(scores)[::-1]))
 
 
 def open_detector(target: str, device: str | None) -> nn.Module:
@@ -158,13 +160,6 @@ def open_detector(target: str, device: str | None) -> nn.Module:
         if text is None:
             raise InputError(f"{target}: it has no config inside; give the config in its place")
         return init_detector(Config(read_config_text(text)), target, device)
-
-
-def peak_memory_mb() -> float:
-    """The most that this process has had, of the GPU if it uses one; NaN where the system does not tell."""
-    if torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return peak_resident_mb()
 
 
 if __name__ == "__main__":

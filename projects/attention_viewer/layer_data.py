@@ -52,7 +52,7 @@ def block_data(input_frame: ImageFrame, block: BackboneAttention, tokens: Tensor
         (n, heads, points).
     """
     h, w = block.x.shape[2:]
-    grid, points = block.moved()
+    grid, points, weights = block.seen(tokens)
     return dict(
         name=block.name,
         heads=block.num_heads,
@@ -61,7 +61,7 @@ def block_data(input_frame: ImageFrame, block: BackboneAttention, tokens: Tensor
         references=pack(input_frame.to_pixels(block.centres(tokens)), PIXELS),
         grid=pack(input_frame.to_pixels(grid), PIXELS),
         points=pack(input_frame.to_pixels(points), PIXELS),
-        weights=pack(block.weights(tokens).transpose(0, 1), WEIGHTS),
+        weights=pack(weights.transpose(0, 1), WEIGHTS),
     )
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from projects.attention_viewer.detection_page import MAX_BYTES, DetectionPage
-from projects.attention_viewer.http_server import HttpServer
+from projects.attention_viewer.http_server import listen, make_server
 from projects.attention_viewer.view import View
 from projects.reliable_runner.inference import init_detector
 
@@ -87,15 +87,15 @@ def padded_batch() -> tuple[torch.Tensor, list[DetDataSample]]:
 @pytest.fixture
 def serve() -> Iterator[Callable[..., tuple[str, int]]]:
     """Serves a `DetectionPage` on a free port in a thread; returns its address."""
-    running, sockets = [], []
+    running = []
 
     def serve(page: DetectionPage, max_bytes: int = MAX_BYTES) -> tuple[str, int]:
-        sockets.append(HttpServer("127.0.0.1", 0))
-        server = sockets[-1].make(page, max_bytes)
+        listening = listen("127.0.0.1", 0)
+        server = make_server(listening, page, max_bytes)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         running.append((server, thread))
-        return sockets[-1].host, sockets[-1].port
+        return listening.getsockname()
 
     yield serve
     for server, thread in running:

@@ -1,5 +1,6 @@
 """What several test files use."""
 
+import gc
 import json
 import logging
 import os
@@ -28,6 +29,12 @@ from projects.deformable_detr.registry import MODELS, SCOPE
 from projects.reliable_runner.launcher import run_tool
 
 REPO = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_finish() -> None:
+    """Each data set calls ``gc.collect``, which takes longer than all the rest where torch is imported."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

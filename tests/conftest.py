@@ -27,6 +27,7 @@ from mmengine.visualization import Visualizer
 # mmdet.models cannot be imported before these where mmcv has no ops.
 from projects.deformable_detr.registry import MODELS, SCOPE
 from projects.reliable_runner.launcher import run_tool
+from tools.dataset_converters.draw_shapes import draw_split
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -45,10 +46,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def shapes_root(tmp_path_factory) -> Path:
     """A drawn data set: 8 training and 4 held-out images of 64 px, three classes."""
-    tool = runpy.run_path(str(REPO / "tools" / "dataset_converters" / "draw_shapes.py"))
     root = tmp_path_factory.mktemp("shapes")
-    tool["draw_split"](root, "train", num_images=8, size=64, seed=0)
-    tool["draw_split"](root, "val", num_images=4, size=64, seed=1)
+    draw_split(root, "train", num_images=8, size=64, seed=0)
+    draw_split(root, "val", num_images=4, size=64, seed=1)
     return root
 
 

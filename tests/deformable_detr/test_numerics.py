@@ -14,18 +14,10 @@ from projects.deformable_detr.matching.assigner import Predictions
 from projects.deformable_detr.matching.targets import Targets
 from projects.reliable_runner.training.optim_wrapper import AmpOptimWrapper
 
-from .conftest import VARIANTS, batch, small_model
+from .conftest import SINGLE_SCALE, VARIANTS, batch, small_model
 
 MODELS = VARIANTS | {
-    "single_scale": {
-        **VARIANTS["base"],
-        "num_feature_levels": 1,
-        "backbone.out_indices": (3,),
-        "neck.in_channels": [64],
-        "neck.num_outs": 1,
-        "encoder.layer_cfg.self_attn_cfg.num_levels": 1,
-        "decoder.layer_cfg.cross_attn_cfg.num_levels": 1,
-    },
+    "single_scale": SINGLE_SCALE,
     "levelwise": {
         "encoder.layer_cfg.self_attn_cfg": dict(_delete_=True, type="LevelwiseDeformAttn", embed_dims=128),
     },

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from projects.reliable_runner.files.checkpoint_file import read_checkpoint
 from projects.reliable_runner.files.data_file import SafePickleHandler
 
-CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
+from ..conftest import CONFIG
+
 CASTS = [
     *(torch.Tensor.half, torch.Tensor.double, torch.Tensor.int, torch.Tensor.bool),
     lambda t: t.float() * math.nan,
@@ -116,7 +117,7 @@ def test_tools(tmp_path, data, tool, trained, fuzz, canary, damaged, examples, u
             "resume": lambda: tool("train", "--resume", path, options=["train_cfg.max_epochs=2"]),
             "load_from": lambda: tool("train", options=[f"load_from={path}"]),
             "infer": lambda: tool("infer", image, CONFIG, path, "--out-dir", tmp_path / "out"),
-            "convert": lambda: tool("convert", path, tmp_path / "o.pth", "--to", "official"),
+            "convert": lambda: tool("model_converters/convert", path, tmp_path / "o.pth", "--to", "official"),
         }[use]()
 
     fuzz(spoilt(trained, canary, damaged), attempt, examples)

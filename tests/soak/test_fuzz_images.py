@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,8 @@ from PIL import Image
 from projects.deformable_detr.registry import TRANSFORMS
 from projects.reliable_runner.errors import InputError
 
-CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
+from ..conftest import CONFIG
+
 MODES = ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "YCbCr", "HSV", "I;16", "I", "F"]
 FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA", "JPEG2000"]
 NAMES = ["png", "jpg", "gif", "bmp", "tif", "webp", "mp4", "avi", "txt"]

@@ -13,11 +13,7 @@ from torch.autograd import Function, gradcheck
 from torch.autograd.function import once_differentiable
 
 from ms_deform_attn import _library, ms_deform_attn_reference
-from ms_deform_attn.compat.vendored import (
-    ms_deform_attn_backward,
-    ms_deform_attn_forward,
-    provide,
-)
+from ms_deform_attn.compat.vendored import ms_deform_attn_backward, provide
 
 ROOT = Path(__file__).parents[2]
 SHAPES = torch.tensor([(6, 4), (3, 2)])
@@ -89,14 +85,6 @@ def test_output_and_gradients_are_the_references(function, dtype, contiguous):
         torch.testing.assert_close(found.double(), right, rtol=tolerance, atol=tolerance)
 
 
-def test_double_backward_is_torchs_error(function):
-    value, locations, weights = inputs()
-    output = run(function, value, locations, weights)
-    (grad,) = torch.autograd.grad(output.square().sum(), value, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
-
-
 @pytest.mark.parametrize("extension", [True, False])
 @pytest.mark.parametrize(
     ("name", "wrong", "error", "named"),
@@ -107,14 +95,12 @@ def test_double_backward_is_torchs_error(function):
         ("grad_output", torch.zeros(3, 5, 4).double(), ValueError, r"grad_output .*\(3, 5, 8\)"),
         ("grad_output", torch.zeros(3, 5, 8, device="meta").double(), ValueError, "grad_output .*meta"),
         ("grad_output", None, TypeError, "grad_output .*NoneType"),
-        ("value", None, TypeError, "value .*NoneType"),
         ("attention_weights", torch.zeros(3, 5, 2, 2).double(), ValueError, "attention_weights"),
-        ("spatial_shapes", SHAPES.double(), TypeError, "spatial_shapes .*float64"),
         ("spatial_shapes", None, TypeError, "spatial_shapes .*None"),
-        ("level_start_index", torch.tensor([0]), ValueError, "level_start_index"),
     ],
 )
-def test_backward_names_bad_input_as_forward_does(monkeypatch, extension, name, wrong, error, named):
+def test_backward_names_bad_input(monkeypatch, extension, name, wrong, error, named):
+    """As forward does, which is `ms_deform_attn` itself."""
     if not extension:
         monkeypatch.setattr(_library, "serves", lambda device: False)
     value, locations, weights = inputs()
@@ -123,10 +109,6 @@ def test_backward_names_bad_input_as_forward_does(monkeypatch, extension, name, 
     arguments["grad_output"] = torch.zeros(3, 5, 8, dtype=torch.float64)
     with pytest.raises(error, match=named):
         ms_deform_attn_backward(**arguments | {name: wrong})
-    del arguments["grad_output"]
-    if name in arguments:
-        with pytest.raises(error, match=named):
-            ms_deform_attn_forward(**arguments | {name: wrong})
 
 
 def test_a_code_base_gets_the_module_that_it_imports(tmp_path, monkeypatch):

@@ -56,7 +56,14 @@ CONFIG = REPO / "tests" / "tiny_ddetr.py"
 
 
 @pytest.fixture
-def small_run(shapes_root, monkeypatch) -> None:
+def quick_start(monkeypatch) -> None:
+    """Without looking for compilers and laying out the config, which take longer than a small training."""
+    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
+    monkeypatch.setattr("mmengine.config.config.FormatCode", lambda text, **_: (text, True))
+
+
+@pytest.fixture
+def small_run(shapes_root, quick_start, monkeypatch) -> None:
     """What tests/tiny_ddetr.py needs: the drawings, and one thread, since in several it is slower."""
     monkeypatch.setenv("SHAPES_ROOT", str(shapes_root))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -128,14 +135,7 @@ def forget_runs() -> Callable[[], None]:
 
 
 @pytest.fixture
-def quick_start(monkeypatch) -> None:
-    """Without looking for compilers and laying out the config, which take longer than a small training."""
-    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
-    monkeypatch.setattr("mmengine.config.config.FormatCode", lambda text, **_: (text, True))
-
-
-@pytest.fixture
-def tool(small_run, quick_start, forget_runs) -> Callable[..., None]:
+def tool(small_run, forget_runs) -> Callable[..., None]:
     """Runs a tool by its name, with options for its ``--cfg-options``, as if in a process of its own."""
 
     def run(name: str, *args: str | Path, **options) -> None:

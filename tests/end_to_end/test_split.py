@@ -89,10 +89,8 @@ def run_process(rank: int, world_size: int, port: int, cfg: Config) -> None:
 
 
 @pytest.fixture
-def train(tmp_path, shapes_root, monkeypatch):
+def train(tmp_path, small_run):
     """Trains with a split and returns the losses of each optimizer step and the weights at the end."""
-    monkeypatch.setenv("SHAPES_ROOT", str(shapes_root))
-    monkeypatch.setattr(Config, "pretty_text", "")  # to format it takes seconds
 
     def run(split: tuple[int, int, int], variant: str = "base", **options) -> tuple[list[dict], dict]:
         world_size, batch_size, counts = split

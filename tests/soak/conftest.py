@@ -44,7 +44,7 @@ def data(tmp_path) -> Path:
 
 
 @pytest.fixture
-def tool(data, tmp_path, small_run, quick_start, forget_runs, monkeypatch) -> Callable[..., str]:
+def tool(data, tmp_path, small_run, forget_runs, monkeypatch) -> Callable[..., str]:
     """Runs a tool on ``data``; returns its error, or "" if it ended well."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setattr(logging, "raiseExceptions", False)

@@ -119,23 +119,18 @@ def command_line(args: tuple, options: dict) -> list[str]:
     return [*map(str, args), *(["--cfg-options", *words] if words else [])]
 
 
-@pytest.fixture
-def forget_runs() -> Callable[[], None]:
-    """Closes what mmengine keeps of a run by name, until the process ends."""
-
-    def forget() -> None:
-        for logger in MMLogger._instance_dict.values():
-            for handler in logger.handlers:
-                if isinstance(handler, logging.FileHandler):
-                    handler.close()
-        for manager in (MMLogger, MessageHub, Visualizer, *Visualizer.__subclasses__()):
-            manager._instance_dict.clear()
-
-    return forget
+def forget_runs() -> None:
+    """Close what mmengine keeps of a run by name, until the process ends."""
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+    for manager in (MMLogger, MessageHub, Visualizer, *Visualizer.__subclasses__()):
+        manager._instance_dict.clear()
 
 
 @pytest.fixture
-def tool(small_run, forget_runs) -> Callable[..., None]:
+def tool(small_run) -> Callable[..., None]:
     """Runs a tool by its name, with options for its ``--cfg-options``, as if in a process of its own."""
 
     def run(name: str, *args: str | Path, **options) -> None:
@@ -146,7 +141,7 @@ def tool(small_run, forget_runs) -> Callable[..., None]:
 
 
 @pytest.fixture
-def one_line_error(capsys, quick_start, forget_runs, monkeypatch) -> Callable[..., str]:
+def one_line_error(capsys, quick_start, monkeypatch) -> Callable[..., str]:
     """Runs a tool, by its name or its ``main``, with a user's mistake and returns the one line it prints."""
     # The logger of an earlier run in this process complains that pytest has closed its stream.
     monkeypatch.setattr(logging, "raiseExceptions", False)

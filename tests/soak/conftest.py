@@ -21,7 +21,7 @@ from projects.reliable_runner.files.checkpoint_file import read_checkpoint
 from projects.reliable_runner.launcher import run_tool
 from tools.dataset_converters.draw_shapes import draw_split
 
-from ..conftest import CONFIG, main_of
+from ..conftest import CONFIG, forget_runs, main_of
 
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 SCALE = float(os.environ.get("FUZZ_SCALE", "1"))  # how many times the usual number of inputs
@@ -44,7 +44,7 @@ def data(tmp_path) -> Path:
 
 
 @pytest.fixture
-def tool(data, tmp_path, small_run, forget_runs, monkeypatch) -> Callable[..., str]:
+def tool(data, tmp_path, small_run, monkeypatch) -> Callable[..., str]:
     """Runs a tool on ``data``; returns its error, or "" if it ended well."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setattr(logging, "raiseExceptions", False)
@@ -83,23 +83,18 @@ def trained(tool, tmp_path) -> dict:
     return read_checkpoint(path)
 
 
-@pytest.fixture
-def damaged() -> Callable[[bytes], st.SearchStrategy[bytes]]:
+@st.composite
+def damaged(draw, content: bytes) -> bytes:
     """Bytes cut short, with bits flipped, or others altogether."""
-
-    @st.composite
-    def damage(draw, content: bytes) -> bytes:
-        kind = draw(st.sampled_from(["cut", "flip", "any"]))
-        if kind == "cut":
-            return content[: draw(st.integers(0, len(content)))]
-        if kind == "any":
-            return draw(st.binary(max_size=300))
-        flipped = bytearray(content)
-        for place in draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=8)):
-            flipped[place] ^= 1 << draw(st.integers(0, 7))
-        return bytes(flipped)
-
-    return damage
+    kind = draw(st.sampled_from(["cut", "flip", "any"]))
+    if kind == "cut":
+        return content[: draw(st.integers(0, len(content)))]
+    if kind == "any":
+        return draw(st.binary(max_size=300))
+    flipped = bytearray(content)
+    for place in draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=8)):
+        flipped[place] ^= 1 << draw(st.integers(0, 7))
+    return bytes(flipped)
 
 
 @pytest.fixture
@@ -110,11 +105,12 @@ def canary(tmp_path) -> Iterator[Path]:
     assert not path.exists(), "code in a file was run"
 
 
-@pytest.fixture
+@pytest.fixture(params=["quick", pytest.param("soak", marks=pytest.mark.soak)])
 def fuzz(capsys, request) -> Callable[..., None]:
-    """Tries many inputs; fails with all different ways in which any of them ended badly."""
+    """Tries ``quick`` or ``soak`` inputs; fails with all different ways in which any of them ended badly."""
 
-    def run(strategy: st.SearchStrategy, attempt: Callable, examples: int) -> None:
+    def run(strategy: st.SearchStrategy, attempt: Callable, quick: int, soak: int) -> None:
+        examples = dict(quick=quick, soak=soak)[request.param]
         outcomes, failures = Counter(), {}
 
         @seed(SEED)

@@ -1,5 +1,7 @@
+import copy
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,11 @@ VARIANTS = {
 }
 
 
+@cache
+def read_config(name: str) -> Config:
+    return Config.fromfile(TESTS / f"tiny_{name}.py")
+
+
 @pytest.fixture
 def build() -> Callable[..., nn.Module]:
     """Detector of tests/tiny_detr.py ("detr"), tiny_dat.py or a variant of tiny_ddetr.py.
@@ -36,7 +43,7 @@ def build() -> Callable[..., nn.Module]:
 
     def build(variant: str, direction: str | None = None, size: int = 32, divisor: int = 64) -> nn.Module:
         name = variant if variant in ("detr", "dat") else "ddetr"
-        cfg = Config.fromfile(TESTS / f"tiny_{name}.py")
+        cfg = copy.deepcopy(read_config(name))
         if variant == "levelwise":
             cfg.model.encoder.layer_cfg.self_attn_cfg.pop("num_levels")
         cfg.merge_from_dict({f"model.{key}": value for key, value in VARIANTS.get(variant, {}).items()})

@@ -35,20 +35,17 @@ from .files.pretrained import (
 )
 from .labels import set_readable
 from .metric.coco_metric import CocoMetric
-from .training.checkpoint_hook import CheckpointHook
+from .training.checkpoint_hook import CheckpointHook, EarlyStoppingHook
 from .training.compilation import compile_by_config
-from .training.early_stopping import EarlyStoppingHook
 from .training.finite_assigner import HungarianAssigner
 from .training.fsdp import FSDPStrategy
 from .training.hints import HintHook
 from .training.log_processor import LogProcessor
-from .training.optim_wrapper import AmpOptimWrapper, OptimWrapper
-from .training.parameter_groups import GroupedOptimWrapperConstructor
+from .training.loops import EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop
+from .training.optim_wrapper import AmpOptimWrapper, GroupedOptimWrapperConstructor, OptimWrapper
 from .training.rehearsal import RehearsalHook
 from .training.resumed_settings import ResumedSettingsHook
 from .training.seeding import EpochSeedHook
-from .training.train_loop import EpochBasedTrainLoop, IterBasedTrainLoop
-from .training.val_loop import ValLoop
 from .training.val_loss import ValLossHook
 
 _REPLACED = {

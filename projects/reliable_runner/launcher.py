@@ -35,7 +35,7 @@ from .run_state import bare_model
 _BUILDERS = (
     r"mmengine\.(runner|optim|hooks|logging|visualization)|torch\.optim|mmdet\.evaluation"
     r"|torch\.(utils\.data\.(dataloader|sampler)|nn\.utils\.clip_grad)"
-    r"|projects\.reliable_runner\.training\.parameter_groups"
+    r"|projects\.reliable_runner\.training\.optim_wrapper"
 )
 
 _OF_IMAGES = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")  # what is read of a sample

@@ -21,7 +21,6 @@ class EpochIndex(int):
 
     @classmethod
     def of(cls, index: int, seed: int, epoch: int) -> "EpochIndex":
-        """``index`` in the pass ``epoch`` of a run with ``seed``."""
         self = cls(index)
         self.seed, self.epoch = seed, epoch
         return self
@@ -31,7 +30,6 @@ class DefaultSampler(_DefaultSampler):
     """mmengine's ``DefaultSampler``, which yields `EpochIndex`."""
 
     def __iter__(self) -> Iterator[EpochIndex]:
-        """The indices of this process in the order of this epoch."""
         return (EpochIndex.of(index, self.seed, self.epoch) for index in super().__iter__())
 
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.optim import CosineAnnealingLR, MultiStepLR, OptimWrapper
 from torch import nn, optim
 
-from projects.reliable_runner.checks.training_state import check_state
+from projects.reliable_runner.checks.weights import check_state
 from projects.reliable_runner.errors import InputError
 
 KINDS = {

@@ -99,8 +99,7 @@ def _runners_key(cfg: dict, part: str) -> str | None:
 
 
 def _type_name(cfg: dict) -> str:
-    kind = cfg["type"]
-    return kind if isinstance(kind, str) else kind.__name__
+    return cfg["type"] if isinstance(cfg["type"], str) else cfg["type"].__name__
 
 
 def _unknown_type(registry: Registry, cfg: dict) -> str:

@@ -24,13 +24,9 @@ class LoadImageFromFile(_LoadImageFromFile):
     OpenCV 4 fills the missing part with grey and says nothing. The pixels are those that OpenCV gives, EXIF
     orientation included.
 
-    Args:
-        imdecode_backend: The backend of ``mmcv.imfrombytes``.
-        color_type: "color", "grayscale", "color_ignore_orientation" or "grayscale_ignore_orientation" for
-            pictures of 8 bits; "unchanged" for files of any depth and number of channels, see `read_stored`
-            and `as_values`.
-        **kwargs: As in mmcv's class; with ``ignore_empty`` an image that cannot be read is passed over
-            (another one is drawn for training) instead of raising.
+    ``color_type`` "unchanged" is for files of any depth and number of channels, see `read_stored` and
+    `as_values`; the others are for pictures of 8 bits. With ``ignore_empty`` an image that cannot be read is
+    passed over (another one is drawn for training) instead of raising.
     """
 
     def __init__(self, imdecode_backend: str = "pillow", **kwargs) -> None:
@@ -45,7 +41,7 @@ class LoadImageFromFile(_LoadImageFromFile):
         path = results["img_path"]
         try:
             img = self.decode(self._read(path), path)
-        except UnreadableInputError:
+        except InputError:
             if self.ignore_empty:
                 return None
             raise
@@ -58,11 +54,11 @@ class LoadImageFromFile(_LoadImageFromFile):
         # A folder is no file, nor a device, which could be read for ever.
         if "://" not in path and not os.path.isfile(path):
             hint = "check data_root, data_prefix and file_name in the annotation file"
-            raise UnreadableInputError(f"image {path} does not exist; {hint}")
+            raise InputError(f"image {path} does not exist; {hint}")
         try:
             return fileio.get(path, backend_args=self.backend_args)
         except Exception as error:  # of a store, too
-            raise UnreadableInputError(f"image {path} can't be read ({first_line(error)})") from error
+            raise InputError(f"image {path} can't be read ({first_line(error)})") from error
 
     def decode(self, content: bytes, name: str) -> np.ndarray:
         """The image in the contents of a file.
@@ -76,7 +72,7 @@ class LoadImageFromFile(_LoadImageFromFile):
         except InputError:
             raise
         except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, cv2.error, ...
-            raise UnreadableInputError(f"image {name} {_reason(content, name, error)}") from error
+            raise InputError(f"image {name} {_reason(content, name, error)}") from error
         return img.astype(np.float32) if self.to_float32 else img
 
     def _decode(self, content: bytes, name: str) -> np.ndarray:
@@ -100,10 +96,6 @@ class LoadImageFromFile(_LoadImageFromFile):
         if img is None:
             raise UnidentifiedImageError(f"{backend} cannot decode it")
         return img
-
-
-class UnreadableInputError(InputError):
-    """What ``ignore_empty`` passes over; `run_tool` looks for the end of its name in a worker's traceback."""
 
 
 def _reason(content: bytes, path: str, error: Exception) -> str:

@@ -54,11 +54,7 @@ def generators_kept() -> Iterator[None]:
 
 
 def seed_generators(*entropy: int) -> int:
-    """Seed python, numpy and torch's CPU generator from integers >= 0; each gets a number of its own.
-
-    Returns:
-        One more such number.
-    """
+    """Seed python, numpy and torch's CPU generator from integers >= 0, each by its own; return one more."""
     python_seed, numpy_seed, torch_seed, another = map(int, np.random.SeedSequence(entropy).generate_state(4))
     random.seed(python_seed)
     np.random.seed(numpy_seed)

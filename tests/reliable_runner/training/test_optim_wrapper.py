@@ -140,8 +140,7 @@ GROUPS = dict(
     optimizer=dict(type="AdamW", lr=0.1, weight_decay=0.01),
     clip_grad=dict(max_norm=1.0),
     paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        custom_keys={"body": dict(lr_mult=0.1), "head": dict(betas=(0.8, 0.9))},
+        norm_decay_mult=0.0, custom_keys={"body": dict(lr_mult=0.1), "head": dict(betas=(0.8, 0.9))}
     ),
 )
 

@@ -15,57 +15,57 @@ from ms_deform_attn.compat.mmcv_ops import use_in_mmcv
 from .checks.build_errors import explain_errors
 from .checks.class_names import ClassCheckHook
 from .checks.weights import CheckpointCheckHook
-from .data.coco_dataset import CocoDataset
-from .data.detr_resize import DETRResize
-from .data.image_loading import LoadImageFromFile
-from .data.preprocessor import DetDataPreprocessor
-from .data.sampler import DefaultSampler, InfiniteSampler
-from .data.seeded_items import ClassBalancedDataset, ConcatDataset, MultiImageMixDataset, RepeatDataset
-from .data.step_errors import name_steps
+from .data import coco_dataset, detr_resize, image_loading, preprocessor, sampler, seeded_items, step_errors
 from .drawing import DetVisualizationHook, set_readable
 from .files import pretrained
 from .files.atomic_file import AtomicLocalBackend
 from .files.data_file import SafePickleHandler, SafeYamlHandler
 from .metric.coco_metric import CocoMetric
-from .training.checkpoint_hook import CheckpointHook, EarlyStoppingHook
-from .training.compilation import compile_by_config
-from .training.finite_assigner import HungarianAssigner
-from .training.fsdp import FSDPStrategy
-from .training.hints import HintHook
-from .training.log_processor import LogProcessor
-from .training.loops import EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop
-from .training.optim_wrapper import AmpOptimWrapper, GroupedOptimWrapperConstructor, OptimWrapper
-from .training.rehearsal import RehearsalHook
-from .training.resumed_settings import ResumedSettingsHook
-from .training.seeding import EpochSeedHook
-from .training.val_loss import ValLossHook
+from .training import (
+    checkpoint_hook,
+    compilation,
+    finite_assigner,
+    fsdp,
+    hints,
+    log_processor,
+    loops,
+    optim_wrapper,
+    rehearsal,
+    resumed_settings,
+    seeding,
+    val_loss,
+)
 
 _DEFAULT_HOOKS = dict(
-    epoch_seed=dict(type=EpochSeedHook),
+    epoch_seed=dict(type=seeding.EpochSeedHook),
     class_check=dict(type=ClassCheckHook),
     checkpoint_check=dict(type=CheckpointCheckHook),
-    rehearsal=dict(type=RehearsalHook),
-    resumed_settings=dict(type=ResumedSettingsHook),
-    hints=dict(type=HintHook),
+    rehearsal=dict(type=rehearsal.RehearsalHook),
+    resumed_settings=dict(type=resumed_settings.ResumedSettingsHook),
+    hints=dict(type=hints.HintHook),
 )
 _MODULES = {
-    registry.LOOPS: (EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop),
+    registry.LOOPS: (loops.EpochBasedTrainLoop, loops.IterBasedTrainLoop, loops.ValLoop),
     registry.HOOKS: (
-        *(CheckpointHook, EarlyStoppingHook, ValLossHook),
+        *(checkpoint_hook.CheckpointHook, checkpoint_hook.EarlyStoppingHook, val_loss.ValLossHook),
         *(hook["type"] for hook in _DEFAULT_HOOKS.values()),
     ),
-    registry.OPTIM_WRAPPERS: (OptimWrapper, AmpOptimWrapper),
-    registry.OPTIM_WRAPPER_CONSTRUCTORS: (GroupedOptimWrapperConstructor,),
-    registry.LOG_PROCESSORS: (LogProcessor,),
-    registry.STRATEGIES: (FSDPStrategy,),
-    registry.DATA_SAMPLERS: (DefaultSampler, InfiniteSampler),
-    registry.TRANSFORMS: (LoadImageFromFile, DETRResize),
-    registry.DATASETS: (RepeatDataset, ClassBalancedDataset),
-    mmdet_registry.DATASETS: (CocoDataset, ConcatDataset, MultiImageMixDataset),
+    registry.OPTIM_WRAPPERS: (optim_wrapper.OptimWrapper, optim_wrapper.AmpOptimWrapper),
+    registry.OPTIM_WRAPPER_CONSTRUCTORS: (optim_wrapper.GroupedOptimWrapperConstructor,),
+    registry.LOG_PROCESSORS: (log_processor.LogProcessor,),
+    registry.STRATEGIES: (fsdp.FSDPStrategy,),
+    registry.DATA_SAMPLERS: (sampler.DefaultSampler, sampler.InfiniteSampler),
+    registry.TRANSFORMS: (image_loading.LoadImageFromFile, detr_resize.DETRResize),
+    registry.DATASETS: (seeded_items.RepeatDataset, seeded_items.ClassBalancedDataset),
+    mmdet_registry.DATASETS: (
+        coco_dataset.CocoDataset,
+        seeded_items.ConcatDataset,
+        seeded_items.MultiImageMixDataset,
+    ),
     mmdet_registry.HOOKS: (DetVisualizationHook,),
     mmdet_registry.METRICS: (CocoMetric,),
-    mmdet_registry.MODELS: (DetDataPreprocessor,),
-    mmdet_registry.TASK_UTILS: (HungarianAssigner,),
+    mmdet_registry.MODELS: (preprocessor.DetDataPreprocessor,),
+    mmdet_registry.TASK_UTILS: (finite_assigner.HungarianAssigner,),
 }
 _LOADERS = {
     "": pretrained.load_from_local,
@@ -123,9 +123,9 @@ def install() -> None:
     use_in_mmcv()
     for cls, name, wrap in (
         (registry.Registry, "build", explain_errors),
-        (BaseDataset, "prepare_data", name_steps),
+        (BaseDataset, "prepare_data", step_errors.name_steps),
         (Text, "set_text", set_readable),
-        (Runner, "_maybe_compile", compile_by_config),
+        (Runner, "_maybe_compile", compilation.compile_by_config),
         (Runner, "register_default_hooks", _with_default_hooks),
         (FlexibleRunner, "register_default_hooks", _with_default_hooks),
     ):

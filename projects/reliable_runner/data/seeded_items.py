@@ -6,10 +6,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from mmdet.datasets import ConcatDataset as _ConcatDataset
-from mmdet.datasets import MultiImageMixDataset as _MultiImageMixDataset
-from mmengine.dataset import ClassBalancedDataset as _ClassBalancedDataset
-from mmengine.dataset import RepeatDataset as _RepeatDataset
+from mmdet import datasets
+from mmengine import dataset
 from mmengine.structures import BaseDataElement
 
 from .sampler import EpochIndex
@@ -62,19 +60,19 @@ def seed_generators(*entropy: int) -> int:
     return another
 
 
-class ConcatDataset(_ConcatDataset, SeededItems):
+class ConcatDataset(datasets.ConcatDataset, SeededItems):
     """mmdet's ``ConcatDataset`` with `SeededItems`."""
 
 
-class RepeatDataset(_RepeatDataset, SeededItems):
+class RepeatDataset(dataset.RepeatDataset, SeededItems):
     """mmengine's ``RepeatDataset`` with `SeededItems`."""
 
 
-class ClassBalancedDataset(_ClassBalancedDataset, SeededItems):
+class ClassBalancedDataset(dataset.ClassBalancedDataset, SeededItems):
     """mmengine's ``ClassBalancedDataset`` with `SeededItems`."""
 
 
-class MultiImageMixDataset(_MultiImageMixDataset, SeededItems):
+class MultiImageMixDataset(datasets.MultiImageMixDataset, SeededItems):
     """mmdet's ``MultiImageMixDataset`` with `SeededItems`."""
 
-    __getitem__ = name_steps(_MultiImageMixDataset.__getitem__)
+    __getitem__ = name_steps(datasets.MultiImageMixDataset.__getitem__)

@@ -3,10 +3,9 @@
 import inspect
 from pathlib import Path
 
+from mmengine import hooks
 from mmengine.dist import is_main_process
 from mmengine.fileio import BaseStorageBackend, LocalBackend
-from mmengine.hooks import CheckpointHook as _CheckpointHook
-from mmengine.hooks import EarlyStoppingHook as _EarlyStoppingHook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
 from ..files.atomic_file import remove_unfinished
@@ -32,7 +31,7 @@ class _LateRemover:
                 self.backend.remove(path)
 
 
-class CheckpointHook(_CheckpointHook):
+class CheckpointHook(hooks.CheckpointHook):
     """mmengine's hook with another order: a file is removed after those that replace it are on the disk.
 
     What the validation after an epoch has found (the best score, the count of early stopping) goes into the
@@ -129,7 +128,7 @@ class CheckpointHook(_CheckpointHook):
         self._is_noted = True
 
 
-class EarlyStoppingHook(_EarlyStoppingHook):
+class EarlyStoppingHook(hooks.EarlyStoppingHook):
     """mmengine's hook, whose best score and count are in the checkpoints.
 
     ``min_delta`` is what counts as better; mmengine's 0.1 is ten points of AP.

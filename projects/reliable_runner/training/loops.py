@@ -3,11 +3,7 @@
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice, repeat
 
-from mmengine.optim import OptimWrapper as _OptimWrapper
-from mmengine.runner import BaseLoop
-from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
-from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
-from mmengine.runner import ValLoop as _ValLoop
+from mmengine import optim, runner
 
 from ..data.sampler import batches_after
 from ..data.seeded_items import SeededItems
@@ -19,7 +15,7 @@ from .optim_wrapper import OptimWrapper
 from .step_guard import StepGuard
 
 
-def complete_steps(batches: Iterable[dict], optim_wrapper: _OptimWrapper) -> Iterator[list[dict]]:
+def complete_steps(batches: Iterable[dict], optim_wrapper: optim.OptimWrapper) -> Iterator[list[dict]]:
     """Group ``batches`` into optimizer steps of ``accumulative_counts``; the last may be of fewer.
 
     If a step has several batches, the metainfo ``step_num_objects`` of their samples holds, for each batch of
@@ -75,7 +71,7 @@ class _GuardedLoop:
             yield from step
 
 
-class EpochBasedTrainLoop(_GuardedLoop, _EpochBasedTrainLoop):
+class EpochBasedTrainLoop(_GuardedLoop, runner.EpochBasedTrainLoop):
     """mmengine's loop over epochs, in `complete_steps`; an epoch's last step may be of fewer batches."""
 
     def run_epoch(self) -> None:
@@ -87,7 +83,7 @@ class EpochBasedTrainLoop(_GuardedLoop, _EpochBasedTrainLoop):
         self._epoch += 1
 
 
-class IterBasedTrainLoop(_GuardedLoop, _IterBasedTrainLoop):
+class IterBasedTrainLoop(_GuardedLoop, runner.IterBasedTrainLoop):
     """mmengine's loop over iterations, in `complete_steps`; the last of all may be of fewer batches."""
 
     def run(self):
@@ -104,7 +100,7 @@ class IterBasedTrainLoop(_GuardedLoop, _IterBasedTrainLoop):
         yield from self._batches(islice(batches, self._max_iters - num_seen))
 
 
-class ValLoop(_ValLoop):
+class ValLoop(runner.ValLoop):
     """mmengine's loop; if it fails in a training, the weights are saved first."""
 
     def run(self) -> dict:
@@ -112,6 +108,6 @@ class ValLoop(_ValLoop):
             return super().run()
         except Exception:
             for hook in self.runner.hooks:
-                if isinstance(hook, CheckpointHook) and isinstance(self.runner._train_loop, BaseLoop):
+                if isinstance(hook, CheckpointHook) and isinstance(self.runner._train_loop, runner.BaseLoop):
                     hook.save_unsaved(self.runner)
             raise

@@ -1,18 +1,16 @@
 """Steps of the optimizer: complete, only with finite gradients, in mixed precision on request."""
 
 import torch
+from mmengine import optim
 from mmengine.dist import all_reduce
 from mmengine.logging import MessageHub
-from mmengine.optim import AmpOptimWrapper as _AmpOptimWrapper
-from mmengine.optim import DefaultOptimWrapperConstructor
-from mmengine.optim import OptimWrapper as _OptimWrapper
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from ..errors import InputError, NonFiniteError
 
 
-class OptimWrapper(_OptimWrapper):
+class OptimWrapper(optim.OptimWrapper):
     """mmengine's wrapper; a step has as many batches as `begin_step` says, and finite gradients.
 
     mmengine steps on every ``accumulative_counts``-th batch of the training, so that a step may hold batches
@@ -75,7 +73,7 @@ class OptimWrapper(_OptimWrapper):
         )
 
 
-class AmpOptimWrapper(_AmpOptimWrapper, OptimWrapper):
+class AmpOptimWrapper(optim.AmpOptimWrapper, OptimWrapper):
     """mmengine's mixed-precision wrapper, without its demand for a GPU where the type is bfloat16.
 
     bfloat16 has float32's range of exponents, so its losses are not scaled and ``loss_scale`` is unused.
@@ -86,7 +84,7 @@ class AmpOptimWrapper(_AmpOptimWrapper, OptimWrapper):
         if dtype == "bfloat16":
             for scaling_option in ("loss_scale", "use_fsdp"):
                 kwargs.pop(scaling_option, None)
-            super(_AmpOptimWrapper, self).__init__(**kwargs)
+            super(optim.AmpOptimWrapper, self).__init__(**kwargs)
             self.cast_dtype = torch.bfloat16
             self.loss_scaler = torch.amp.GradScaler("cpu", enabled=False)
             self._scale_update_param = None
@@ -110,7 +108,7 @@ class AmpOptimWrapper(_AmpOptimWrapper, OptimWrapper):
         super().step(**kwargs)
 
 
-class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+class GroupedOptimWrapperConstructor(optim.DefaultOptimWrapperConstructor):
     """mmengine's constructor makes a group of each parameter; here equal groups become one.
 
     With few groups a fused or foreach optimizer updates many parameters at once. What is learnt is the same.

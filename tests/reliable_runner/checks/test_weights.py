@@ -30,13 +30,7 @@ class Detector(nn.Module):
         self.bbox_head.fc_cls = nn.Linear(width, classes)  # mmdet's DETR calls it so
 
 
-def load(
-    model: nn.Module,
-    weights: dict,
-    meta: dict = MappingProxyType({}),
-    resume: bool = False,
-    train: bool = True,
-):
+def load(model: nn.Module, weights: dict, meta=MappingProxyType({}), resume=False, train=True) -> nn.Module:
     """Call the hook as a runner of ``model`` and the classes a, b and c does, and load what it leaves."""
     loop = BaseLoop.__new__(type("Loop", (BaseLoop,), {"run": None}))
     loop.dataloader = SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=("a", "b", "c"))))

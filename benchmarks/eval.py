@@ -16,7 +16,7 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from projects.reliable_runner.launcher import run_tool
-from projects.reliable_runner.metric.coco_eval import BACKENDS, evaluations
+from projects.reliable_runner.metric.coco_metric import BACKENDS, evaluations
 
 NUM_CLASSES, BOXES_PER_IMAGE = 80, 7  # val2017 has 36 781 boxes in 5000 images
 

@@ -1,12 +1,10 @@
 """A stage of DAT: blocks of attention and MLP on maps of one size."""
 
-from collections.abc import Callable
-
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .layers import ChannelNorm
+from .layers import MLP, ChannelNorm
 
 
 class Stage(nn.Module):
@@ -15,7 +13,6 @@ class Stage(nn.Module):
     Args:
         channels: channels of input and output.
         attentions: the attention of each block, (bs, channels, h, w) to the same.
-        make_mlp: called for the MLP of each block.
         drop_path_rates: probability that a residual branch is dropped, for each block.
         with_cp: activation checkpointing of each block.
     """
@@ -24,7 +21,6 @@ class Stage(nn.Module):
         self,
         channels: int,
         attentions: list[nn.Module],
-        make_mlp: Callable[[], nn.Module],
         drop_path_rates: list[float],
         with_cp: bool = False,
     ) -> None:
@@ -32,7 +28,7 @@ class Stage(nn.Module):
         self.with_cp = with_cp
         self.layer_norms = nn.ModuleList(ChannelNorm(channels) for _ in range(2 * len(attentions)))
         self.attns = nn.ModuleList(attentions)
-        self.mlps = nn.ModuleList(make_mlp() for _ in attentions)
+        self.mlps = nn.ModuleList(MLP(channels) for _ in attentions)
         self.drop_path = nn.ModuleList(DropPath(rate) for rate in drop_path_rates)
 
     def forward(self, x: Tensor) -> Tensor:

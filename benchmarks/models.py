@@ -23,7 +23,7 @@ sys.path.append(str(Path(sys.prefix) / "transformers"))  # where `make test` ins
 import torch
 from torch import Tensor, nn
 
-from benchmarks.op import milliseconds
+from benchmarks.timing import add_arguments, milliseconds, use_threads
 from ms_deform_attn.compat.huggingface import accelerate
 from ms_deform_attn.compat.mmcv_ops import are_missing, use_in_mmcv
 
@@ -184,13 +184,11 @@ def bench(candidate: Candidate, rounds: int, device: str) -> dict[str, dict[bool
     times = {}
     for what in ("inference", "train_step"):
         taken = {False: [], True: []}
-        for _ in range(rounds + 1):
+        for _ in range(rounds + 1):  # the first warms up
             for ours, list_ in taken.items():
                 candidate.use_ours(ours)
                 list_.append(milliseconds(getattr(candidate, what), device))
-        times[what] = {
-            ours: statistics.median(list_[1:]) for ours, list_ in taken.items()
-        }  # the first warms up
+        times[what] = {ours: statistics.median(list_[1:]) for ours, list_ in taken.items()}
     return times
 
 
@@ -199,11 +197,9 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=builders, default=list(builders), metavar="NAME")
     parser.add_argument("--shape", nargs=2, type=int, default=[800, 1333], metavar=("H", "W"))
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="of the CPU; all where not given")
+    add_arguments(parser, rounds=3)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads or torch.get_num_threads())
+    use_threads(args.threads)
     print("| model | image | inference, s | with our op | | training step, s | with our op | | error |")
     print("| --- " * 9 + "|", flush=True)
     for name in args.models:

@@ -9,13 +9,10 @@ fit into memory is left out.
 """
 
 import json
-import statistics
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,8 +25,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 
 from benchmarks.models import use_ours_in_mmcv
-from benchmarks.op import milliseconds
 from benchmarks.random_batch import random_batch
+from benchmarks.timing import in_own_process, median_seconds, use_threads
 from benchmarks.train import build_mmdets
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.inference import init_detector
@@ -61,9 +58,7 @@ def main(argv: list[str] | None = None) -> None:
             expected = None
             for whose in args.whose:
                 try:
-                    # Its memory is its own, and if the system kills it for want of it, the others go on.
-                    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                        seconds, gigabytes, scores = pool.submit(measure, whose, step, size, args).result()
+                    seconds, gigabytes, scores = in_own_process(measure, whose, step, size, args)
                 except BrokenProcessPool:
                     print(f"| {size} | {step} | {whose} | does not fit | |", flush=True)
                     continue
@@ -85,8 +80,7 @@ def check(scores: list[float], expected: list[float], what: str) -> None:
 
 def measure(whose: str, step: str, size: int, args: Namespace) -> tuple[float, float, list[float]]:
     """Median seconds of a step, the process's peak memory in GB, and the best 100 scores."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    use_threads(args.threads)
     torch.manual_seed(0)
     predict, losses, parameters = BUILDERS[whose](args.config, size)
     if step == "inference":
@@ -102,14 +96,12 @@ def measure(whose: str, step: str, size: int, args: Namespace) -> tuple[float, f
             losses().backward()
             optimizer.step()
 
-    times = []
-    for _ in range(args.rounds + 1):  # the first warms up
-        times.append(milliseconds(run, "cpu") / 1e3)
+    seconds = median_seconds(run, args.rounds)
     gigabytes = peak_resident_mb() / 1024
     with torch.inference_mode():
         scores = predict().sigmoid().flatten()
     best = scores.topk(min(100, len(scores))).values.tolist()
-    return statistics.median(times[1:]), gigabytes, best
+    return seconds, gigabytes, best
 
 
 Built = tuple[Callable[[], Tensor], Callable[[], Tensor], list[Tensor]]
@@ -184,16 +176,14 @@ def plot(rows: list[dict], out: Path) -> None:
     figure = Figure(figsize=(9, 6.4), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True)
     sizes = sorted({row["size"] for row in rows})
-    for line, (key, label) in zip(
-        axes, [("seconds", "seconds"), ("gigabytes", "peak memory, GB")], strict=True
-    ):
+    labels = dict(seconds="seconds", gigabytes="peak memory, GB")
+    for line, (key, label) in zip(axes, labels.items(), strict=True):
         for ax, step in zip(line, STEPS, strict=True):
             for whose, color in WHOSE.items():
-                points = [
-                    (row["size"], row[key]) for row in rows if (row["step"], row["whose"]) == (step, whose)
-                ]
-                if points:
-                    ax.plot(*zip(*points, strict=True), "o-", color=color, label=whose)
+                chosen = [row for row in rows if (row["step"], row["whose"]) == (step, whose)]
+                if chosen:
+                    values = ([row[name] for row in chosen] for name in ("size", key))
+                    ax.plot(*values, "o-", color=color, label=whose)
             ax.set(xscale="log", yscale="log", ylabel=label)
             ax.set_xticks(sizes, map(str, sizes))
             ax.set_xticks([], minor=True)

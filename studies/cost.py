@@ -10,10 +10,7 @@ measurement is a process of its own. The numbers go into a CSV file beside the p
 import csv
 import sys
 from argparse import ArgumentParser
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
-from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -21,7 +18,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from benchmarks.op import milliseconds
+from benchmarks.timing import in_own_process, median_seconds
 from projects.deformable_detr.attention import MultiScaleDeformableAttention
 from projects.deformable_detr.levels import Levels
 from projects.reliable_runner.launcher import positive_int, run_tool
@@ -47,8 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = []
     for name in STRIDES:
         for side in args.sides:
-            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                seconds, megabytes = pool.submit(measure, name, side, args.rounds, args.threads).result()
+            seconds, megabytes = in_own_process(measure, name, side, args.rounds, args.threads)
             rows.append(dict(attention=name, side=side, seconds=seconds, megabytes=megabytes))
             rows[-1]["multiply_adds"] = multiply_adds(name, side)
             print(f"{name}, {side} x {side}: {seconds:.4f} s, {megabytes:.0f} MB", flush=True)
@@ -96,8 +92,7 @@ def measure(name: str, side: int, rounds: int, threads: int) -> tuple[float, flo
             return attention(**inputs)
 
     before = peak_resident_mb()
-    times = [milliseconds(run, "cpu") / 1e3 for _ in range(rounds + 1)]  # the first warms up
-    return median(times[1:]), peak_resident_mb() - before
+    return median_seconds(run, rounds), peak_resident_mb() - before
 
 
 def plot(rows: list[dict], out: Path) -> None:

@@ -28,6 +28,7 @@ from benchmarks.models import use_ours_in_mmcv
 from benchmarks.random_batch import random_batch
 from benchmarks.timing import in_own_process, median_seconds, use_threads
 from benchmarks.train import build_mmdets
+from projects.attention_viewer.sheet import save
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.inference import init_detector
 from projects.reliable_runner.launcher import positive_int, run_tool
@@ -66,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
                 check(scores, expected, f"{whose} at {size} x {size}, {step}")
                 rows.append(dict(size=size, step=step, whose=whose, seconds=seconds, gigabytes=gigabytes))
                 print(f"| {size} | {step} | {whose} | {seconds:.3f} | {gigabytes:.2f} |", flush=True)
-    plot(rows, args.out)
+    save(plot(rows), args.out)
     args.out.with_suffix(".json").write_text(json.dumps(rows, indent=1))
     print(f"saved {args.out} and {args.out.with_suffix('.json')}")
 
@@ -171,7 +172,7 @@ def _batch(detector: torch.nn.Module, size: int) -> dict:
         return random_batch(1, size, size, detector.bbox_head.num_classes)
 
 
-def plot(rows: list[dict], out: Path) -> None:
+def plot(rows: list[dict]) -> Figure:
     """Draw seconds and memory of both steps over the size, all axes logarithmic."""
     figure = Figure(figsize=(9, 6.4), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True)
@@ -196,8 +197,7 @@ def plot(rows: list[dict], out: Path) -> None:
     for ax in axes[1]:
         ax.set_xlabel("height and width in pixels")
     axes[0, 0].legend()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110)
+    return figure
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from matplotlib.figure import Figure
 
+from projects.attention_viewer.sheet import save
 from projects.reliable_runner.launcher import run_tool
 
 EMBED_DIMS, NUM_HEADS, NUM_POINTS, NUM_LAYERS = 256, 8, 4, 6
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(description="Plot the cost of attention against the size of the image.")
     parser.add_argument("--out", type=Path, default=Path("complexity.png"), help="picture to write")
     args = parser.parse_args(argv)
-    plot(args.out)
+    save(plot(), args.out)
     print(f"saved {args.out}")
 
 
@@ -68,7 +69,7 @@ def encoder_costs(shorter_side: int) -> dict[str, float]:
     return {name: NUM_LAYERS * costs[name] / 1e9 for name in sorted(costs, key=lambda name: name[0])}
 
 
-def plot(out: Path) -> None:
+def plot() -> Figure:
     """Draw the costs over the size of the image, both axes logarithmic."""
     sides = range(320, 2401, 32)
     costs = [encoder_costs(side) for side in sides]
@@ -92,8 +93,7 @@ def plot(out: Path) -> None:
     ax.set_ylabel("self-attention of six encoder layers,\n10$^9$ multiply-adds")
     ax.grid(alpha=0.3)
     ax.legend(title="C = 256, M = 8, K = 4", fontsize="small")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=120)
+    return figure
 
 
 if __name__ == "__main__":

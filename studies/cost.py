@@ -7,7 +7,6 @@ studies/complexity.py, are drawn at one pace, that of deformable attention on th
 measurement is a process of its own. The numbers go into a CSV file beside the picture.
 """
 
-import csv
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -19,23 +18,23 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from benchmarks.timing import in_own_process, median_seconds
+from projects.attention_viewer.sheet import save
 from projects.deformable_detr.attention import MultiScaleDeformableAttention
 from projects.deformable_detr.levels import Levels
 from projects.reliable_runner.launcher import positive_int, run_tool
 from projects.reliable_runner.training.log_processor import peak_resident_mb
 from studies.complexity import EMBED_DIMS, NUM_HEADS, NUM_POINTS, deformable_attention, full_attention
+from studies.table import write_rows
 
 STRIDES = {"DETR": (32,), "DETR-DC5": (16,), "deformable, C3 to C6": (8, 16, 32, 64)}
-COLORS = {"DETR": "tab:orange", "DETR-DC5": "tab:red", "deformable, C3 to C6": "tab:blue"}
+COLORS = ("tab:orange", "tab:red", "tab:blue")
 SIDES = [128, 256, 400, 640, 1024, 1600]
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measure as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--sides", nargs="+", type=positive_int, default=SIDES, help="of the images, in pixels"
-    )
+    parser.add_argument("--sides", nargs="+", type=positive_int, default=SIDES, help="of images, in pixels")
     parser.add_argument("--rounds", type=positive_int, default=5, help="of which the median is taken")
     parser.add_argument("--threads", type=positive_int, default=1, help="of the CPU")
     parser.add_argument("--out", type=Path, default=Path("cost.png"), help="picture to write")
@@ -48,12 +47,8 @@ def main(argv: list[str] | None = None) -> None:
             rows.append(dict(attention=name, side=side, seconds=seconds, megabytes=megabytes))
             rows[-1]["multiply_adds"] = multiply_adds(name, side)
             print(f"{name}, {side} x {side}: {seconds:.4f} s, {megabytes:.0f} MB", flush=True)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with args.out.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    plot(rows, args.out)
+    write_rows(args.out.with_suffix(".csv"), rows)
+    save(plot(rows), args.out)
     print(f"saved {args.out} and {args.out.with_suffix('.csv')}")
 
 
@@ -95,12 +90,12 @@ def measure(name: str, side: int, rounds: int, threads: int) -> tuple[float, flo
     return median_seconds(run, rounds), peak_resident_mb() - before
 
 
-def plot(rows: list[dict], out: Path) -> None:
+def plot(rows: list[dict]) -> Figure:
     """Draw seconds, with the formulas beside them, and memory over the side, all axes logarithmic."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     seconds, memory = figure.subplots(1, 2)
     pace = rows[-1]["seconds"] / rows[-1]["multiply_adds"]
-    for name, color in COLORS.items():
+    for name, color in zip(STRIDES, COLORS, strict=True):
         of_name = [row for row in rows if row["attention"] == name]
         sides = [row["side"] for row in of_name]
         seconds.plot(sides, [row["seconds"] for row in of_name], "o-", color=color, label=name)
@@ -113,7 +108,7 @@ def plot(rows: list[dict], out: Path) -> None:
         ax.set_xticks([], minor=True)
         ax.grid(alpha=0.3)
         ax.legend(fontsize="small")
-    figure.savefig(out, dpi=110)
+    return figure
 
 
 if __name__ == "__main__":

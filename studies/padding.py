@@ -9,7 +9,6 @@ layer of the backbone, "norm" leaves it out of the neck's group norms, "queries"
 
 import math
 import sys
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from tqdm import tqdm
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.media import find_media
 from projects.reliable_runner.inference import init_detector
-from projects.reliable_runner.launcher import add_cfg_options, run_tool
+from projects.reliable_runner.launcher import config_parser, run_tool
 
 _CAUSES = ("conv", "norm", "queries")
 _SCORE_ALONE, _SCORE_PADDED, _REACH = 0.3, 0.1, 8.0
@@ -35,8 +34,7 @@ _SCORE_ALONE, _SCORE_PADDED, _REACH = 0.3, 0.1, 8.0
 
 def main(argv: list[str] | None = None) -> None:
     """Measure as ``argv`` (by default the command line) says."""
-    parser = ArgumentParser(description="Measure how much padding changes detections.")
-    parser.add_argument("config", help="config file")
+    parser = config_parser("Measure how much padding changes detections.")
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument("folder", type=Path, help="folder with images")
     size = dict(nargs=2, type=int, metavar=("H", "W"), required=True)
@@ -45,7 +43,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--divisor", type=int, default=1, help="pad_size_divisor (1)")
     parser.add_argument("--num", type=int, default=20, help="number of images (20)")
     parser.add_argument("--without", nargs="+", choices=_CAUSES, default=[], help="causes to take away")
-    add_cfg_options(parser)
     args = parser.parse_args(argv)
 
     model = init_detector(args.config, args.checkpoint, "cpu", args.cfg_options)

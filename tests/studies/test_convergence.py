@@ -17,10 +17,11 @@ from projects.reliable_runner.launcher import parse_config
 from studies import convergence as convergence_study
 from studies.convergence import main
 from studies.figures import ABLATIONS, epoch_of_equal_time, evenness, write_results
-from studies.observe import append, instability, read_matches
+from studies.observe import instability, read_matches
 from studies.results import Run, collect, markdown, read_run, summarise, write_run
 from studies.rows import FIGURE_3, ROWS, TABLE_2
 from studies.size_metric import SizeMetric
+from studies.table import write_rows
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -89,8 +90,9 @@ def test_an_interrupted_run_has_several_logs(tmp_path):
         lines = [*lines, {"step": int(start), "coco/bbox_mAP_s": 0.0, "coco/bbox_mAP_12-16": 0.3}]
         log.write_text("\n".join(map(json.dumps, lines)))
         sparsity = dict(epoch=start, stage="encoder", layer=0, negative_entropy=-0.5 * int(start), even=-4)
-        append(tmp_path / "attention.csv", [sparsity])
-        append(tmp_path / "matches.csv", [dict(epoch=start, image=0, object=0, query=start)])
+        match = dict(epoch=start, image=0, object=0, query=start)
+        for name, row in (("attention.csv", sparsity), ("matches.csv", match)):
+            write_rows(tmp_path / name, [row], append=True)
     done = collect("refine", 0, tmp_path, max_rss_mb=7.0)
     assert done.curves == {
         "AP": {1: 0.1, 2: 0.2},
@@ -196,7 +198,7 @@ def test_instability_is_the_share_of_objects_with_another_query(tmp_path):
     for epoch in (1, 2, 2, 4):
         pairs = zip("aabb", "0101", queries[epoch], strict=True)
         rows = [dict(epoch=epoch, image=image, object=index, query=query) for image, index, query in pairs]
-        append(tmp_path / "matches.csv", rows)
+        write_rows(tmp_path / "matches.csv", rows, append=True)
     assert instability(read_matches(tmp_path / "matches.csv")) == {2: 0.5, 4: 0.25}
 
 

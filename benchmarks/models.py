@@ -165,12 +165,8 @@ def of_transformers(name: str, shape: tuple[int, int], device: str) -> Candidate
 
 
 def check(candidate: Candidate) -> float:
-    """The largest difference of outputs, relative to the largest number of each.
-
-    Numbers are compared in order of size: rounding decides how two-stage models order proposals of nearly
-    the same score.
-    """
-    found = []
+    """The largest difference of outputs, relative to the largest number of each."""
+    found = []  # sorted: rounding decides how two-stage models order proposals of nearly the same score
     for ours in (False, True):
         candidate.use_ours(ours)
         found.append([output.flatten().sort().values for output in candidate.inference()])

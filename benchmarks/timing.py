@@ -38,11 +38,7 @@ def median_seconds(run: Callable[[], object], rounds: int) -> float:
 
 
 def in_own_process(function: Callable, *args) -> object:
-    """What ``function`` returns in a process of its own, whose memory is nobody else's.
-
-    Raises:
-        BrokenProcessPool: the system has killed it, for want of memory say.
-    """
+    """What ``function`` returns in a process of its own; `BrokenProcessPool` if the system kills that."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(function, *args).result()
 

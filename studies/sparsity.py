@@ -56,11 +56,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def find_checkpoints(paths: list[Path]) -> list[Path]:
-    """The files among ``paths``, and in its folders those that a run saves as it goes.
-
-    Raises:
-        InputError: a folder has none.
-    """
+    """The files among ``paths``, and those that a run saves in a folder; `InputError` if one has none."""
     found = []
     for path in paths:
         files = [path]

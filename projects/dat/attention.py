@@ -17,18 +17,13 @@ MAX_BIAS_ELEMENTS = 2**26  # 256 MiB in float32, as much as 145 images of 224 pi
 class SharedPoints(NamedTuple):
     """Where deformable attention samples, and how much some of the tokens attend to each point.
 
-    Points are x, y in tokens: (0, 0) is the map's outer corner, (0.5, 0.5) the centre of the first token.
-
-    Args:
-        grid: (num_points, 2), the regular grid that the points are moved from.
-        points: (bs, num_groups, num_points, 2).
-        weights: (bs, num_heads, number of tokens, num_points), 1 in sum over the points; as many heads in a
-            row share a group's points as there are heads for each group.
+    Points are x, y in tokens: (0, 0) is the map's outer corner, (0.5, 0.5) the centre of the first token. As
+    many heads in a row share a group's points as there are heads for each group.
     """
 
-    grid: Tensor
-    points: Tensor
-    weights: Tensor
+    grid: Tensor  # (num_points, 2), the regular grid that the points are moved from
+    points: Tensor  # (bs, num_groups, num_points, 2)
+    weights: Tensor  # (bs, num_heads, number of tokens, num_points), 1 in sum over the points
 
 
 class DeformableAttention(nn.Module):
@@ -87,12 +82,7 @@ class DeformableAttention(nn.Module):
 
     @torch.no_grad()
     def points_and_weights(self, x: Tensor, tokens: Sequence[int]) -> SharedPoints:
-        """What `forward` samples and attends to, for inspection.
-
-        Args:
-            x: (bs, channels, h, w), as `forward` takes it.
-            tokens: those that attend, numbered row by row.
-        """
+        """What `forward` samples and ``tokens``, numbered row by row, attend to, for inspection."""
         query = self.proj_q(x)
         points = self.points(query, dtype=x.dtype)
         size = tuple(x.shape[2:])

@@ -10,11 +10,8 @@ from .layers import MLP, ChannelNorm
 class Stage(nn.Module):
     """Blocks of normalisation, attention, normalisation, MLP, with two residual connections.
 
-    Args:
-        channels: channels of input and output.
-        attentions: the attention of each block, (bs, channels, h, w) to the same.
-        drop_path_rates: probability that a residual branch is dropped, for each block.
-        with_cp: activation checkpointing of each block.
+    Each block has one of ``attentions`` and the probability that a residual branch is dropped; ``with_cp`` is
+    activation checkpointing of each.
     """
 
     def __init__(
@@ -34,10 +31,11 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(bs, channels, h, w) to the same shape."""
         for block in range(len(self.attns)):
-            if self.with_cp:
-                x = checkpoint(self._block, x, block, use_reentrant=False)
-            else:
-                x = self._block(x, block)
+            x = (
+                checkpoint(self._block, x, block, use_reentrant=False)
+                if self.with_cp
+                else self._block(x, block)
+            )
         return x
 
     def _block(self, x: Tensor, block: int) -> Tensor:

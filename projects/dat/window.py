@@ -15,12 +15,6 @@ class WindowAttention(nn.Module):
     The map is padded at right and bottom to complete windows, and padding is masked: the result at a token
     does not depend on it. For shifted windows, which lie half a window, rounded up, to the lower right, the
     map is rolled; tokens that only the roll has made neighbours do not attend to each other.
-
-    Args:
-        channels: channels of input and output.
-        num_heads: number of heads.
-        window_size: side of a window in tokens.
-        shifted: whether the windows are shifted.
     """
 
     def __init__(self, channels: int, num_heads: int, window_size: int, shifted: bool = False) -> None:
@@ -50,11 +44,8 @@ class WindowAttention(nn.Module):
         return x[:, :height, :width].movedim(-1, 1)
 
     def _attend(self, windows: Tensor, bias: Tensor) -> Tensor:
-        """Attention in windows (bs * num_windows, tokens, channels).
-
-        ``bias`` is (1 or num_windows, num_heads, tokens, tokens); the windows it tells apart go beside the
-        heads, so that it is broadcast over the images.
-        """
+        """Attention in windows (bs * num_windows, tokens, channels), with the bias of `_bias`."""
+        # The windows that the bias tells apart go beside the heads, so that it is broadcast over the images.
         shape = windows.shape
         qkv = self.proj_qkv(windows).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.reshape(3, -1, bias.shape[0] * self.num_heads, shape[1], qkv.shape[-1])

@@ -6,6 +6,7 @@ import torch
 from mmdet.models.backbones import SwinTransformer
 from mmdet.models.detectors import DETR
 from torch import Tensor, nn
+from torch.export import Dim
 
 from projects.dat.attention import DeformableAttention
 from projects.deformable_detr.detector import DeformableDETR
@@ -18,21 +19,15 @@ from projects.reliable_runner.run_state import input_channels
 
 from .attention import OpenMultiheadAttention
 
-OPEN_SIZES = dict(
-    image={0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC},
-    sizes={0: torch.export.Dim.DYNAMIC},
-)
+OPEN_SIZES = dict(image=dict.fromkeys((0, 2, 3), Dim.DYNAMIC), sizes={0: Dim.DYNAMIC})
 OUTPUTS = ["boxes", "scores", "labels"]
 
 
 class DetectorGraph(nn.Module):
     """A detector with its data preprocessor and its postprocessing; batch norms fused into convolutions.
 
-    Args:
-        detector: a `DeformableDETR` of any variant, or mmdet's ``DETR``; it stays as it is.
-
-    Raises:
-        InputError: it is another detector, or one that can't be traced with open sizes.
+    ``detector``, a `DeformableDETR` of any variant or mmdet's ``DETR``, stays as it is. `InputError` if it is
+    another, or can't be traced with open sizes.
     """
 
     def __init__(self, detector: nn.Module) -> None:

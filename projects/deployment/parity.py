@@ -32,11 +32,7 @@ class Comparison(NamedTuple):
 
 
 def batches(images: Sequence[Tensor]) -> Iterator[tuple[str, list[Tensor]]]:
-    """Name batches of each image, of images with padding, and of other sizes.
-
-    Args:
-        images: (channels, height, width), as the test pipeline makes them.
-    """
+    """Name batches of each image, (channels, height, width), of images with padding, and of other sizes."""
     for number, image in enumerate(images, 1):
         yield f"image {number}", [image]
     height, width = images[0].shape[1:]
@@ -51,10 +47,7 @@ def compare(
 ) -> Iterator[Comparison]:
     """Yield what both detectors make of `batches` of ``images``.
 
-    Args:
-        detector, exported: have mmengine's ``test_step``.
-        images: see `batches`.
-        tolerance: of logits, and of boxes in shares of the image's longer side.
+    ``tolerance`` is that of logits, and of boxes in shares of the image's longer side.
     """
     for case, batch in batches(images):
         expected, found = (_detect(model, batch) for model in (detector, exported))

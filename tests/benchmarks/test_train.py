@@ -27,11 +27,7 @@ def test_times_all_three_after_their_losses_agree(data, small_run, tmp_path, cap
     before, table = capsys.readouterr().out.split("equal losses (within 0.0001)\n\n")
     assert "|" not in before
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
-    assert [row[0] for row in rows] == [
-        "ours",
-        "ours, reference for the op",
-        "mmdet's DeformableDETR",
-    ]
+    assert [row[0] for row in rows] == ["ours", "ours, reference for the op", "mmdet's DeformableDETR"]
     assert all(0 < float(least) <= float(median) for _, median, least, _, _ in rows)
     assert rows[0][3] == "1.00x"
 

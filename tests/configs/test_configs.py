@@ -326,8 +326,7 @@ def test_learning_rates_are_the_papers():
 
 
 MMDET = dict.fromkeys(
-    [name for name in CONFIGS if "_50e" in name],
-    "deformable_detr/deformable-detr_r50_16xb2-50e_coco",
+    [name for name in CONFIGS if "_50e" in name], "deformable_detr/deformable-detr_r50_16xb2-50e_coco"
 ) | {
     "dino_r50_12e": "dino/dino-4scale_r50_8xb2-12e_coco",
     "dino_r50_12e_5scale": "dino/dino-4scale_r50_8xb2-12e_coco",

@@ -75,11 +75,7 @@ def official_shapes(dims: int, heads: int, depth: int, groups: tuple[int, int]) 
 
 @pytest.mark.parametrize(
     ("kwargs", "official"),
-    [
-        (dict(), (96, 3, 6, (3, 6))),
-        (SMALL, (96, 3, 18, (3, 6))),
-        (BASE, (128, 4, 18, (4, 8))),
-    ],
+    [(dict(), (96, 3, 6, (3, 6))), (SMALL, (96, 3, 18, (3, 6))), (BASE, (128, 4, 18, (4, 8)))],
     ids=["T", "S", "B"],
 )
 def test_names_and_shapes_are_the_official_codes(kwargs, official):

@@ -194,10 +194,7 @@ def test_transformers_detects_the_same(variant, depth, tmp_path, detector_files,
             "model.encoder.layer_cfg.self_attn_cfg.type is 'LevelwiseDeformAttn'",
         ),
         ("model['as_two_stage'] = True", "model.with_box_refine is False"),
-        (
-            "test_pipeline[1] = dict(type='Resize', scale=(64, 64))",
-            "Resize.keep_ratio is False",
-        ),
+        ("test_pipeline[1] = dict(type='Resize', scale=(64, 64))", "Resize.keep_ratio is False"),
     ],
 )
 def test_refuses_what_transformers_has_not(changes, named, tmp_path, detector_files, one_line_error):

@@ -34,9 +34,7 @@ train_pipeline = [
             [random_resize],
             [
                 dict(
-                    type="RandomChoiceResize",
-                    scales=[(400, 4200), (500, 4200), (600, 4200)],
-                    keep_ratio=True,
+                    type="RandomChoiceResize", scales=[(400, 4200), (500, 4200), (600, 4200)], keep_ratio=True
                 ),
                 dict(
                     type="RandomCrop",
@@ -54,10 +52,7 @@ test_pipeline = [
     dict(type="LoadImageFromFile", backend_args=backend_args),
     dict(type="Resize", scale=(long_side, short_sides[-1]), keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),
-    dict(
-        type="PackDetInputs",
-        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
-    ),
+    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
 
 train_dataloader = dict(

@@ -47,10 +47,8 @@ def test_pairs_are_of_one_class_and_near():
     assert differences == [pytest.approx((3.0, 0.2))] and num_lost == 1
 
 
-def test_mistakes_are_one_line(small_run, checkpoint, shapes_root, tmp_path, one_line_error):
+def test_mistakes_are_one_line(small_run, checkpoint, shapes_root, one_line_error):
     sizes = ["--size", "48", "48", "--beside", "64", "64"]
-    assert "nothing is detected" in one_line_error(
-        TOOL["main"], CONFIG, checkpoint, shapes_root / "val", *sizes
-    )
-    (tmp_path / "one.png").write_bytes((shapes_root / "val" / "000001.png").read_bytes())
-    assert "two images" in one_line_error(TOOL["main"], CONFIG, checkpoint, tmp_path / "one.png", *sizes)
+    folder = shapes_root / "val"
+    for images, named in (folder, "nothing is detected"), (folder / "000001.png", "two images"):
+        assert named in one_line_error(TOOL["main"], CONFIG, checkpoint, images, *sizes)

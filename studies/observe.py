@@ -15,6 +15,8 @@ from projects.attention_viewer.sparsity import SparsityMeter
 from projects.attention_viewer.truth import matched_queries, true_boxes
 from studies.table import write_rows
 
+NUM_IMAGES = 50
+
 
 @HOOKS.register_module()
 class ObserveHook(Hook):
@@ -27,15 +29,12 @@ class ObserveHook(Hook):
 
     priority = "LOW"
 
-    def __init__(self, num_images: int = 50) -> None:
-        self.num_images = num_images
-
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Run the model on each image once more."""
         dataset, model = runner.val_dataloader.dataset, runner.model
         model.dataset_meta = dataset.metainfo
         meter, matches = SparsityMeter(), []
-        for image in range(min(self.num_images, len(dataset))):
+        for image in range(min(NUM_IMAGES, len(dataset))):
             batch = {key: [value] for key, value in dataset[image].items()}
             with record_attention(model) as record:
                 (sample,), *outputs = predict(model, batch)

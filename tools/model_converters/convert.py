@@ -30,11 +30,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("source", type=Path, help="checkpoint to read (.pth, .bin, .safetensors)")
     parser.add_argument("target", type=Path, help="checkpoint to write")
     parser.add_argument("--to", choices=FAMILIES, default="mmdet", help="by default mmdet")
-    parser.add_argument(
-        "--classes",
-        help="which rows of the other code's class branches are our classes, in their order: ids with "
-        "commas between, coco (91 rows, 80 in use; the default where the number of rows fits) or all",
-    )
+    what = "which rows of the other code's class branches are our classes, in their order: ids with commas "
+    what += "between, coco (91 rows, 80 in use; the default where the number of rows fits) or all"
+    parser.add_argument("--classes", help=what)
     parser.add_argument("--variant", choices=VARIANTS, help="by default guessed from the weights")
     args = parser.parse_args(argv)
 

@@ -51,19 +51,21 @@ class Candidate:
     """A model on a device, what it infers and trains on, and the switch between its own sampling and ours."""
 
     model: nn.Module
-    infer: Callable[[], list[Tensor]]
+    infer: Callable[[], list[Tensor] | Tensor]
     loss: Callable[[], Tensor]
-    use_ours: Callable[[bool], object]
+    use_ours: Callable[[bool], object] | None = None
 
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0, weight_decay=0)
 
-    def inference(self) -> list[Tensor]:
+    def inference(self) -> list[Tensor] | Tensor:
         """The outputs."""
+        self.model.eval()
         with torch.no_grad():
             return self.infer()
 
     def train_step(self) -> None:
+        self.model.train()
         self.optimizer.zero_grad()
         self.loss().backward()
         self.optimizer.step()
@@ -97,7 +99,6 @@ def of_mmdet(name: str, shape: tuple[int, int], device: str) -> Candidate:
     data = model.data_preprocessor(batch, training=False)
 
     def infer() -> list[Tensor]:
-        model.eval()
         features = model.extract_feat(data["inputs"])
         if hasattr(model, "panoptic_head"):
             classes, masks = model.panoptic_head(features, data["data_samples"])
@@ -107,8 +108,7 @@ def of_mmdet(name: str, shape: tuple[int, int], device: str) -> Candidate:
 
     def loss() -> Tensor:
         torch.manual_seed(0)
-        losses = model.train()(**data, mode="loss")
-        return model.parse_losses(losses)[0]
+        return model.parse_losses(model(**data, mode="loss"))[0]
 
     return Candidate(model, infer, loss, partial(use_ours_in_mmcv, device=device))
 
@@ -152,16 +152,11 @@ def of_transformers(name: str, shape: tuple[int, int], device: str) -> Candidate
         values = [value for value in model(**inputs).values() if isinstance(value, Tensor)]
         return [value.nan_to_num(0, 0, 0) for value in values if value.is_floating_point()]
 
-    def infer() -> list[Tensor]:
-        model.eval()
-        return outputs()
-
     def loss() -> Tensor:
         torch.manual_seed(0)
-        model.train()
         return sum(value.square().mean() for value in outputs() if value.requires_grad)
 
-    return Candidate(model, infer, loss, use_ours)
+    return Candidate(model, outputs, loss, use_ours)
 
 
 def check(candidate: Candidate) -> float:

@@ -22,9 +22,8 @@ sys.path.append(str(Path(sys.prefix) / "transformers"))  # where `make test` ins
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
-from torch import Tensor
 
-from benchmarks.models import use_ours_in_mmcv
+from benchmarks.models import Candidate, use_ours_in_mmcv
 from benchmarks.random_batch import random_batch
 from benchmarks.timing import in_own_process, median_seconds, use_threads
 from benchmarks.train import build_mmdets
@@ -83,49 +82,29 @@ def measure(whose: str, step: str, size: int, args: Namespace) -> tuple[float, f
     """Median seconds of a step, the process's peak memory in GB, and the best 100 scores."""
     use_threads(args.threads)
     torch.manual_seed(0)
-    predict, losses, parameters = BUILDERS[whose](args.config, size)
-    if step == "inference":
-
-        def run() -> Tensor:
-            with torch.inference_mode():
-                return predict()
-    else:
-        optimizer = torch.optim.AdamW(parameters, lr=0, weight_decay=0)
-
-        def run() -> None:
-            optimizer.zero_grad()
-            losses().backward()
-            optimizer.step()
-
+    candidate = BUILDERS[whose](args.config, size)
+    run = candidate.inference if step == "inference" else candidate.train_step
     seconds = median_seconds(run, args.rounds)
     gigabytes = peak_resident_mb() / 1024
-    with torch.inference_mode():
-        scores = predict().sigmoid().flatten()
+    scores = candidate.inference().sigmoid().flatten()
     best = scores.topk(min(100, len(scores))).values.tolist()
     return seconds, gigabytes, best
 
 
-Built = tuple[Callable[[], Tensor], Callable[[], Tensor], list[Tensor]]
-
-
-def ours(config: str, size: int, build: Callable = lambda detector: detector) -> Built:
-    """Functions for the logits of the last layer and for the loss, and the parameters that learn."""
+def ours(config: str, size: int, build: Callable = lambda detector: detector) -> Candidate:
+    """Our model, which infers the logits of the last layer."""
     with quiet():
         detector = init_detector(config, device="cpu")
     model = build(detector)
     data = model.data_preprocessor(_batch(detector, size), training=False)
-
-    def predict() -> Tensor:
-        model.eval()
-        return model(**data, mode="tensor")[0][-1]
-
-    def losses() -> Tensor:
-        return model.parse_losses(model.train()(**data, mode="loss"))[0]
-
-    return predict, losses, [p for p in model.parameters() if p.requires_grad]
+    return Candidate(
+        model,
+        lambda: model(**data, mode="tensor")[0][-1],
+        lambda: model.parse_losses(model(**data, mode="loss"))[0],
+    )
 
 
-def mmdets(config: str, size: int) -> Built:
+def mmdets(config: str, size: int) -> Candidate:
     """The same of mmdet's own ``DeformableDETR``, which samples as mmcv does without a compiled op."""
 
     def build(detector: torch.nn.Module) -> torch.nn.Module:
@@ -138,7 +117,7 @@ def mmdets(config: str, size: int) -> Built:
     return ours(config, size, build)
 
 
-def transformers(config: str, size: int) -> Built:
+def transformers(config: str, size: int) -> Candidate:
     """The same of transformers' ``DeformableDetrForObjectDetection``, as it comes."""
     from mmdet.structures.bbox import bbox_xyxy_to_cxcywh
     from transformers import DeformableDetrForObjectDetection
@@ -152,14 +131,11 @@ def transformers(config: str, size: int) -> Built:
     data = detector.data_preprocessor(_batch(detector, size), training=False)
     objects = [sample.gt_instances for sample in data["data_samples"]]
     labels = [dict(class_labels=x.labels, boxes=bbox_xyxy_to_cxcywh(x.bboxes) / size) for x in objects]
-
-    def predict() -> Tensor:
-        return model.eval()(pixel_values=data["inputs"]).logits
-
-    def losses() -> Tensor:
-        return model.train()(pixel_values=data["inputs"], labels=labels).loss
-
-    return predict, losses, [p for p in model.parameters() if p.requires_grad]
+    return Candidate(
+        model,
+        lambda: model(pixel_values=data["inputs"]).logits,
+        lambda: model(pixel_values=data["inputs"], labels=labels).loss,
+    )
 
 
 BUILDERS = {"ours": ours, "mmdet's": mmdets, "transformers'": transformers}

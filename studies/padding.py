@@ -10,6 +10,7 @@ layer of the backbone, "norm" leaves it out of the neck's group norms, "queries"
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -77,20 +78,14 @@ def detect(model: nn.Module, images: list, without: Sequence[str]) -> InstanceDa
     inputs = [torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in images]
     batch = model.data_preprocessor(dict(inputs=inputs, data_samples=samples))
     width = batch["inputs"].shape[-1]
-    hooks = [
-        module.register_forward_hook(partial(hook, shapes, width))
-        for cause, kinds, hook in _HOOKS
-        if cause in without
-        for module in (*model.backbone.modules(), *model.neck.modules())
-        if isinstance(module, kinds)
-    ]
-    if "queries" in without:
-        hooks.append(model.queries.register_forward_pre_hook(never_on_padding))
-    try:
+    with ExitStack() as hooks:
+        for module in (*model.backbone.modules(), *model.neck.modules()):
+            for cause, kinds, hook in _HOOKS:
+                if cause in without and isinstance(module, kinds):
+                    hooks.enter_context(module.register_forward_hook(partial(hook, shapes, width)))
+        if "queries" in without:
+            hooks.enter_context(model.queries.register_forward_pre_hook(never_on_padding))
         return model.predict(batch["inputs"], batch["data_samples"])[0].pred_instances
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def valid_part(shape: tuple[int, int], width: int, level: Tensor) -> tuple[int, int]:

@@ -1,7 +1,6 @@
 """The cost of attention, measured on images that take no time, and its formula against counted products."""
 
 import csv
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +11,25 @@ from PIL import Image
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from studies.cost import multiply_adds
+
 REPO = Path(__file__).resolve().parents[2]
-TOOL = REPO / "studies" / "cost.py"
 
 
 def test_measures_each_attention_at_each_size(tmp_path):
     out = tmp_path / "folder" / "cost.png"
     # In a process: the tool's own ones look its functions up by the name of its module.
-    command = [sys.executable, TOOL, "--sides", "64", "128", "--rounds", "1", "--out", out]
+    command = [
+        sys.executable,
+        REPO / "studies" / "cost.py",
+        "--sides",
+        "64",
+        "128",
+        "--rounds",
+        "1",
+        "--out",
+        out,
+    ]
     subprocess.run(command, check=True, cwd=REPO)
     with out.with_suffix(".csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -35,4 +45,4 @@ def test_multiply_adds_are_those_that_run(name, tokens):
     query = torch.zeros(1, tokens, 256)
     with FlopCounterMode(display=False) as counter:
         attention(query, query + 1, query)
-    assert 2 * runpy.run_path(str(TOOL))["multiply_adds"](name, 80) == counter.get_total_flops()
+    assert 2 * multiply_adds(name, 80) == counter.get_total_flops()

@@ -1,14 +1,13 @@
 """Exports written by hand become COCO files with the boxes that were meant."""
 
 import json
-import runpy
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-REPO = Path(__file__).resolve().parents[2]
-main = runpy.run_path(str(REPO / "tools" / "dataset_converters" / "to_coco.py"))["main"]
+from tools.dataset_converters.to_coco import main
+
 BOXES = {
     "a.png": [("cat", [10, 20, 30, 15]), ("dog", [0, 0, 80, 60])],
     "b.png": [("dog", [40.5, 5, 9.5, 50])],

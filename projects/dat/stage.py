@@ -15,11 +15,7 @@ class Stage(nn.Module):
     """
 
     def __init__(
-        self,
-        channels: int,
-        attentions: list[nn.Module],
-        drop_path_rates: list[float],
-        with_cp: bool = False,
+        self, channels: int, attentions: list[nn.Module], drop_path_rates: list[float], with_cp: bool = False
     ) -> None:
         super().__init__()
         self.with_cp = with_cp

@@ -22,7 +22,6 @@ NUM_CLASSES, BOXES_PER_IMAGE = 80, 7  # val2017 has 36 781 boxes in 5000 images
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Time as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Time the COCO metric's backends.")
     parser.add_argument("--images", type=int, default=5000, help="images (5000)")
     parser.add_argument("--detections", type=int, default=100, help="detections an image (100)")

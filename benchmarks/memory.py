@@ -20,7 +20,6 @@ from projects.reliable_runner.launcher import config_parser, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure as ``argv`` (by default the command line) says."""
     parser = config_parser(__doc__.splitlines()[0])
     parser.add_argument("--shape", nargs=2, type=int, default=[800, 1333], metavar=("H", "W"))
     parser.add_argument("--batch-size", type=int, default=1)

@@ -41,7 +41,6 @@ TOLERANCE = 1e-4  # of the best 100 scores
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure and plot as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", nargs="?", default="configs/ddetr_r50_50e_two_stage.py")
     parser.add_argument("--sizes", nargs="+", type=positive_int, default=[256, 400, 640, 1024, 1600])

@@ -66,7 +66,6 @@ class Candidate:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Time as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", nargs="?", default="configs/shapes/ddetr_r18_shapes.py")
     parser.add_argument("--amp", choices=["float16", "bfloat16"], help="mixed precision")

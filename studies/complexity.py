@@ -23,7 +23,6 @@ LEVELS = {"C3 to C6": (8, 16, 32, 64), "DC5": (16,), "C5": (32,)}
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Plot as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Plot the cost of attention against the size of the image.")
     parser.add_argument("--out", type=Path, default=Path("complexity.png"), help="picture to write")
     args = parser.parse_args(argv)

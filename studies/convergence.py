@@ -72,7 +72,6 @@ SIDES = [20, 24, 32, 48, 64, 81]  # between which AP is measured; together all o
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train and compare as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Train the variants alike and compare how fast they converge.")
     what = "figure_3: DETR against the variants; table_2: points, levels and heads of the multi-scale one"
     parser.add_argument("--study", choices=STUDIES, default="figure_3", help=what)

@@ -32,7 +32,6 @@ SIDES = [128, 256, 400, 640, 1024, 1600]
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sides", nargs="+", type=positive_int, default=SIDES, help="of images, in pixels")
     parser.add_argument("--rounds", type=positive_int, default=5, help="of which the median is taken")

@@ -34,7 +34,6 @@ _SCORE_ALONE, _SCORE_PADDED, _REACH = 0.3, 0.1, 8.0
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure as ``argv`` (by default the command line) says."""
     parser = config_parser("Measure how much padding changes detections.")
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument("folder", type=Path, help="folder with images")

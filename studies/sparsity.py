@@ -30,7 +30,6 @@ from studies.table import write_rows
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure as ``argv`` (by default the command line) says."""
     parser = config_parser("Negative entropy of attention along checkpoints.")
     parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files, or folders of a run")
     what = "picture to write (.png, .svg, .jpg, ...)"

@@ -31,7 +31,6 @@ FORMATS = (".pth", ".safetensors")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Publish as ``argv`` (by default the command line) says."""
     args = parse_args(argv)
     results = read_results(args.results) if args.results else None
     out = args.out

@@ -30,7 +30,6 @@ from projects.reliable_runner.training.compilation import FOR_INFERENCE, compile
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Test as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Test a detector.")
     parser.add_argument("config", help="config file")
     what = "checkpoint: a file, an address or the name of a published model; or an exported file"

@@ -24,7 +24,6 @@ from projects.reliable_runner.training.start import choose_start
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Train a detector.")
     parser.add_argument("config", help="config file")
     what = "resume from PATH, or from the latest checkpoint in the work_dir if there is one"

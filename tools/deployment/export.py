@@ -34,7 +34,6 @@ TOLERANCE, HALF_TOLERANCE = 1e-4, 0.1
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Export as ``argv`` (by default the command line) says."""
     args = parse_args(argv)
     check_writable(args.out.parent, "folder of the file", "--out")
     detector = init_detector(args.config, args.checkpoint, "cpu", args.cfg_options)

@@ -25,7 +25,6 @@ from projects.reliable_runner.launcher import run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Convert as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Convert a checkpoint from one code base to another.")
     parser.add_argument("source", type=Path, help="checkpoint to read (.pth, .bin, .safetensors)")
     parser.add_argument("target", type=Path, help="checkpoint to write")

@@ -40,7 +40,6 @@ class Part:
     output: list[str] = field(default_factory=list)
 
     def run(self) -> None:
-        """Run the command, its output shown and kept."""
         print(f"\n== {self.title}: {' '.join(self.command)}", flush=True)
         start = time.monotonic()
         if shutil.which(self.command[0]) is None:

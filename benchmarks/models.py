@@ -59,7 +59,6 @@ class Candidate:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0, weight_decay=0)
 
     def inference(self) -> list[Tensor] | Tensor:
-        """The outputs."""
         self.model.eval()
         with torch.no_grad():
             return self.infer()

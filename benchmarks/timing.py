@@ -12,7 +12,6 @@ import torch
 
 
 def add_arguments(parser: ArgumentParser, rounds: int) -> None:
-    """Add ``--device``, ``--rounds`` and ``--threads``."""
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=rounds, help="of which the median is taken")
     parser.add_argument("--threads", type=int, help="of the CPU; by default torch's choice")
@@ -24,7 +23,6 @@ def use_threads(number: int | None) -> None:
 
 
 def milliseconds(run: Callable[[], object], device: str) -> float:
-    """The time that ``run`` takes."""
     start = time.perf_counter()
     run()
     if device == "cuda":

@@ -144,7 +144,6 @@ def prepare(args: Namespace) -> None:
 
 
 def run_config(args: Namespace, row: str, seed: int) -> str:
-    """The text of a run's config."""
     times = ROWS[row].times_as_long
     if args.quick:
         times = min(times, 2)

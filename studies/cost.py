@@ -52,7 +52,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def level_sizes(name: str, side: int) -> list[int]:
-    """Sides of the levels."""
     return [-(-side // stride) for stride in STRIDES[name]]
 
 

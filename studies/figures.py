@@ -27,7 +27,6 @@ ABLATIONS = {
 
 
 def write_results(out: Path, study: str, runs: list[Run]) -> None:
-    """Write and print the table of a study, and draw its pictures."""
     text = markdown(summarise(runs))
     (out / f"{study}.md").write_text(text)
     if study == "table_2":
@@ -157,5 +156,4 @@ def ablations(runs: list[Run]) -> Figure:
 
 
 def words(row: str) -> str:
-    """A row's name for people."""
     return row.replace("_", " ").replace("detr", "DETR").replace("dc5", "DC5")

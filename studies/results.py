@@ -37,7 +37,6 @@ class Run:
         return list(self.curves["AP"])
 
     def last(self, name: str) -> float:
-        """The last value of a curve."""
         return list(self.curves[name].values())[-1]
 
 
@@ -68,12 +67,10 @@ def collect(row: str, seed: int, folder: Path, max_rss_mb: float) -> Run:
 
 
 def run_path(results: Path, row: str, seed: int) -> Path:
-    """The file of a run's numbers."""
     return results / f"{row}_seed{seed}.csv"
 
 
 def write_run(results: Path, run: Run) -> None:
-    """Write the numbers of a run."""
     with run_path(results, run.row, run.seed).open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["name", "epoch", "value"])
@@ -82,7 +79,6 @@ def write_run(results: Path, run: Run) -> None:
 
 
 def read_run(results: Path, row: str, seed: int) -> Run:
-    """Read what `write_run` has written."""
     curves: dict[str, dict[int, float]] = {}
     with run_path(results, row, seed).open(newline="") as file:
         for line in csv.DictReader(file):
@@ -149,7 +145,6 @@ def mean_curve(of_row: list[Run], name: str) -> dict[int, float]:
 
 
 def markdown(table: dict[str, dict[str, float | None]]) -> str:
-    """The table of `summarise` for people."""
     base = baseline(table)
     to_goal = [f"epochs to AP of {base.replace('_', ' ')}", "times fewer, by seed", "hours"] if base else []
     lines = [["row", *to_goal, "AP", "spread", "AP_S", "s an epoch", "memory, MB"]]

@@ -62,7 +62,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse_args(argv: list[str] | None) -> Namespace:
-    """Read the command line."""
     parser = config_parser("Hand on a trained detector.")
     parser.add_argument("checkpoint", help="checkpoint file")
     what = "write the weights alone: a folder, or a file whose name gets the first digits of its SHA-256"

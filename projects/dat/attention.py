@@ -142,7 +142,6 @@ class DeformableAttention(nn.Module):
         return relative_bias(self.rpe_table, queries, points.flatten(2, 3))
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        """Resize the table of another pretraining size."""
         if (table := state_dict.get(key := f"{prefix}rpe_table")) is not None:
             state_dict[key] = resize_table(table, self.rpe_table.shape[-1])
         super()._load_from_state_dict(state_dict, prefix, *args)

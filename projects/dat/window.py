@@ -71,7 +71,6 @@ class WindowAttention(nn.Module):
         return bias.masked_fill(apart[:, None], -math.inf)
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        """Resize the bias of another window size."""
         table = state_dict.get(f"{prefix}relative_position_bias_table")
         ours = self.relative_position_bias_table
         if table is not None and table.shape != ours.shape:

@@ -22,7 +22,6 @@ class Description(NamedTuple):
 
     @classmethod
     def of(cls, detector: nn.Module) -> "Description":
-        """Describe what `init_detector` has returned."""
         return cls(detector.cfg, list(detector.dataset_meta["classes"]), input_channels(detector))
 
     @classmethod

@@ -45,6 +45,5 @@ class Session:
         self.texts = self.session.get_modelmeta().custom_metadata_map
 
     def __call__(self, image: Tensor, sizes: Tensor) -> list[Tensor]:
-        """What `DetectorGraph` returns."""
         outputs = self.session.run(OUTPUTS, dict(image=image.numpy(), sizes=sizes.numpy()))
         return list(map(torch.from_numpy, outputs))

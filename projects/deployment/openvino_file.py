@@ -50,7 +50,6 @@ class Session:
         self.texts = {key: model.get_rt_info(place).astype(str) for key, place in found.items()}
 
     def __call__(self, image: Tensor, sizes: Tensor) -> list[Tensor]:
-        """What `DetectorGraph` returns."""
         with self.lock:
             outputs = self.compiled(dict(image=image.numpy(), sizes=sizes.numpy()))
             return [torch.from_numpy(outputs[name].copy()) for name in OUTPUTS]

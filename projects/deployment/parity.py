@@ -24,7 +24,6 @@ class Comparison(NamedTuple):
     missing: int  # detections whose counterpart differs by more than is tolerated
 
     def line(self) -> list[str]:
-        """A line of the table."""
         bs, height, width = map(str, self.shape)
         verdict = f"{self.missing} differ" if self.missing else "the same"
         differences = [f"{self.logits:.1e}", f"{self.boxes:.1e}"]

@@ -44,5 +44,4 @@ class Session:
         self.texts = self.model.get_metadata()
 
     def __call__(self, image: Tensor, sizes: Tensor) -> list[Tensor]:
-        """What `DetectorGraph` returns."""
         return list(self.model(image, sizes))

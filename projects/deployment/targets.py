@@ -10,7 +10,6 @@ SUFFIXES = dict(onnx=".onnx", openvino=".xml", pt2=".pt2")
 
 
 def is_exported(path: str | Path) -> bool:
-    """Whether a name is that of an exported file."""
     return Path(path).suffix in SUFFIXES.values()
 
 

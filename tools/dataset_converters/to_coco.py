@@ -158,7 +158,6 @@ def coco_content(classes: Sequence[str], pictures: Sequence[Picture], names: Seq
 
 
 def audit(folder: Path, classes: Sequence[str], splits: Sequence[str]) -> Report:
-    """Check what was written, as data of our config for one's own."""
     options = dict(data_root=f"{folder}/", classes=tuple(classes))
     cfg = parse_config(Namespace(config=str(CONFIG), cfg_options=options))
     test = dict(ann_file="annotations/test.json", data_prefix=dict(img="test/"))

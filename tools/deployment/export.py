@@ -58,7 +58,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse_args(argv: list[str] | None) -> Namespace:
-    """Read the command line."""
     parser = config_parser("Export a detector and check the file.")
     parser.add_argument("checkpoint", help="checkpoint: a file, an address or the name of a published model")
     what = "onnxruntime and others; OpenVINO; torch without this code base"
@@ -111,7 +110,6 @@ def check(detector: nn.Module, path: Path, images: Sequence[Tensor], tolerance: 
 
 
 def print_line(cells: Sequence[str]) -> None:
-    """Print a line of the table."""
     widths = 14, 5, 11, 10, 16, 15, 0
     print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
 

@@ -46,7 +46,6 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
-    persistent_workers=False,
     sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(
         type="CocoDataset",
@@ -61,8 +60,6 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=8,
     num_workers=num_workers,
-    persistent_workers=False,
-    drop_last=False,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
         type="CocoDataset",

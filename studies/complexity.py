@@ -30,42 +30,29 @@ def main(argv: list[str] | None = None) -> None:
     print(f"saved {args.out}")
 
 
-def full_attention(num_queries: int, num_keys: int, dims: int) -> int:
-    """Multiply-adds of multi-head attention (paper, equation 1 and below).
+def attention_cost(height: int, width: int, strides: tuple[int, ...], is_dense: bool) -> int:
+    """Multiply-adds of one self-attention over the levels of an image.
 
-    Projections of queries, keys, values and output, then every query with every key, twice: for the
-    weights and for the weighted sum.
+    DETR's (paper, equation 1 and below): projections of queries, keys, values and output, then every token
+    with every token, twice: for the weights and for the weighted sum. Deformable (appendix A.1): projections
+    of values and output; offsets and weights, 3 numbers a sample; 5 multiply-adds a sample and channel for
+    interpolation and weighted sum.
     """
-    return 2 * (num_queries + num_keys) * dims**2 + 2 * num_queries * num_keys * dims
-
-
-def deformable_attention(
-    num_queries: int, num_keys: int, dims: int, num_heads: int, num_levels: int, num_points: int
-) -> int:
-    """Multiply-adds of multi-scale deformable attention (paper, appendix A.1).
-
-    Projections of values and output; offsets and weights, 3 numbers a sample; 5 multiply-adds a sample
-    and channel for interpolation and weighted sum.
-    """
-    samples = num_queries * num_levels * num_points
-    return (num_queries + num_keys) * dims**2 + 3 * samples * num_heads * dims + 5 * samples * dims
-
-
-def num_tokens(shorter_side: int, strides: tuple[int, ...]) -> int:
-    """Tokens of the levels with these strides, of an image as wide as 800 x 1333 ones."""
-    longer_side = round(shorter_side * ASPECT)
-    return sum(ceil(shorter_side / stride) * ceil(longer_side / stride) for stride in strides)
+    tokens = sum(ceil(height / stride) * ceil(width / stride) for stride in strides)
+    if is_dense:
+        return 4 * tokens * EMBED_DIMS**2 + 2 * tokens**2 * EMBED_DIMS
+    samples = tokens * len(strides) * NUM_POINTS
+    return 2 * tokens * EMBED_DIMS**2 + (3 * NUM_HEADS + 5) * samples * EMBED_DIMS
 
 
 def encoder_costs(shorter_side: int) -> dict[str, float]:
     """10^9 multiply-adds of the self-attention in six encoder layers, by kind of encoder."""
-    costs = {}
-    for levels, strides in LEVELS.items():
-        tokens = num_tokens(shorter_side, strides)
-        sizes = (EMBED_DIMS, NUM_HEADS, len(strides), NUM_POINTS)
-        costs[f"DETR's attention, {levels}"] = full_attention(tokens, tokens, EMBED_DIMS)
-        costs[f"deformable attention, {levels}"] = deformable_attention(tokens, tokens, *sizes)
-    return {name: NUM_LAYERS * costs[name] / 1e9 for name in sorted(costs, key=lambda name: name[0])}
+    sides = shorter_side, round(shorter_side * ASPECT)
+    return {
+        f"{kind} attention, {levels}": NUM_LAYERS * attention_cost(*sides, strides, kind == "DETR's") / 1e9
+        for kind in ("DETR's", "deformable")
+        for levels, strides in LEVELS.items()
+    }
 
 
 def plot() -> Figure:

@@ -9,6 +9,7 @@ measurement is a process of its own. The numbers go into a CSV file beside the p
 
 import sys
 from argparse import ArgumentParser
+from math import ceil
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,7 +24,7 @@ from projects.deformable_detr.attention import MultiScaleDeformableAttention
 from projects.deformable_detr.levels import Levels
 from projects.reliable_runner.launcher import positive_int, run_tool
 from projects.reliable_runner.training.log_processor import peak_resident_mb
-from studies.complexity import EMBED_DIMS, NUM_HEADS, NUM_POINTS, deformable_attention, full_attention
+from studies.complexity import EMBED_DIMS, NUM_HEADS, NUM_POINTS, attention_cost
 from studies.table import write_rows
 
 STRIDES = {"DETR": (32,), "DETR-DC5": (16,), "deformable, C3 to C6": (8, 16, 32, 64)}
@@ -44,31 +45,18 @@ def main(argv: list[str] | None = None) -> None:
         for side in args.sides:
             seconds, megabytes = in_own_process(measure, name, side, args.rounds, args.threads)
             rows.append(dict(attention=name, side=side, seconds=seconds, megabytes=megabytes))
-            rows[-1]["multiply_adds"] = multiply_adds(name, side)
+            rows[-1]["multiply_adds"] = attention_cost(side, side, STRIDES[name], name.startswith("DETR"))
             print(f"{name}, {side} x {side}: {seconds:.4f} s, {megabytes:.0f} MB", flush=True)
     write_rows(args.out.with_suffix(".csv"), rows)
     save(plot(rows), args.out)
     print(f"saved {args.out} and {args.out.with_suffix('.csv')}")
 
 
-def level_sizes(name: str, side: int) -> list[int]:
-    return [-(-side // stride) for stride in STRIDES[name]]
-
-
-def multiply_adds(name: str, side: int) -> int:
-    """Of one layer's self-attention, by the paper's formulas."""
-    sizes = level_sizes(name, side)
-    tokens = sum(size**2 for size in sizes)
-    if name.startswith("DETR"):
-        return full_attention(tokens, tokens, EMBED_DIMS)
-    return deformable_attention(tokens, tokens, EMBED_DIMS, NUM_HEADS, len(sizes), NUM_POINTS)
-
-
 def measure(name: str, side: int, rounds: int, threads: int) -> tuple[float, float]:
     """Median seconds of a forward, and by how many MB it raises the peak of the process."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    sizes = level_sizes(name, side)
+    sizes = [ceil(side / stride) for stride in STRIDES[name]]
     query = torch.randn(1, sum(size**2 for size in sizes), EMBED_DIMS)
     if name.startswith("DETR"):
         # As in DETR's and mmdet's code, where the weights of all pairs are kept.

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("small_run")
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("variant", "target"), [*((variant, "onnx") for variant in VARIANTS), ("two_stage", "openvino")]
+    ("variant", "target"),
+    [*((variant, "onnx") for variant in VARIANTS), ("two_stage", "openvino")],
 )
 def test_finds_what_pytorch_finds(variant, target, write):
     check_finds_what_pytorch_finds(variant, write(variant, target))
@@ -70,7 +71,8 @@ def test_refuses_a_file_that_is_none(suffix, tmp_path, caplog, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("weights", "cause"), [(None, "bin file cannot be found"), (b"short", "Incorrect weights in bin file")]
+    ("weights", "cause"),
+    [(None, "bin file cannot be found"), (b"short", "Incorrect weights in bin file")],
 )
 def test_says_what_is_wrong_with_the_second_file(weights, cause, tmp_path):
     path = tmp_path / "detector.xml"

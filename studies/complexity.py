@@ -34,15 +34,24 @@ def attention_cost(height: int, width: int, strides: tuple[int, ...], is_dense: 
     """Multiply-adds of one self-attention over the levels of an image.
 
     DETR's (paper, equation 1 and below): projections of queries, keys, values and output, then every token
-    with every token, twice: for the weights and for the weighted sum. Deformable (appendix A.1): projections
-    of values and output; offsets and weights, 3 numbers a sample; 5 multiply-adds a sample and channel for
-    interpolation and weighted sum.
+    with every token, twice: for the weights and for the weighted sum.
     """
     tokens = sum(ceil(height / stride) * ceil(width / stride) for stride in strides)
     if is_dense:
         return 4 * tokens * EMBED_DIMS**2 + 2 * tokens**2 * EMBED_DIMS
-    samples = tokens * len(strides) * NUM_POINTS
-    return 2 * tokens * EMBED_DIMS**2 + (3 * NUM_HEADS + 5) * samples * EMBED_DIMS
+    return deformable_attention(tokens, tokens, EMBED_DIMS, NUM_HEADS, len(strides), NUM_POINTS)
+
+
+def deformable_attention(
+    num_queries: int, num_keys: int, dims: int, num_heads: int, num_levels: int, num_points: int
+) -> int:
+    """Multiply-adds of multi-scale deformable attention (paper, appendix A.1).
+
+    Projections of values and output; offsets and weights, 3 numbers a sample; 5 multiply-adds a sample
+    and channel for interpolation and weighted sum.
+    """
+    samples = num_queries * num_levels * num_points
+    return (num_queries + num_keys) * dims**2 + 3 * samples * num_heads * dims + 5 * samples * dims
 
 
 def encoder_costs(shorter_side: int) -> dict[str, float]:

@@ -95,7 +95,9 @@ def recipe(text: str, **options) -> Config:
     with tempfile.NamedTemporaryFile("w", suffix=".py", dir=DOCS.parent / "configs") as file:
         file.write(text)
         file.flush()
-        return read_files(Path(file.name), options)
+        cfg = read_files(Path(file.name), options)
+    init_default_scope(cfg.default_scope)
+    return cfg
 
 
 @pytest.mark.parametrize("text", [text for text in RECIPES if "classes = (" in text])
@@ -112,22 +114,19 @@ def test_the_docs_configs_change_all_that_they_name(text):
     assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == "data/mine/annotations/val.json"
 
 
-def the_recipe(word: str, **options) -> Config:
+def the_recipe(word: str) -> Config:
     (text,) = [text for text in RECIPES if word in text]
-    return recipe(text, **options)
+    return recipe(text)
 
 
 def test_recipe_of_a_frozen_backbone():
-    cfg = the_recipe("frozen_stages")
-    init_default_scope(cfg.default_scope)
-    model = build(cfg).train()
+    model = build(the_recipe("frozen_stages")).train()
     assert not any(parameter.requires_grad for parameter in model.backbone.parameters())
     assert all(parameter.requires_grad for parameter in model.encoder.parameters())
 
 
 def test_recipe_of_many_objects():
     cfg = the_recipe("num_queries=900")
-    init_default_scope(cfg.default_scope)
     model = build(cfg)
     assert model.num_queries == model.bbox_head.max_per_img == 900
     assert cfg.val_evaluator.proposal_nums[-1] == cfg.test_evaluator.proposal_nums[-1] == 900
@@ -135,11 +134,9 @@ def test_recipe_of_many_objects():
 
 def test_recipe_of_many_channels():
     cfg = the_recipe("in_channels=6")
-    init_default_scope(cfg.default_scope)
     for loader in cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader:
-        assert [step["color_type"] for step in loader.dataset.pipeline if "color_type" in step] == [
-            "unchanged"
-        ]
+        types = [step["color_type"] for step in loader.dataset.pipeline if "color_type" in step]
+        assert types == ["unchanged"]
     model = build(cfg, "cpu")
     assert model.backbone.conv1.in_channels == len(model.data_preprocessor.mean) == 6
 
@@ -148,7 +145,6 @@ def small_data(shapes_root: Path, cfg: Config) -> Config:
     """The training set of a recipe on the drawings."""
     for dataset in leaves(cfg.train_dataloader.dataset):
         dataset.update(data_root=str(shapes_root), metainfo=dict(classes=("circle", "square", "triangle")))
-    init_default_scope(cfg.default_scope)
     return DATASETS.build(cfg.train_dataloader.dataset)
 
 
@@ -333,8 +329,7 @@ def test_learning_rates_are_the_papers():
 
 
 MMDET = dict.fromkeys(
-    [name for name in CONFIGS if "_50e" in name],
-    "deformable_detr/deformable-detr_r50_16xb2-50e_coco",
+    [name for name in CONFIGS if "_50e" in name], "deformable_detr/deformable-detr_r50_16xb2-50e_coco"
 ) | {
     "dino_r50_12e": "dino/dino-4scale_r50_8xb2-12e_coco",
     "dino_r50_12e_5scale": "dino/dino-4scale_r50_8xb2-12e_coco",

@@ -37,8 +37,11 @@ class NoisedQueries(NamedTuple):
     def self_attn_mask(self, num_queries: int) -> Tensor | None:
         """Which queries do not see which (DN-DETR, section 4.4), these in front of ``num_queries`` others.
 
-        A group sees itself and the others; these see no group, which would tell them the objects. The mask is
-        (num_noised + num_queries,) * 2, True where a row's query must not see a column's; None if all may.
+        A group sees itself and the others; these see no group, which would tell them the objects.
+
+        Returns:
+            (num_noised + num_queries,) * 2, True where a row's query must not see a column's; None if all
+            queries may see all.
         """
         num_noised = self.query.shape[1]
         if not num_noised:
@@ -64,6 +67,7 @@ class ContrastiveDenoising(BaseModule):
         num_classes: number of classes, that of the head.
         embed_dims: width of the transformer.
         num_dn_queries: the positives of an image, about: as many groups as this holds objects, at least one.
+        num_groups: a fixed number of groups, at least 1, in the place of ``num_dn_queries``.
         label_noise_scale: twice the share of labels that are drawn anew, in [0, 2].
         box_noise_scale: a corner of a positive moves by at most this share of half the box's width and
             height, that of a negative by once to twice as much; in (0, 1].
@@ -78,6 +82,7 @@ class ContrastiveDenoising(BaseModule):
         num_classes: int,
         embed_dims: int,
         num_dn_queries: int = 100,
+        num_groups: int | None = None,
         label_noise_scale: float = 0.5,
         box_noise_scale: float = 1.0,
         init_cfg: dict | None = None,
@@ -85,12 +90,15 @@ class ContrastiveDenoising(BaseModule):
         super().__init__(init_cfg)
         if num_dn_queries < 1:
             raise ValueError(f"num_dn_queries must be at least 1, not {num_dn_queries}")
+        if num_groups is not None and num_groups < 1:
+            raise ValueError(f"num_groups must be at least 1, or None, not {num_groups}")
         if not 0 <= label_noise_scale <= 2:
             raise ValueError(f"label_noise_scale must lie in [0, 2], not be {label_noise_scale}")
         if not 0 < box_noise_scale <= 1:
             raise ValueError(f"box_noise_scale must lie in (0, 1], not be {box_noise_scale}")
         self.num_classes = num_classes
         self.num_dn_queries = num_dn_queries
+        self.num_groups = num_groups
         self.label_noise_scale = label_noise_scale
         self.box_noise_scale = box_noise_scale
         self.label_embedding = nn.Embedding(num_classes, embed_dims)
@@ -99,7 +107,7 @@ class ContrastiveDenoising(BaseModule):
         """Noised copies of the ``gt_instances`` of ``batch_data_samples``."""
         targets = Targets.from_samples(batch_data_samples)
         most = targets.most_objects()
-        num_groups = max(self.num_dn_queries // max(most, 1), 1)
+        num_groups = self.num_groups or max(self.num_dn_queries // max(most, 1), 1)
         device, missing = targets.boxes.device, most - targets.labels.shape[1]
         labels = F.pad(targets.labels, (0, missing))[:, None]  # (bs, 1, most)
         boxes = F.pad(targets.boxes, (0, 0, 0, missing))[:, None]  # (bs, 1, most, 4)

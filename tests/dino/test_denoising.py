@@ -21,7 +21,7 @@ def seeded_batch(num_objects: list[int], shapes: list[tuple[int, int]], first_se
 
 def test_noise_is_of_the_image_alone():
     """Not of its place in the batch, of the others in it, or of torch's generators."""
-    denoising = ContrastiveDenoising(5, 8, num_dn_queries=6)
+    denoising = ContrastiveDenoising(5, 8, num_groups=2)
     _, samples = seeded_batch([3, 3, 1], SHAPES)
     together = denoising(samples)
     torch.rand(7)
@@ -34,7 +34,7 @@ def test_noise_is_of_the_image_alone():
 
 
 def test_positives_move_less_than_negatives_and_are_matched():
-    denoising = ContrastiveDenoising(3, 8, label_noise_scale=0.0, box_noise_scale=0.4)
+    denoising = ContrastiveDenoising(3, 8, num_groups=50, label_noise_scale=0.0, box_noise_scale=0.4)
     _, samples = seeded_batch([2], [(100, 100)])
     samples[0].gt_instances.bboxes = torch.tensor([[30.0, 30, 50, 60], [40, 40, 60, 50]])
     noised = denoising(samples)
@@ -52,7 +52,7 @@ def test_positives_move_less_than_negatives_and_are_matched():
 
 
 def test_a_share_of_the_labels_is_drawn_anew():
-    denoising = ContrastiveDenoising(1000, 1, num_dn_queries=1500, label_noise_scale=0.5)
+    denoising = ContrastiveDenoising(1000, 1, num_groups=500, label_noise_scale=0.5)
     _, samples = seeded_batch([3], [(64, 64)])
     query = denoising(samples).query.view(1000, 3)
     same = query == denoising.label_embedding(samples[0].gt_instances.labels).view(3)
@@ -76,7 +76,7 @@ def test_groups_follow_the_fullest_image_of_the_step(step, num_groups):
 
 
 def test_who_sees_whom():
-    denoising = ContrastiveDenoising(3, 8, num_dn_queries=2)
+    denoising = ContrastiveDenoising(3, 8, num_groups=2)
     mask = denoising(seeded_batch([1], [(64, 64)])[1]).self_attn_mask(3)
     hidden = [[0, 0, 1, 1, 0, 0, 0]] * 2 + [[1, 1, 0, 0, 0, 0, 0]] * 2 + [[1, 1, 1, 1, 0, 0, 0]] * 3
     assert mask.int().tolist() == hidden
@@ -136,10 +136,17 @@ def test_look_forward_twice_lets_a_layer_learn_from_the_next():
         ({"as_two_stage": False, "decoder.embed_references": True}, r"embed_references is True.*as_two_st"),
         ({"queries": dict(type="MixedQueries")}, r"MixedQueries, but model\.decoder\.embed_references is F"),
         ({"with_box_refine": False, "decoder.look_forward_twice": True}, r"twice is True, but.*with_box_r"),
+        ({"denoising": dict(DENOISING, num_groups=0)}, r"num_groups must be at least 1, or None, not 0"),
         ({"denoising": dict(DENOISING, num_dn_queries=0)}, r"num_dn_queries must be at least 1, not 0"),
-        ({"denoising": dict(DENOISING, label_noise_scale=2.5)}, r"label_noise_scale .* \[0, 2\].*2\.5"),
+        (
+            {"denoising": dict(DENOISING, label_noise_scale=2.5)},
+            r"label_noise_scale must lie in \[0, 2\].*2\.5",
+        ),
         ({"denoising": dict(DENOISING, box_noise_scale=-1)}, r"box_noise_scale must lie in \(0, 1\].*-1"),
-        ({"denoising": dict(DENOISING, num_classes=7)}, r"ng\.num_classes is 7, but.*num_classes is 3"),
+        (
+            {"denoising": dict(DENOISING, num_classes=7)},
+            r"denoising\.num_classes is 7, but.*num_classes is 3",
+        ),
         ({"denoising": dict(DENOISING, embed_dims=64)}, r"differ in width.*denoising\.embed_dims': 64"),
     ],
 )

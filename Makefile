@@ -45,9 +45,10 @@ demo: setup
 	$(PY) tools/draw_predictions.py configs/shapes/ddetr_r18_shapes_dn.py $(DEMO)/predictions.pkl \
 		$(DEMO)/predictions.png
 
-# Files are handed out whole, so that what a file shares is made once.
+# Files are handed out whole, so that what a file shares is made once; in their order, as those that train
+# have few tests and would otherwise come last, one beside an idle process.
 PROCS ?= 2
-PYTEST := $(PY) -m pytest -n $(PROCS) --dist loadfile
+PYTEST := $(PY) -m pytest -n $(PROCS) --dist loadfile --no-loadscope-reorder
 
 test: setup $(VENV)/transformers $(VENV)/.notebook $(VENV)/.playwright
 	$(PYTEST)

@@ -16,13 +16,12 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from projects.reliable_runner.launcher import run_tool
-from projects.reliable_runner.metric.coco_eval import BACKENDS, evaluations
+from projects.reliable_runner.metric.coco_metric import BACKENDS, evaluations
 
 NUM_CLASSES, BOXES_PER_IMAGE = 80, 7  # val2017 has 36 781 boxes in 5000 images
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Time as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Time the COCO metric's backends.")
     parser.add_argument("--images", type=int, default=5000, help="images (5000)")
     parser.add_argument("--detections", type=int, default=100, help="detections an image (100)")
@@ -55,10 +54,8 @@ def draw(rng: np.random.Generator, num_images: int, num_detections: int) -> tupl
     )
     found = []
     for image in range(num_images):
-        boxes = np.c_[
-            rng.uniform(0, 400, (BOXES_PER_IMAGE, 2)),
-            np.exp(rng.uniform(2, 5, (BOXES_PER_IMAGE, 2))),
-        ]
+        size = BOXES_PER_IMAGE, 2
+        boxes = np.c_[rng.uniform(0, 400, size), np.exp(rng.uniform(2, 5, size))]
         labels = rng.integers(0, NUM_CLASSES, BOXES_PER_IMAGE)
         for box, label in zip(boxes.tolist(), labels.tolist(), strict=True):
             annotation = dict(id=len(truth.dataset["annotations"]) + 1, image_id=image, bbox=box)

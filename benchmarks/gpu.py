@@ -40,7 +40,6 @@ class Part:
     output: list[str] = field(default_factory=list)
 
     def run(self) -> None:
-        """Run the command, its output shown and kept."""
         print(f"\n== {self.title}: {' '.join(self.command)}", flush=True)
         start = time.monotonic()
         if shutil.which(self.command[0]) is None:
@@ -63,10 +62,9 @@ class Part:
 
     def report(self) -> str:
         """Markdown: the tables that the command printed; where there are none, the end of its output."""
-        table = [line for line in self.output if line.startswith("|") or not line]
-        last = [line for line in self.output if line][-3 if self.result == "passed" else -40 :]
-        shown = "\n".join(table).strip() if any(table) else ""
+        shown = "\n".join(line for line in self.output if line.startswith("|") or not line).strip()
         if not shown or self.result != "passed":
+            last = [line for line in self.output if line][-3 if self.result == "passed" else -40 :]
             shown += "\n\n```text\n" + "\n".join(last) + "\n```"
         return f"## {self.title}\n\n`{self.shown_command}`: {self.result}.\n\n{shown.strip()}\n"
 

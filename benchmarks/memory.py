@@ -6,7 +6,6 @@ python benchmarks/memory.py configs/ddetr_r50_50e.py --shape 480 640 \\
 
 import sys
 import time
-from argparse import ArgumentParser
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -17,17 +16,14 @@ from torch import Tensor
 
 from benchmarks.random_batch import random_batch
 from projects.reliable_runner.inference import init_detector
-from projects.reliable_runner.launcher import add_cfg_options, run_tool
+from projects.reliable_runner.launcher import config_parser, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure as ``argv`` (by default the command line) says."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", help="config file")
+    parser = config_parser(__doc__.splitlines()[0])
     parser.add_argument("--shape", nargs=2, type=int, default=[800, 1333], metavar=("H", "W"))
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--steps", type=int, default=2, help="of which the last is timed")
-    add_cfg_options(parser)
     args = parser.parse_args(argv)
 
     torch.manual_seed(0)

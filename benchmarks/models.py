@@ -23,7 +23,7 @@ sys.path.append(str(Path(sys.prefix) / "transformers"))  # where `make test` ins
 import torch
 from torch import Tensor, nn
 
-from benchmarks.op import milliseconds
+from benchmarks.timing import add_arguments, milliseconds, use_threads
 from ms_deform_attn.compat.huggingface import accelerate
 from ms_deform_attn.compat.mmcv_ops import are_missing, use_in_mmcv
 
@@ -51,19 +51,20 @@ class Candidate:
     """A model on a device, what it infers and trains on, and the switch between its own sampling and ours."""
 
     model: nn.Module
-    infer: Callable[[], list[Tensor]]
+    infer: Callable[[], list[Tensor] | Tensor]
     loss: Callable[[], Tensor]
-    use_ours: Callable[[bool], object]
+    use_ours: Callable[[bool], object] | None = None
 
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0, weight_decay=0)
 
-    def inference(self) -> list[Tensor]:
-        """The outputs."""
+    def inference(self) -> list[Tensor] | Tensor:
+        self.model.eval()
         with torch.no_grad():
             return self.infer()
 
     def train_step(self) -> None:
+        self.model.train()
         self.optimizer.zero_grad()
         self.loss().backward()
         self.optimizer.step()
@@ -97,7 +98,6 @@ def of_mmdet(name: str, shape: tuple[int, int], device: str) -> Candidate:
     data = model.data_preprocessor(batch, training=False)
 
     def infer() -> list[Tensor]:
-        model.eval()
         features = model.extract_feat(data["inputs"])
         if hasattr(model, "panoptic_head"):
             classes, masks = model.panoptic_head(features, data["data_samples"])
@@ -107,8 +107,7 @@ def of_mmdet(name: str, shape: tuple[int, int], device: str) -> Candidate:
 
     def loss() -> Tensor:
         torch.manual_seed(0)
-        losses = model.train()(**data, mode="loss")
-        return model.parse_losses(losses)[0]
+        return model.parse_losses(model(**data, mode="loss"))[0]
 
     return Candidate(model, infer, loss, partial(use_ours_in_mmcv, device=device))
 
@@ -152,25 +151,16 @@ def of_transformers(name: str, shape: tuple[int, int], device: str) -> Candidate
         values = [value for value in model(**inputs).values() if isinstance(value, Tensor)]
         return [value.nan_to_num(0, 0, 0) for value in values if value.is_floating_point()]
 
-    def infer() -> list[Tensor]:
-        model.eval()
-        return outputs()
-
     def loss() -> Tensor:
         torch.manual_seed(0)
-        model.train()
         return sum(value.square().mean() for value in outputs() if value.requires_grad)
 
-    return Candidate(model, infer, loss, use_ours)
+    return Candidate(model, outputs, loss, use_ours)
 
 
 def check(candidate: Candidate) -> float:
-    """The largest difference of outputs, relative to the largest number of each.
-
-    Numbers are compared in order of size: rounding decides how two-stage models order proposals of nearly
-    the same score.
-    """
-    found = []
+    """The largest difference of outputs, relative to the largest number of each."""
+    found = []  # sorted: rounding decides how two-stage models order proposals of nearly the same score
     for ours in (False, True):
         candidate.use_ours(ours)
         found.append([output.flatten().sort().values for output in candidate.inference()])
@@ -184,13 +174,11 @@ def bench(candidate: Candidate, rounds: int, device: str) -> dict[str, dict[bool
     times = {}
     for what in ("inference", "train_step"):
         taken = {False: [], True: []}
-        for _ in range(rounds + 1):
+        for _ in range(rounds + 1):  # the first warms up
             for ours, list_ in taken.items():
                 candidate.use_ours(ours)
                 list_.append(milliseconds(getattr(candidate, what), device))
-        times[what] = {
-            ours: statistics.median(list_[1:]) for ours, list_ in taken.items()
-        }  # the first warms up
+        times[what] = {ours: statistics.median(list_[1:]) for ours, list_ in taken.items()}
     return times
 
 
@@ -199,11 +187,9 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=builders, default=list(builders), metavar="NAME")
     parser.add_argument("--shape", nargs=2, type=int, default=[800, 1333], metavar=("H", "W"))
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="of the CPU; all where not given")
+    add_arguments(parser, rounds=3)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads or torch.get_num_threads())
+    use_threads(args.threads)
     print("| model | image | inference, s | with our op | | training step, s | with our op | | error |")
     print("| --- " * 9 + "|", flush=True)
     for name in args.models:

@@ -9,12 +9,10 @@ import json
 import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -23,8 +21,64 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import ms_deform_attn
-from benchmarks.op_cases import CASES, Case
+from benchmarks.timing import add_arguments, milliseconds, peak_megabytes, use_threads
 
+LEVELS = {
+    "800x1333": ((100, 167), (50, 84), (25, 42), (13, 21)),
+    "640x640": ((80, 80), (40, 40), (20, 20)),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sizes; without ``num_queries``, there is one for each pixel, as in an encoder."""
+
+    levels: str = "800x1333"
+    bs: int = 1
+    num_queries: int | None = None
+    num_heads: int = 8
+    head_dims: int = 32
+    num_points: int = 4
+
+    def inputs(self, device: str, num_queries: int | None = None) -> dict[str, Tensor]:
+        """All that any candidate takes. No sample is within a tenth of a pixel of a knot."""
+        shapes = torch.tensor(LEVELS[self.levels])
+        areas = shapes.prod(-1)
+        if self.num_queries is None:
+            centres = [
+                torch.cartesian_prod((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w)
+                for h, w in shapes.tolist()
+            ]
+            points = torch.cat(centres).flip(-1)[:num_queries].expand(self.bs, -1, -1)
+        else:
+            points = torch.rand(self.bs, min(self.num_queries, num_queries or 10**9), 2)
+        points = points[:, :, None].expand(-1, -1, len(shapes), -1).contiguous()
+        sizes = (*points.shape[:2], self.num_heads, len(shapes), self.num_points)
+        width_height = shapes.flip(-1)[:, None]
+        centre = points[:, :, None, :, None] * width_height
+        pixels = (centre + 2 * torch.randn(*sizes, 2)).floor() + 0.1 + 0.8 * torch.rand(*sizes, 2)
+        logits = torch.randn(sizes)
+        inputs = {
+            "value": torch.randn(self.bs, int(areas.sum()), self.num_heads, self.head_dims),
+            "points": points,
+            "offsets": pixels + 0.5 - centre,
+            "logits": logits,
+            "locations": (pixels + 0.5) / width_height,
+            "weights": logits.flatten(3).softmax(-1).view(sizes),
+        }
+        inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
+        return inputs | {"shapes": shapes, "starts": areas.cumsum(0) - areas}
+
+
+CASES = {
+    "encoder": Case(),
+    "encoder, batch 2": Case(bs=2),
+    "decoder": Case(num_queries=300),
+    "decoder, batch 8": Case(num_queries=300, bs=8),
+    "RT-DETR decoder": Case("640x640", num_queries=300),
+    "RT-DETR encoder": Case("640x640"),
+    "33 channels": Case("640x640", num_queries=900, head_dims=33),
+}
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
 
 
@@ -97,28 +151,6 @@ def check(candidate: Candidate, inputs: dict[str, Tensor]) -> float:
         ((result.double() - truth).abs().max() / truth.abs().max()).item()
         for result, truth in zip(results, truths, strict=True)
     )
-
-
-def milliseconds(run: Callable[[], object], device: str) -> float:
-    start = time.perf_counter()
-    run()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - start) * 1e3
-
-
-def peak_megabytes(run: Callable[[], object], device: str) -> float:
-    """Memory that a run needs on top of what is held before it."""
-    if device == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        run()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    with torch.profiler.profile(profile_memory=True) as profile:
-        run()
-    events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = accumulate(event.nbytes() for event in sorted(events, key=lambda e: e.start_ns()))
-    return max(held, default=0) / 2**20
 
 
 def bytes_per_second(device: str, size: int = 2**28) -> float:
@@ -198,13 +230,11 @@ def draw(results: dict[str, dict], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_arguments(parser, rounds=9)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, help="of the CPU; all where not given")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/bench_op"))
     args = parser.parse_args()
-    torch.set_num_threads(args.threads or torch.get_num_threads())
+    use_threads(args.threads)
     torch.manual_seed(0)
     found = candidates(args.device)
     results = {}

@@ -9,13 +9,10 @@ fit into memory is left out.
 """
 
 import json
-import statistics
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,12 +22,12 @@ sys.path.append(str(Path(sys.prefix) / "transformers"))  # where `make test` ins
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
-from torch import Tensor
 
-from benchmarks.models import use_ours_in_mmcv
-from benchmarks.op import milliseconds
+from benchmarks.models import Candidate, use_ours_in_mmcv
 from benchmarks.random_batch import random_batch
+from benchmarks.timing import in_own_process, median_seconds, use_threads
 from benchmarks.train import build_mmdets
+from projects.attention_viewer.sheet import save
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.inference import init_detector
 from projects.reliable_runner.launcher import positive_int, run_tool
@@ -44,7 +41,6 @@ TOLERANCE = 1e-4  # of the best 100 scores
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure and plot as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", nargs="?", default="configs/ddetr_r50_50e_two_stage.py")
     parser.add_argument("--sizes", nargs="+", type=positive_int, default=[256, 400, 640, 1024, 1600])
@@ -61,9 +57,7 @@ def main(argv: list[str] | None = None) -> None:
             expected = None
             for whose in args.whose:
                 try:
-                    # Its memory is its own, and if the system kills it for want of it, the others go on.
-                    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                        seconds, gigabytes, scores = pool.submit(measure, whose, step, size, args).result()
+                    seconds, gigabytes, scores = in_own_process(measure, whose, step, size, args)
                 except BrokenProcessPool:
                     print(f"| {size} | {step} | {whose} | does not fit | |", flush=True)
                     continue
@@ -71,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
                 check(scores, expected, f"{whose} at {size} x {size}, {step}")
                 rows.append(dict(size=size, step=step, whose=whose, seconds=seconds, gigabytes=gigabytes))
                 print(f"| {size} | {step} | {whose} | {seconds:.3f} | {gigabytes:.2f} |", flush=True)
-    plot(rows, args.out)
+    save(plot(rows), args.out)
     args.out.with_suffix(".json").write_text(json.dumps(rows, indent=1))
     print(f"saved {args.out} and {args.out.with_suffix('.json')}")
 
@@ -85,54 +79,31 @@ def check(scores: list[float], expected: list[float], what: str) -> None:
 
 def measure(whose: str, step: str, size: int, args: Namespace) -> tuple[float, float, list[float]]:
     """Median seconds of a step, the process's peak memory in GB, and the best 100 scores."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    use_threads(args.threads)
     torch.manual_seed(0)
-    predict, losses, parameters = BUILDERS[whose](args.config, size)
-    if step == "inference":
-
-        def run() -> Tensor:
-            with torch.inference_mode():
-                return predict()
-    else:
-        optimizer = torch.optim.AdamW(parameters, lr=0, weight_decay=0)
-
-        def run() -> None:
-            optimizer.zero_grad()
-            losses().backward()
-            optimizer.step()
-
-    times = []
-    for _ in range(args.rounds + 1):  # the first warms up
-        times.append(milliseconds(run, "cpu") / 1e3)
+    candidate = BUILDERS[whose](args.config, size)
+    run = candidate.inference if step == "inference" else candidate.train_step
+    seconds = median_seconds(run, args.rounds)
     gigabytes = peak_resident_mb() / 1024
-    with torch.inference_mode():
-        scores = predict().sigmoid().flatten()
+    scores = candidate.inference().sigmoid().flatten()
     best = scores.topk(min(100, len(scores))).values.tolist()
-    return statistics.median(times[1:]), gigabytes, best
+    return seconds, gigabytes, best
 
 
-Built = tuple[Callable[[], Tensor], Callable[[], Tensor], list[Tensor]]
-
-
-def ours(config: str, size: int, build: Callable = lambda detector: detector) -> Built:
-    """Functions for the logits of the last layer and for the loss, and the parameters that learn."""
+def ours(config: str, size: int, build: Callable = lambda detector: detector) -> Candidate:
+    """Our model, which infers the logits of the last layer."""
     with quiet():
         detector = init_detector(config, device="cpu")
     model = build(detector)
     data = model.data_preprocessor(_batch(detector, size), training=False)
-
-    def predict() -> Tensor:
-        model.eval()
-        return model(**data, mode="tensor")[0][-1]
-
-    def losses() -> Tensor:
-        return model.parse_losses(model.train()(**data, mode="loss"))[0]
-
-    return predict, losses, [p for p in model.parameters() if p.requires_grad]
+    return Candidate(
+        model,
+        lambda: model(**data, mode="tensor")[0][-1],
+        lambda: model.parse_losses(model(**data, mode="loss"))[0],
+    )
 
 
-def mmdets(config: str, size: int) -> Built:
+def mmdets(config: str, size: int) -> Candidate:
     """The same of mmdet's own ``DeformableDETR``, which samples as mmcv does without a compiled op."""
 
     def build(detector: torch.nn.Module) -> torch.nn.Module:
@@ -145,7 +116,7 @@ def mmdets(config: str, size: int) -> Built:
     return ours(config, size, build)
 
 
-def transformers(config: str, size: int) -> Built:
+def transformers(config: str, size: int) -> Candidate:
     """The same of transformers' ``DeformableDetrForObjectDetection``, as it comes."""
     from mmdet.structures.bbox import bbox_xyxy_to_cxcywh
     from transformers import DeformableDetrForObjectDetection
@@ -159,14 +130,11 @@ def transformers(config: str, size: int) -> Built:
     data = detector.data_preprocessor(_batch(detector, size), training=False)
     objects = [sample.gt_instances for sample in data["data_samples"]]
     labels = [dict(class_labels=x.labels, boxes=bbox_xyxy_to_cxcywh(x.bboxes) / size) for x in objects]
-
-    def predict() -> Tensor:
-        return model.eval()(pixel_values=data["inputs"]).logits
-
-    def losses() -> Tensor:
-        return model.train()(pixel_values=data["inputs"], labels=labels).loss
-
-    return predict, losses, [p for p in model.parameters() if p.requires_grad]
+    return Candidate(
+        model,
+        lambda: model(pixel_values=data["inputs"]).logits,
+        lambda: model(pixel_values=data["inputs"], labels=labels).loss,
+    )
 
 
 BUILDERS = {"ours": ours, "mmdet's": mmdets, "transformers'": transformers}
@@ -179,21 +147,19 @@ def _batch(detector: torch.nn.Module, size: int) -> dict:
         return random_batch(1, size, size, detector.bbox_head.num_classes)
 
 
-def plot(rows: list[dict], out: Path) -> None:
+def plot(rows: list[dict]) -> Figure:
     """Draw seconds and memory of both steps over the size, all axes logarithmic."""
     figure = Figure(figsize=(9, 6.4), layout="constrained")
     axes = figure.subplots(2, 2, sharex=True)
     sizes = sorted({row["size"] for row in rows})
-    for line, (key, label) in zip(
-        axes, [("seconds", "seconds"), ("gigabytes", "peak memory, GB")], strict=True
-    ):
+    labels = dict(seconds="seconds", gigabytes="peak memory, GB")
+    for line, (key, label) in zip(axes, labels.items(), strict=True):
         for ax, step in zip(line, STEPS, strict=True):
             for whose, color in WHOSE.items():
-                points = [
-                    (row["size"], row[key]) for row in rows if (row["step"], row["whose"]) == (step, whose)
-                ]
-                if points:
-                    ax.plot(*zip(*points, strict=True), "o-", color=color, label=whose)
+                chosen = [row for row in rows if (row["step"], row["whose"]) == (step, whose)]
+                if chosen:
+                    values = ([row[name] for row in chosen] for name in ("size", key))
+                    ax.plot(*values, "o-", color=color, label=whose)
             ax.set(xscale="log", yscale="log", ylabel=label)
             ax.set_xticks(sizes, map(str, sizes))
             ax.set_xticks([], minor=True)
@@ -206,8 +172,7 @@ def plot(rows: list[dict], out: Path) -> None:
     for ax in axes[1]:
         ax.set_xlabel("height and width in pixels")
     axes[0, 0].legend()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110)
+    return figure
 
 
 if __name__ == "__main__":

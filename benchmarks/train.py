@@ -13,7 +13,7 @@ import statistics
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -29,8 +29,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from benchmarks.models import use_ours_in_mmcv
-from benchmarks.op import milliseconds, peak_megabytes
 from benchmarks.random_batch import random_batch
+from benchmarks.timing import add_arguments, milliseconds, peak_megabytes, use_threads
 from ms_deform_attn import _library
 from projects.deformable_detr.registry import MODELS
 from projects.fast_cpu import speed_up
@@ -46,7 +46,7 @@ class Candidate:
     name: str
     model: nn.Module
     optim_wrapper: OptimWrapper
-    context: AbstractContextManager = field(default_factory=nullcontext)
+    context: AbstractContextManager
 
     def losses(self, batch: dict) -> dict[str, float]:
         """Every loss by name, without dropout."""
@@ -66,16 +66,13 @@ class Candidate:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Time as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", nargs="?", default="configs/shapes/ddetr_r18_shapes.py")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--amp", choices=["float16", "bfloat16"], help="mixed precision")
     parser.add_argument("--batch-size", type=int, help="images a batch; the config's if not given")
     what = "draw random images of this size; without it the config's training set is read"
     parser.add_argument("--shape", nargs=2, type=int, metavar=("H", "W"), help=what)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, help="of the CPU; all where not given")
+    add_arguments(parser, rounds=9)
     add_common_arguments(parser)
     args = parser.parse_args(argv)
 
@@ -83,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     use_ours_in_mmcv(False, args.device)  # mmdet's model samples as mmcv does
     MMLogger.get_current_instance().setLevel("WARNING")  # initialisation reports every parameter
     init_default_scope(cfg.default_scope)
-    torch.set_num_threads(args.threads or torch.get_num_threads())
+    use_threads(args.threads)
     if args.batch_size:
         cfg.train_dataloader.batch_size = args.batch_size
     if args.amp:
@@ -156,11 +153,7 @@ def build_mmdets(cfg: ConfigDict) -> nn.Module:
 
 
 def check_losses(found: list[Candidate], batch: dict) -> None:
-    """All candidates give the losses of the first.
-
-    Raises:
-        SystemExit: they do not.
-    """
+    """Raise `SystemExit` unless all candidates give the losses of the first."""
     expected = found[0].losses(batch)
     for candidate in found[1:]:
         losses = candidate.losses(batch)
@@ -176,7 +169,7 @@ def bench(found: list[Candidate], batch: dict, args: Namespace) -> dict[str, dic
         return partial(candidate.train_on, copy.deepcopy(batch))
 
     for candidate in found:  # warms up, and makes the optimizer's state
-        candidate.train_on(copy.deepcopy(batch))
+        run(candidate)()
     rows = {c.name: {"peak": peak_megabytes(run(c), args.device), "times": []} for c in found}
     for candidate in found * args.rounds:
         rows[candidate.name]["times"].append(milliseconds(run(candidate), args.device))

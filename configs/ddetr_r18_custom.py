@@ -41,15 +41,11 @@ test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=test_scale, keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),
-    dict(
-        type="PackDetInputs",
-        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
-    ),
+    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=num_workers,
-    persistent_workers=False,
     sampler=dict(type="DefaultSampler", shuffle=True),
     dataset=dict(
         type="CocoDataset",
@@ -64,8 +60,6 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=8,
     num_workers=num_workers,
-    persistent_workers=False,
-    drop_last=False,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
         type="CocoDataset",
@@ -102,8 +96,7 @@ train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 default_hooks = dict(
-    logger=dict(interval=10),
-    checkpoint=dict(max_keep_ckpts=3, save_best="coco/bbox_mAP", rule="greater"),
+    logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=3, save_best="coco/bbox_mAP", rule="greater")
 )
 randomness = dict(seed=0)
 auto_scale_lr = dict(enable=False, base_batch_size=4)

@@ -26,8 +26,7 @@ model = dict(
     test_cfg=dict(max_per_img=300),
 )
 optim_wrapper = dict(
-    optimizer=dict(lr=lr),
-    paramwise_cfg=dict(custom_keys=dict(_delete_=True, backbone=dict(lr_mult=0.1))),
+    optimizer=dict(lr=lr), paramwise_cfg=dict(custom_keys=dict(_delete_=True, backbone=dict(lr_mult=0.1)))
 )
 train_cfg = dict(max_epochs=max_epochs)
 param_scheduler = [

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from matplotlib.figure import Figure
 
+from projects.attention_viewer.sheet import save
 from projects.reliable_runner.launcher import run_tool
 
 EMBED_DIMS, NUM_HEADS, NUM_POINTS, NUM_LAYERS = 256, 8, 4, 6
@@ -22,21 +23,23 @@ LEVELS = {"C3 to C6": (8, 16, 32, 64), "DC5": (16,), "C5": (32,)}
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Plot as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Plot the cost of attention against the size of the image.")
     parser.add_argument("--out", type=Path, default=Path("complexity.png"), help="picture to write")
     args = parser.parse_args(argv)
-    plot(args.out)
+    save(plot(), args.out)
     print(f"saved {args.out}")
 
 
-def full_attention(num_queries: int, num_keys: int, dims: int) -> int:
-    """Multiply-adds of multi-head attention (paper, equation 1 and below).
+def attention_cost(height: int, width: int, strides: tuple[int, ...], is_dense: bool) -> int:
+    """Multiply-adds of one self-attention over the levels of an image.
 
-    Projections of queries, keys, values and output, then every query with every key, twice: for the
-    weights and for the weighted sum.
+    DETR's (paper, equation 1 and below): projections of queries, keys, values and output, then every token
+    with every token, twice: for the weights and for the weighted sum.
     """
-    return 2 * (num_queries + num_keys) * dims**2 + 2 * num_queries * num_keys * dims
+    tokens = sum(ceil(height / stride) * ceil(width / stride) for stride in strides)
+    if is_dense:
+        return 4 * tokens * EMBED_DIMS**2 + 2 * tokens**2 * EMBED_DIMS
+    return deformable_attention(tokens, tokens, EMBED_DIMS, NUM_HEADS, len(strides), NUM_POINTS)
 
 
 def deformable_attention(
@@ -51,24 +54,17 @@ def deformable_attention(
     return (num_queries + num_keys) * dims**2 + 3 * samples * num_heads * dims + 5 * samples * dims
 
 
-def num_tokens(shorter_side: int, strides: tuple[int, ...]) -> int:
-    """Tokens of the levels with these strides, of an image as wide as 800 x 1333 ones."""
-    longer_side = round(shorter_side * ASPECT)
-    return sum(ceil(shorter_side / stride) * ceil(longer_side / stride) for stride in strides)
-
-
 def encoder_costs(shorter_side: int) -> dict[str, float]:
     """10^9 multiply-adds of the self-attention in six encoder layers, by kind of encoder."""
-    costs = {}
-    for levels, strides in LEVELS.items():
-        tokens = num_tokens(shorter_side, strides)
-        sizes = (EMBED_DIMS, NUM_HEADS, len(strides), NUM_POINTS)
-        costs[f"DETR's attention, {levels}"] = full_attention(tokens, tokens, EMBED_DIMS)
-        costs[f"deformable attention, {levels}"] = deformable_attention(tokens, tokens, *sizes)
-    return {name: NUM_LAYERS * costs[name] / 1e9 for name in sorted(costs, key=lambda name: name[0])}
+    sides = shorter_side, round(shorter_side * ASPECT)
+    return {
+        f"{kind} attention, {levels}": NUM_LAYERS * attention_cost(*sides, strides, kind == "DETR's") / 1e9
+        for kind in ("DETR's", "deformable")
+        for levels, strides in LEVELS.items()
+    }
 
 
-def plot(out: Path) -> None:
+def plot() -> Figure:
     """Draw the costs over the size of the image, both axes logarithmic."""
     sides = range(320, 2401, 32)
     costs = [encoder_costs(side) for side in sides]
@@ -92,8 +88,7 @@ def plot(out: Path) -> None:
     ax.set_ylabel("self-attention of six encoder layers,\n10$^9$ multiply-adds")
     ax.grid(alpha=0.3)
     ax.legend(title="C = 256, M = 8, K = 4", fontsize="small")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=120)
+    return figure
 
 
 if __name__ == "__main__":

@@ -72,7 +72,6 @@ SIDES = [20, 24, 32, 48, 64, 81]  # between which AP is measured; together all o
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train and compare as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Train the variants alike and compare how fast they converge.")
     what = "figure_3: DETR against the variants; table_2: points, levels and heads of the multi-scale one"
     parser.add_argument("--study", choices=STUDIES, default="figure_3", help=what)
@@ -81,9 +80,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="a run for each")
     what = "of a row; DETR has ten times as many"
     parser.add_argument("--epochs", type=positive_int, default=10, help=what)
-    parser.add_argument(
-        "--images", type=positive_int, default=1500, help="to train on; a quarter to validate"
-    )
+    what = "to train on; a quarter to validate"
+    parser.add_argument("--images", type=positive_int, default=1500, help=what)
     parser.add_argument("--pretrain-epochs", type=positive_int, default=3, help="of the backbone")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/convergence"), help="folder")
     what = "folder of the runs' numbers, of tables and pictures (OUT/results)"
@@ -125,11 +123,7 @@ def study_settings(args: Namespace) -> list[str]:
 
 
 def claim_folder(out: Path, options: list[str]) -> None:
-    """Note the settings of the study in its folder.
-
-    Raises:
-        InputError: the folder holds a study with other settings.
-    """
+    """Note the settings of the study in its folder; `InputError` if that holds one with others."""
     note = out / "options.json"
     if note.is_file() and json.loads(note.read_text()) != options:
         raise InputError(
@@ -150,7 +144,6 @@ def prepare(args: Namespace) -> None:
 
 
 def run_config(args: Namespace, row: str, seed: int) -> str:
-    """The text of a run's config."""
     times = ROWS[row].times_as_long
     if args.quick:
         times = min(times, 2)
@@ -168,25 +161,16 @@ def run_config(args: Namespace, row: str, seed: int) -> str:
 
 def train_command(args: Namespace, row: str, seed: int) -> list[str | Path]:
     """How tools/train.py is called; with ``--resume``, so that an interrupted run resumes."""
-    folder = run_folder(args.out, row, seed)
+    folder = args.out / f"{row}_seed{seed}"
     options = [*(f"{key}={value}" for key, value in ROWS[row].options.items()), *args.cfg_options]
     train = REPO / "tools" / "train.py"
     command = [sys.executable, train, folder / "run.py", "--resume", "--work-dir", folder]
     return [*command, "--cfg-options", *options] if options else command
 
 
-def run_folder(out: Path, row: str, seed: int) -> Path:
-    """Where a run of the study ``out`` has its checkpoints and logs."""
-    return out / f"{row}_seed{seed}"
-
-
 def train(args: Namespace, row: str, seed: int) -> Run:
-    """Train one run unless it has finished, and read its logs.
-
-    Raises:
-        InputError: the training failed; the message names its output.
-    """
-    folder = run_folder(args.out, row, seed)
+    """Train one run unless it has finished, and read its logs; `InputError` if it fails names its output."""
+    folder = args.out / f"{row}_seed{seed}"
     folder.mkdir(exist_ok=True)
     (folder / "run.py").write_text(run_config(args, row, seed))
     finished = folder / "finished.json"

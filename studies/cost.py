@@ -7,13 +7,10 @@ studies/complexity.py, are drawn at one pace, that of deformable attention on th
 measurement is a process of its own. The numbers go into a CSV file beside the picture.
 """
 
-import csv
 import sys
 from argparse import ArgumentParser
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from math import ceil
 from pathlib import Path
-from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -21,24 +18,23 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from benchmarks.op import milliseconds
+from benchmarks.timing import in_own_process, median_seconds
+from projects.attention_viewer.sheet import save
 from projects.deformable_detr.attention import MultiScaleDeformableAttention
 from projects.deformable_detr.levels import Levels
 from projects.reliable_runner.launcher import positive_int, run_tool
 from projects.reliable_runner.training.log_processor import peak_resident_mb
-from studies.complexity import EMBED_DIMS, NUM_HEADS, NUM_POINTS, deformable_attention, full_attention
+from studies.complexity import EMBED_DIMS, NUM_HEADS, NUM_POINTS, attention_cost
+from studies.table import write_rows
 
 STRIDES = {"DETR": (32,), "DETR-DC5": (16,), "deformable, C3 to C6": (8, 16, 32, 64)}
-COLORS = {"DETR": "tab:orange", "DETR-DC5": "tab:red", "deformable, C3 to C6": "tab:blue"}
+COLORS = ("tab:orange", "tab:red", "tab:blue")
 SIDES = [128, 256, 400, 640, 1024, 1600]
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--sides", nargs="+", type=positive_int, default=SIDES, help="of the images, in pixels"
-    )
+    parser.add_argument("--sides", nargs="+", type=positive_int, default=SIDES, help="of images, in pixels")
     parser.add_argument("--rounds", type=positive_int, default=5, help="of which the median is taken")
     parser.add_argument("--threads", type=positive_int, default=1, help="of the CPU")
     parser.add_argument("--out", type=Path, default=Path("cost.png"), help="picture to write")
@@ -47,39 +43,20 @@ def main(argv: list[str] | None = None) -> None:
     rows = []
     for name in STRIDES:
         for side in args.sides:
-            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                seconds, megabytes = pool.submit(measure, name, side, args.rounds, args.threads).result()
+            seconds, megabytes = in_own_process(measure, name, side, args.rounds, args.threads)
             rows.append(dict(attention=name, side=side, seconds=seconds, megabytes=megabytes))
-            rows[-1]["multiply_adds"] = multiply_adds(name, side)
+            rows[-1]["multiply_adds"] = attention_cost(side, side, STRIDES[name], name.startswith("DETR"))
             print(f"{name}, {side} x {side}: {seconds:.4f} s, {megabytes:.0f} MB", flush=True)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with args.out.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    plot(rows, args.out)
+    write_rows(args.out.with_suffix(".csv"), rows)
+    save(plot(rows), args.out)
     print(f"saved {args.out} and {args.out.with_suffix('.csv')}")
-
-
-def level_sizes(name: str, side: int) -> list[int]:
-    """Sides of the levels."""
-    return [-(-side // stride) for stride in STRIDES[name]]
-
-
-def multiply_adds(name: str, side: int) -> int:
-    """Of one layer's self-attention, by the paper's formulas."""
-    sizes = level_sizes(name, side)
-    tokens = sum(size**2 for size in sizes)
-    if name.startswith("DETR"):
-        return full_attention(tokens, tokens, EMBED_DIMS)
-    return deformable_attention(tokens, tokens, EMBED_DIMS, NUM_HEADS, len(sizes), NUM_POINTS)
 
 
 def measure(name: str, side: int, rounds: int, threads: int) -> tuple[float, float]:
     """Median seconds of a forward, and by how many MB it raises the peak of the process."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    sizes = level_sizes(name, side)
+    sizes = [ceil(side / stride) for stride in STRIDES[name]]
     query = torch.randn(1, sum(size**2 for size in sizes), EMBED_DIMS)
     if name.startswith("DETR"):
         # As in DETR's and mmdet's code, where the weights of all pairs are kept.
@@ -96,16 +73,15 @@ def measure(name: str, side: int, rounds: int, threads: int) -> tuple[float, flo
             return attention(**inputs)
 
     before = peak_resident_mb()
-    times = [milliseconds(run, "cpu") / 1e3 for _ in range(rounds + 1)]  # the first warms up
-    return median(times[1:]), peak_resident_mb() - before
+    return median_seconds(run, rounds), peak_resident_mb() - before
 
 
-def plot(rows: list[dict], out: Path) -> None:
+def plot(rows: list[dict]) -> Figure:
     """Draw seconds, with the formulas beside them, and memory over the side, all axes logarithmic."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     seconds, memory = figure.subplots(1, 2)
     pace = rows[-1]["seconds"] / rows[-1]["multiply_adds"]
-    for name, color in COLORS.items():
+    for name, color in zip(STRIDES, COLORS, strict=True):
         of_name = [row for row in rows if row["attention"] == name]
         sides = [row["side"] for row in of_name]
         seconds.plot(sides, [row["seconds"] for row in of_name], "o-", color=color, label=name)
@@ -118,7 +94,7 @@ def plot(rows: list[dict], out: Path) -> None:
         ax.set_xticks([], minor=True)
         ax.grid(alpha=0.3)
         ax.legend(fontsize="small")
-    figure.savefig(out, dpi=110)
+    return figure
 
 
 if __name__ == "__main__":

@@ -11,6 +11,13 @@ from studies.results import Run, baseline, by_row, markdown, mean_curve, summari
 
 EXPLAINED = ("detr", "detr_dc5", "single_scale", "multi_scale", "encoder_only")
 SIZED = ("detr", "detr_dc5", "single_scale", "multi_scale")
+ENTROPY = "entropy of attention in the {}, share of the largest"
+LINES = {
+    "AP": dict(color="black", label="AP"),
+    "encoder": dict(color="tab:blue", marker=".", label=ENTROPY.format("encoder")),
+    "decoder": dict(color="tab:orange", marker=".", label=ENTROPY.format("decoder")),
+    "instability": dict(color="tab:red", linestyle="--", label="objects with another query than before"),
+}
 ABLATIONS = {
     "sampling points": {"1": "1_point", "2": "2_points", "4": "multi_scale", "8": "8_points"},
     "levels": {"C5": "1_level", "C4, C5": "2_levels", "C3 to C5": "3_levels", "C3 to C6": "multi_scale"},
@@ -20,7 +27,6 @@ ABLATIONS = {
 
 
 def write_results(out: Path, study: str, runs: list[Run]) -> None:
-    """Write and print the table of a study, and draw its pictures."""
     text = markdown(summarise(runs))
     (out / f"{study}.md").write_text(text)
     if study == "table_2":
@@ -41,9 +47,8 @@ def draw_band(ax: Axes, of_row: list[Run], name: str, **style) -> None:
 
 def fill(ax: Axes, places: list[float], values: list[list[float]], line: Line2D) -> None:
     """From the lowest to the highest of the values at each place."""
-    ax.fill_between(
-        places, *(list(map(end, values)) for end in (min, max)), color=line.get_color(), alpha=0.2
-    )
+    least, most = ([end(at) for at in values] for end in (min, max))
+    ax.fill_between(places, least, most, color=line.get_color(), alpha=0.2)
 
 
 def convergence(runs: list[Run]) -> Figure:
@@ -53,9 +58,8 @@ def convergence(runs: list[Run]) -> Figure:
     rows = by_row(runs)
     for ax, name in zip(axes, ("AP", "AP_S"), strict=True):
         for number, (row, of_row) in enumerate(rows.items()):
-            draw_band(
-                ax, of_row, name, color=f"C{number % 10}", linestyle="-:"[number >= 10], label=words(row)
-            )
+            style = dict(color=f"C{number % 10}", linestyle="-:"[number >= 10])
+            draw_band(ax, of_row, name, label=words(row), **style)
         if base := baseline(rows):
             goal = mean(run.last(name) for run in rows[base])
             ax.axhline(goal, color="grey", linestyle="--", linewidth=1, label=f"{words(base)} at last")
@@ -69,24 +73,14 @@ def convergence(runs: list[Run]) -> Figure:
 
 def explanation(runs: list[Run]) -> Figure:
     """AP, how evenly attention is spread, and instability of matching, on one axis for each row."""
-    rows = {row: of_row for row, of_row in by_row(runs).items() if row in EXPLAINED} or by_row(runs)
+    rows = by_row(runs, EXPLAINED)
     figure = Figure(figsize=(3.1 * len(rows), 3.6), layout="constrained")
     axes = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
     for ax, (row, of_row) in zip(axes, rows.items(), strict=True):
         spread = [Run(run.row, run.seed, run.curves | evenness(run)) for run in of_row]
-        draw_band(ax, spread, "AP", color="black", label="AP")
-        for stage, color in (("encoder", "tab:blue"), ("decoder", "tab:orange")):
-            if stage in spread[0].curves:
-                what = f"entropy of attention in the {stage}, share of the largest"
-                draw_band(ax, spread, stage, color=color, marker=".", label=what)
-        draw_band(
-            ax,
-            spread,
-            "instability",
-            color="tab:red",
-            linestyle="--",
-            label="objects with another query than before",
-        )
+        for name, style in LINES.items():
+            if name in spread[0].curves:
+                draw_band(ax, spread, name, **style)
         ax.set(title=words(row), xlabel="epoch", ylim=(0, 1))
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("AP, or a share")
@@ -98,21 +92,16 @@ def evenness(run: Run) -> dict[str, dict[int, float]]:
     """By stage and epoch the entropy of attention as a share of the largest, mean over the layers."""
     curves = {}
     for stage in ("encoder", "decoder"):
-        layers = [name for name in run.curves if name.startswith(f"negative_entropy {stage}")]
-        even = [name.replace("negative_entropy", "even") for name in layers]
-        if layers:
-            curves[stage] = {
-                epoch: mean(
-                    run.curves[a][epoch] / run.curves[b][epoch] for a, b in zip(layers, even, strict=True)
-                )
-                for epoch in run.curves[layers[0]]
-            }
+        layers = [name for name in run.curves if name.startswith(f"even {stage}")]
+        pairs = [(run.curves[name.replace("even", "negative_entropy")], run.curves[name]) for name in layers]
+        if pairs:
+            curves[stage] = {e: mean(found[e] / even[e] for found, even in pairs) for e in pairs[0][0]}
     return curves
 
 
 def sizes(runs: list[Run]) -> Figure:
     """AP by size of the objects: after the last epoch, and of four scales after as long as one took."""
-    rows = {row: of_row for row, of_row in by_row(runs).items() if row in SIZED} or by_row(runs)
+    rows = by_row(runs, SIZED)
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     ax = figure.subplots()
     bins = [name for name in runs[0].curves if name.startswith("AP_") and "-" in name]
@@ -140,15 +129,10 @@ def minutes(of_row: list[Run], epochs: int) -> float:
 
 def epoch_of_equal_time(of_row: list[Run], others: list[Run]) -> int | None:
     """The last epoch of a row that it ends before the others have ended, None for its very last."""
-    budget, last = minutes(others, others[0].epochs[-1]), of_row[0].epochs[-1]
-    return max(
-        (
-            epoch
-            for epoch in of_row[0].epochs[:-1]
-            if minutes(of_row, epoch) <= budget < minutes(of_row, last)
-        ),
-        default=None,
-    )
+    budget = minutes(others, others[0].epochs[-1])
+    *before, last = of_row[0].epochs
+    within = [epoch for epoch in before if minutes(of_row, epoch) <= budget < minutes(of_row, last)]
+    return max(within, default=None)
 
 
 def ablations(runs: list[Run]) -> Figure:
@@ -172,5 +156,4 @@ def ablations(runs: list[Run]) -> Figure:
 
 
 def words(row: str) -> str:
-    """A row's name for people."""
     return row.replace("_", " ").replace("detr", "DETR").replace("dc5", "DC5")

@@ -3,6 +3,7 @@
 import csv
 from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -12,6 +13,9 @@ from projects.attention_viewer.detections import predict
 from projects.attention_viewer.record import record_attention
 from projects.attention_viewer.sparsity import SparsityMeter
 from projects.attention_viewer.truth import matched_queries, true_boxes
+from studies.table import write_rows
+
+NUM_IMAGES = 50
 
 
 @HOOKS.register_module()
@@ -21,22 +25,16 @@ class ObserveHook(Hook):
     Adds to two files of the run's folder: ``attention.csv``, the negative entropy of each layer (Sun et al.,
     arXiv 2011.10881, section 3), and ``matches.csv``, the query that the last layer's loss matches with each
     object, by which the same paper's appendix measures the instability of matching.
-
-    Args:
-        num_images: how many images.
     """
 
     priority = "LOW"
-
-    def __init__(self, num_images: int = 50) -> None:
-        self.num_images = num_images
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Run the model on each image once more."""
         dataset, model = runner.val_dataloader.dataset, runner.model
         model.dataset_meta = dataset.metainfo
         meter, matches = SparsityMeter(), []
-        for image in range(min(self.num_images, len(dataset))):
+        for image in range(min(NUM_IMAGES, len(dataset))):
             batch = {key: [value] for key, value in dataset[image].items()}
             with record_attention(model) as record:
                 (sample,), *outputs = predict(model, batch)
@@ -45,17 +43,8 @@ class ObserveHook(Hook):
             queries = matched_queries(model, sample, *outputs, truth)[-1].tolist()
             matches += [dict(image=image, object=index, query=query) for index, query in enumerate(queries)]
         for name, rows in (("attention.csv", meter.rows()), ("matches.csv", matches)):
-            append(Path(runner.work_dir, name), [dict(epoch=runner.epoch, **row) for row in rows])
-
-
-def append(path: Path, rows: list[dict]) -> None:
-    """Add rows to a CSV file, with a head if it is new."""
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        if is_new:
-            writer.writeheader()
-        writer.writerows(rows)
+            rows = [dict(epoch=runner.epoch, **row) for row in rows]
+            write_rows(Path(runner.work_dir, name), rows, append=True)
 
 
 def read_matches(path: Path) -> dict[int, dict[tuple[str, str], str]]:
@@ -69,9 +58,7 @@ def read_matches(path: Path) -> dict[int, dict[tuple[str, str], str]]:
 
 def instability(matches: dict[int, dict[tuple[str, str], str]]) -> dict[int, float]:
     """By epoch the share of objects that had another query at the validation before."""
-    epochs = sorted(matches)
     return {
-        epoch: sum(matches[epoch][key] != matches[before][key] for key in matches[epoch])
-        / len(matches[epoch])
-        for before, epoch in pairwise(epochs)
+        epoch: mean(matches[epoch][key] != matches[before][key] for key in matches[epoch])
+        for before, epoch in pairwise(sorted(matches))
     }

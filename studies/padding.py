@@ -9,8 +9,8 @@ layer of the backbone, "norm" leaves it out of the neck's group norms, "queries"
 
 import math
 import sys
-from argparse import ArgumentParser
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -27,16 +27,14 @@ from tqdm import tqdm
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.media import find_media
 from projects.reliable_runner.inference import init_detector
-from projects.reliable_runner.launcher import add_cfg_options, run_tool
+from projects.reliable_runner.launcher import config_parser, run_tool
 
 _CAUSES = ("conv", "norm", "queries")
 _SCORE_ALONE, _SCORE_PADDED, _REACH = 0.3, 0.1, 8.0
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure as ``argv`` (by default the command line) says."""
-    parser = ArgumentParser(description="Measure how much padding changes detections.")
-    parser.add_argument("config", help="config file")
+    parser = config_parser("Measure how much padding changes detections.")
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument("folder", type=Path, help="folder with images")
     size = dict(nargs=2, type=int, metavar=("H", "W"), required=True)
@@ -45,7 +43,6 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--divisor", type=int, default=1, help="pad_size_divisor (1)")
     parser.add_argument("--num", type=int, default=20, help="number of images (20)")
     parser.add_argument("--without", nargs="+", choices=_CAUSES, default=[], help="causes to take away")
-    add_cfg_options(parser)
     args = parser.parse_args(argv)
 
     model = init_detector(args.config, args.checkpoint, "cpu", args.cfg_options)
@@ -80,20 +77,14 @@ def detect(model: nn.Module, images: list, without: Sequence[str]) -> InstanceDa
     inputs = [torch.from_numpy(image.transpose(2, 0, 1).copy()) for image in images]
     batch = model.data_preprocessor(dict(inputs=inputs, data_samples=samples))
     width = batch["inputs"].shape[-1]
-    hooks = [
-        module.register_forward_hook(partial(hook, shapes, width))
-        for cause, kinds, hook in _HOOKS
-        if cause in without
-        for module in (*model.backbone.modules(), *model.neck.modules())
-        if isinstance(module, kinds)
-    ]
-    if "queries" in without:
-        hooks.append(model.queries.register_forward_pre_hook(never_on_padding))
-    try:
+    with ExitStack() as hooks:
+        for module in (*model.backbone.modules(), *model.neck.modules()):
+            for cause, kinds, hook in _HOOKS:
+                if cause in without and isinstance(module, kinds):
+                    hooks.enter_context(module.register_forward_hook(partial(hook, shapes, width)))
+        if "queries" in without:
+            hooks.enter_context(model.queries.register_forward_pre_hook(never_on_padding))
         return model.predict(batch["inputs"], batch["data_samples"])[0].pred_instances
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def valid_part(shape: tuple[int, int], width: int, level: Tensor) -> tuple[int, int]:

@@ -28,7 +28,6 @@ SIDE = 64  # of a window, in pixels
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Pretrain as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-root", default="data/shapes/", help="of draw_shapes.py")
     parser.add_argument("--epochs", type=positive_int, default=3)

@@ -1,7 +1,7 @@
 """The numbers of a study: curves of each run, one CSV file a run, and a table of them."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -37,7 +37,6 @@ class Run:
         return list(self.curves["AP"])
 
     def last(self, name: str) -> float:
-        """The last value of a curve."""
         return list(self.curves[name].values())[-1]
 
 
@@ -68,12 +67,10 @@ def collect(row: str, seed: int, folder: Path, max_rss_mb: float) -> Run:
 
 
 def run_path(results: Path, row: str, seed: int) -> Path:
-    """The file of a run's numbers."""
     return results / f"{row}_seed{seed}.csv"
 
 
 def write_run(results: Path, run: Run) -> None:
-    """Write the numbers of a run."""
     with run_path(results, run.row, run.seed).open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["name", "epoch", "value"])
@@ -82,7 +79,6 @@ def write_run(results: Path, run: Run) -> None:
 
 
 def read_run(results: Path, row: str, seed: int) -> Run:
-    """Read what `write_run` has written."""
     curves: dict[str, dict[int, float]] = {}
     with run_path(results, row, seed).open(newline="") as file:
         for line in csv.DictReader(file):
@@ -134,23 +130,21 @@ def epochs_to(goal: float, curve: dict[int, float]) -> int | None:
     return next((epoch for epoch, ap in curve.items() if ap >= goal > 0), None)
 
 
-def by_row(runs: list[Run]) -> dict[str, list[Run]]:
-    """The runs of each row, in the order of their first runs."""
+def by_row(runs: list[Run], chosen: Sequence[str] = ()) -> dict[str, list[Run]]:
+    """The runs of each row, in the order of their first runs; of those ``chosen``, if there is any."""
     rows: dict[str, list[Run]] = {}
     for run in runs:
         rows.setdefault(run.row, []).append(run)
-    return rows
+    return {row: rows[row] for row in rows if row in chosen} or rows
 
 
 def mean_curve(of_row: list[Run], name: str) -> dict[int, float]:
     """Mean over the seeds of a row, by epoch."""
-    return {
-        epoch: mean(run.curves[name][epoch] for run in of_row) for epoch in of_row[0].curves.get(name, {})
-    }
+    epochs = of_row[0].curves.get(name, {})
+    return {epoch: mean(run.curves[name][epoch] for run in of_row) for epoch in epochs}
 
 
 def markdown(table: dict[str, dict[str, float | None]]) -> str:
-    """The table of `summarise` for people."""
     base = baseline(table)
     to_goal = [f"epochs to AP of {base.replace('_', ' ')}", "times fewer, by seed", "hours"] if base else []
     lines = [["row", *to_goal, "AP", "spread", "AP_S", "s an epoch", "memory, MB"]]
@@ -159,11 +153,8 @@ def markdown(table: dict[str, dict[str, float | None]]) -> str:
         seconds, epochs = cells["seconds_per_epoch"], cells["epochs"]
         if base:
             factors = ", ".join("–" if value is None else f"{value:.1f}" for value in cells["factors"])
-            to_goal = [
-                str(epochs or "–"),
-                factors or "–",
-                f"{epochs * seconds / 3600:.2f}" if epochs else "–",
-            ]
+            hours = f"{epochs * seconds / 3600:.2f}" if epochs else "–"
+            to_goal = [str(epochs or "–"), factors or "–", hours]
         aps = [f"{cells[key]:.3f}" for key in ("AP", "AP_spread", "AP_S")]
         lines.append([row.replace("_", " "), *to_goal, *aps, f"{seconds:.1f}", f"{cells['memory_mb']:.0f}"])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -5,17 +5,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Row:
-    """One variant.
+    """One variant."""
 
-    Attributes:
-        config: in configs/shapes.
-        times_as_long: the multiple of the other rows' epochs that it is trained for.
-        options: values over the config's, by dotted key.
-    """
-
-    config: str
-    times_as_long: int = 1
-    options: dict = field(default_factory=dict)
+    config: str  # in configs/shapes
+    times_as_long: int = 1  # the multiple of the other rows' epochs that it is trained for
+    options: dict = field(default_factory=dict)  # values over the config's, by dotted key
 
 
 def attention(**settings: int) -> dict[str, int]:

@@ -13,9 +13,7 @@ from projects.reliable_runner.metric.coco_metric import CocoMetric
 class SizeMetric(CocoMetric):
     """The COCO metric, and AP of the objects between each two of some sizes, e.g. ``AP_12-16``.
 
-    Args:
-        sides: Rising; the root of an object's area in pixels.
-        **kwargs: As of ``CocoMetric``.
+    ``sides``, rising, are the roots of areas in pixels; ``kwargs`` those of ``CocoMetric``.
     """
 
     def __init__(self, sides: list[float], **kwargs) -> None:

@@ -6,14 +6,13 @@ After Sun et al., Rethinking Transformer-based Set Prediction for Object Detecti
 2011.10881). The numbers go into a CSV file beside the picture; docs/attention.md says what is averaged.
 """
 
-import csv
 import sys
-from argparse import ArgumentParser
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.utils import track_iter_progress
@@ -26,22 +25,19 @@ from projects.attention_viewer.sparsity import SparsityMeter
 from projects.deformable_detr.registry import DATASETS
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.inference import init_detector, load_weights
-from projects.reliable_runner.launcher import add_cfg_options, run_tool
+from projects.reliable_runner.launcher import config_parser, positive_int, run_tool
+from studies.table import write_rows
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure as ``argv`` (by default the command line) says."""
-    parser = ArgumentParser(description="Negative entropy of attention along checkpoints.")
-    parser.add_argument("config", help="config file")
+    parser = config_parser("Negative entropy of attention along checkpoints.")
     parser.add_argument("checkpoints", type=Path, nargs="+", help="checkpoint files, or folders of a run")
-    out_help = "picture to write (.png, .svg, .jpg, ...)"
-    parser.add_argument("--out", type=Path, default=Path("sparsity.png"), help=out_help)
-    parser.add_argument("--num-images", type=int, default=20, help="images, spread over the test set (20)")
-    add_cfg_options(parser)
+    what = "picture to write (.png, .svg, .jpg, ...)"
+    parser.add_argument("--out", type=Path, default=Path("sparsity.png"), help=what)
+    what = "images, spread over the test set (20)"
+    parser.add_argument("--num-images", type=positive_int, default=20, help=what)
     args = parser.parse_args(argv)
 
-    if args.num_images < 1:
-        raise InputError(f"--num-images {args.num_images}: it must be at least 1")
     paths = find_checkpoints(args.checkpoints)
     detector = init_detector(args.config, None, "cpu", args.cfg_options)
     batches = read_batches(detector.cfg, args.num_images)
@@ -53,21 +49,13 @@ def main(argv: list[str] | None = None) -> None:
         rows += [place | row for row in measure(detector, batches)]
     rows.sort(key=lambda row: (row["stage"] == "decoder", row["layer"], row["epoch"]))
     table = args.out.with_suffix(".csv")
-    table.parent.mkdir(parents=True, exist_ok=True)
-    with table.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(table, rows)
     save(plot(rows), args.out)
     print(f"saved {args.out} and {table}")
 
 
 def find_checkpoints(paths: list[Path]) -> list[Path]:
-    """The files among ``paths``, and in its folders those that a run saves as it goes.
-
-    Raises:
-        InputError: a folder has none.
-    """
+    """The files among ``paths``, and those that a run saves in a folder; `InputError` if one has none."""
     found = []
     for path in paths:
         files = [path]
@@ -108,7 +96,7 @@ def plot(rows: list[dict]) -> Figure:
             curve = [row for row in rows if (row["stage"], row["layer"]) == (stage, layer)]
             epochs = [row["epoch"] for row in curve]
             values = [row["negative_entropy"] for row in curve]
-            colour = _shade(layer / max(len(layers) - 1, 1))
+            colour = colormaps["Blues"](0.4 + 0.6 * layer / max(len(layers) - 1, 1))  # the deeper the darker
             ax.plot(epochs, values, "o-", markersize=3, color=colour, label=f"layer {layer}")
         even = curve[0]["even"]
         ax.axhline(even, color="grey", linestyle="--", linewidth=1, label="spread evenly")
@@ -118,11 +106,6 @@ def plot(rows: list[dict]) -> Figure:
         ax.legend(fontsize=8)
     figure.axes[0].set_ylabel("negative entropy (nats)")
     return figure
-
-
-def _shade(share: float) -> tuple[float, float, float]:
-    """From light to dark blue, as layers go deeper."""
-    return (0.55 * (1 - share), 0.75 - 0.6 * share, 0.95 - 0.4 * share)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What several test files use."""
 
+import gc
 import json
 import logging
 import os
@@ -26,8 +27,15 @@ from mmengine.visualization import Visualizer
 # mmdet.models cannot be imported before these where mmcv has no ops.
 from projects.deformable_detr.registry import MODELS, SCOPE
 from projects.reliable_runner.launcher import run_tool
+from tools.dataset_converters.draw_shapes import draw_split
 
 REPO = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_finish() -> None:
+    """Each data set calls ``gc.collect``, which takes longer than all the rest where torch is imported."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -38,10 +46,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def shapes_root(tmp_path_factory) -> Path:
     """A drawn data set: 8 training and 4 held-out images of 64 px, three classes."""
-    tool = runpy.run_path(str(REPO / "tools" / "dataset_converters" / "draw_shapes.py"))
     root = tmp_path_factory.mktemp("shapes")
-    tool["draw_split"](root, "train", num_images=8, size=64, seed=0)
-    tool["draw_split"](root, "val", num_images=4, size=64, seed=1)
+    draw_split(root, "train", num_images=8, size=64, seed=0)
+    draw_split(root, "val", num_images=4, size=64, seed=1)
     return root
 
 
@@ -49,7 +56,14 @@ CONFIG = REPO / "tests" / "tiny_ddetr.py"
 
 
 @pytest.fixture
-def small_run(shapes_root, monkeypatch) -> None:
+def quick_start(monkeypatch) -> None:
+    """Without looking for compilers and laying out the config, which take longer than a small training."""
+    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
+    monkeypatch.setattr("mmengine.config.config.FormatCode", lambda text, **_: (text, True))
+
+
+@pytest.fixture
+def small_run(shapes_root, quick_start, monkeypatch) -> None:
     """What tests/tiny_ddetr.py needs: the drawings, and one thread, since in several it is slower."""
     monkeypatch.setenv("SHAPES_ROOT", str(shapes_root))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -105,30 +119,18 @@ def command_line(args: tuple, options: dict) -> list[str]:
     return [*map(str, args), *(["--cfg-options", *words] if words else [])]
 
 
-@pytest.fixture
-def forget_runs() -> Callable[[], None]:
-    """Closes what mmengine keeps of a run by name, until the process ends."""
-
-    def forget() -> None:
-        for logger in MMLogger._instance_dict.values():
-            for handler in logger.handlers:
-                if isinstance(handler, logging.FileHandler):
-                    handler.close()
-        for manager in (MMLogger, MessageHub, Visualizer, *Visualizer.__subclasses__()):
-            manager._instance_dict.clear()
-
-    return forget
+def forget_runs() -> None:
+    """Close what mmengine keeps of a run by name, until the process ends."""
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+    for manager in (MMLogger, MessageHub, Visualizer, *Visualizer.__subclasses__()):
+        manager._instance_dict.clear()
 
 
 @pytest.fixture
-def quick_start(monkeypatch) -> None:
-    """Without looking for compilers and laying out the config, which take longer than a small training."""
-    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
-    monkeypatch.setattr("mmengine.config.config.FormatCode", lambda text, **_: (text, True))
-
-
-@pytest.fixture
-def tool(small_run, quick_start, forget_runs) -> Callable[..., None]:
+def tool(small_run) -> Callable[..., None]:
     """Runs a tool by its name, with options for its ``--cfg-options``, as if in a process of its own."""
 
     def run(name: str, *args: str | Path, **options) -> None:
@@ -139,7 +141,7 @@ def tool(small_run, quick_start, forget_runs) -> Callable[..., None]:
 
 
 @pytest.fixture
-def one_line_error(capsys, quick_start, forget_runs, monkeypatch) -> Callable[..., str]:
+def one_line_error(capsys, quick_start, monkeypatch) -> Callable[..., str]:
     """Runs a tool, by its name or its ``main``, with a user's mistake and returns the one line it prints."""
     # The logger of an earlier run in this process complains that pytest has closed its stream.
     monkeypatch.setattr(logging, "raiseExceptions", False)

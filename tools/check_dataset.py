@@ -26,17 +26,10 @@ from projects.reliable_runner.launcher import config_parser, parse_config, run_t
 def main(argv: list[str] | None = None) -> None:
     """Check as ``argv`` (by default the command line) says; exit with status 1 if a training cannot start."""
     parser = config_parser("Check the data sets of a config before training on them.")
-    parser.add_argument(
-        "--split",
-        nargs="+",
-        choices=["train", "val", "test"],
-        help="which data sets (those that the config has; test only if it is not val's)",
-    )
-    parser.add_argument(
-        "--out-dir",
-        type=Path,
-        help="folder for report.json and statistics.png (work_dirs/<config name>/check_dataset)",
-    )
+    what = "which data sets (those that the config has; test only if it is not val's)"
+    parser.add_argument("--split", nargs="+", choices=["train", "val", "test"], help=what)
+    what = "folder for report.json and statistics.png (work_dirs/<config name>/check_dataset)"
+    parser.add_argument("--out-dir", type=Path, help=what)
     parser.add_argument("--quick", action="store_true", help="do not open the images")
     args = parser.parse_args(argv)
 

@@ -30,7 +30,6 @@ from projects.reliable_runner.run_state import leaf_datasets
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Draw detections and true boxes of test images.")
     parser.add_argument("config", help="config file")
     parser.add_argument("results", type=Path, help="what tools/test.py --out has written")

@@ -58,7 +58,6 @@ class Frame(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Detect as ``argv`` (by default the command line) says."""
     args = parse_args(argv)
     if args.list_models:
         return print(table())
@@ -76,7 +75,6 @@ def fetched(inputs: Sequence[str], folder: Path) -> Iterator[str | Path]:
 
 
 def infer(args: Namespace, paths: Sequence[Path]) -> None:
-    """Detect in images and videos, and write what is found."""
     names = short_names(paths)
     if args.exported:
         detector = ExportedDetector(args.exported)
@@ -92,10 +90,7 @@ def infer(args: Namespace, paths: Sequence[Path]) -> None:
 
     unread: list[str] = []
     try:
-        with (
-            progress(len(paths), "image", smoothing=0) as bar,
-            MediaWriter(args.out_dir / "vis") as pictures,
-        ):
+        with progress(len(paths), "image", smoothing=0) as bar, MediaWriter(args.out_dir / "vis") as pictures:
             frames = read_frames(detector, dict(zip(names, paths, strict=True)), unread, bar)
             for frame, sample in detect(detector, frames, args):
                 found = results.add(frame.name, sample, frame.number)
@@ -123,21 +118,15 @@ def infer(args: Namespace, paths: Sequence[Path]) -> None:
 
 
 def parse_args(argv: list[str] | None) -> Namespace:
-    """Read the command line."""
     parser = ArgumentParser(description="Detect objects in images and videos.")
     what = "images, videos (addresses too), folders of them, patterns such as 'data/**/*.jpg'"
     what += "; without --model behind them a config and a checkpoint (a file, an address or a model's name), "
     what += "or what tools/deployment/export.py has written"
     parser.add_argument("inputs", nargs="*", help=what, metavar="INPUT")
-    parser.add_argument(
-        "--model", metavar="NAME", help="a published model, in place of config and checkpoint"
-    )
+    parser.add_argument("--model", metavar="NAME", help="a published model instead of config and checkpoint")
     parser.add_argument("--list-models", action="store_true", help="print the published models, and end")
-    what = "folder for vis/ and predictions.json"
-    parser.add_argument("--out-dir", type=Path, default="outputs", help=what)
-    what = (
-        "beside predictions.json, which is COCO's too, write the results in these forms, each into its folder"
-    )
+    parser.add_argument("--out-dir", type=Path, default="outputs", help="for vis/ and predictions.json")
+    what = "write the results in these forms too (predictions.json is COCO's), each into its folder"
     parser.add_argument("--to", nargs="+", choices=FORMATS, default=[], help=what)
     parser.add_argument("--device", help="cpu, cuda:0, ...; by default a GPU if there is one")
     what = "detections of a lower score are neither drawn nor written (0.3); 0 keeps all"
@@ -149,8 +138,7 @@ def parse_args(argv: list[str] | None) -> Namespace:
     parser.add_argument("--slice-overlap", type=float, default=0.2, help=what)
     what = "boxes of a class that overlap more than this count once (0.5)"
     parser.add_argument("--slice-iou-thr", type=float, default=0.5, help=what)
-    what = "COCO file whose image and category ids the results are to have"
-    parser.add_argument("--ann-file", type=Path, help=what)
+    parser.add_argument("--ann-file", type=Path, help="COCO file whose image and category ids are taken")
     parser.add_argument("--no-save-vis", action="store_true", help="write no pictures")
     parser.add_argument("--no-save-pred", action="store_true", help="write no predictions.json")
     parser.add_argument("--print-result", action="store_true", help="print what is found")

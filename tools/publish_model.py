@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -22,7 +22,7 @@ from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.atomic_file import write_atomically
 from projects.reliable_runner.files.disk_space import check_writable
 from projects.reliable_runner.inference import init_detector
-from projects.reliable_runner.launcher import add_cfg_options, run_tool
+from projects.reliable_runner.launcher import config_parser, run_tool
 from tools.model_converters.hub_upload import upload
 from tools.model_converters.model_card import model_card, read_results
 from tools.model_converters.transformers_config import image_processor_config, model_config, variant_of
@@ -31,7 +31,6 @@ FORMATS = (".pth", ".safetensors")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Publish as ``argv`` (by default the command line) says."""
     args = parse_args(argv)
     results = read_results(args.results) if args.results else None
     out = args.out
@@ -63,24 +62,17 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse_args(argv: list[str] | None) -> Namespace:
-    """Read the command line."""
-    parser = ArgumentParser(description="Hand on a trained detector.")
-    parser.add_argument("config", help="config file")
+    parser = config_parser("Hand on a trained detector.")
     parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        help="write the weights alone: a folder, or a file whose name gets the first digits of its SHA-256",
-    )
-    parser.add_argument(
-        "--format", choices=FORMATS, default=".pth", help="of the file in a folder --out; by default .pth"
-    )
+    what = "write the weights alone: a folder, or a file whose name gets the first digits of its SHA-256"
+    parser.add_argument("--out", type=Path, help=what)
+    what = "of the file in a folder --out; by default .pth"
+    parser.add_argument("--format", choices=FORMATS, default=".pth", help=what)
     parser.add_argument("--to-folder", type=Path, help="write a folder that transformers loads")
     parser.add_argument("--to-hub", metavar="OWNER/NAME", help="upload that folder to the Hugging Face hub")
     parser.add_argument("--private", action="store_true", help="a repository that is made there is private")
     parser.add_argument("--results", type=Path, help="JSON file of a test, for the model card")
     parser.add_argument("--license", help="licence of the weights, for the model card, e.g. apache-2.0")
-    add_cfg_options(parser)
     args = parser.parse_args(argv)
     if not (args.out or args.to_folder):
         parser.error("say what to write: --out, --to-folder or both")
@@ -94,16 +86,7 @@ def publish_weights(detector: nn.Module, path: Path) -> Path:
 
     Where a run has averaged its weights (``EMAHook``), the average is what a checkpoint has as ``state_dict``
     and what the detector has loaded; what was averaged stands under ``ema_state_dict`` and is left out.
-
-    Args:
-        detector: what `init_detector` returns.
-        path: ends with one of `FORMATS`; the name gets the first 8 digits of the file's SHA-256.
-
-    Returns:
-        The file that was written.
-
-    Raises:
-        InputError: it can't be written.
+    Returns ``path`` with the first 8 digits of the file's SHA-256 in its name.
     """
     weights = detector.state_dict()
     meta = dict(dataset_meta=detector.dataset_meta, cfg=detector.cfg.pretty_text)
@@ -124,13 +107,11 @@ def publish_weights(detector: nn.Module, path: Path) -> Path:
 def transformers_files(detector: nn.Module) -> dict[str, bytes]:
     """The files from which ``from_pretrained`` of transformers builds an equal detector, by name.
 
-    Raises:
-        InputError: transformers has no such model; the message names the key of the config.
+    `InputError` names the key of the config for which transformers has no such model.
     """
     config, processor = model_config(detector), image_processor_config(detector)
-    weights = detector.state_dict()
-    for key in [key for key in weights if key.startswith("dn_query_generator.")]:
-        del weights[key]  # denoising serves the training alone
+    weights = detector.state_dict()  # denoising serves the training alone
+    weights = {key: tensor for key, tensor in weights.items() if not key.startswith("dn_query_generator.")}
     try:
         weights, _ = convert(weights, "huggingface-resnet", "all", variant_of(detector))
     except ValueError as error:

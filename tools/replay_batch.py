@@ -22,7 +22,6 @@ SHOWN = 15  # modules before the first fault
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Repeat the step that ``argv`` (by default the command line) names."""
     parser = config_parser(__doc__.splitlines()[0])
     parser.add_argument("step", help="nonfinite_iter_N.pth, which the run has left in its work_dir")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -10,13 +10,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.attention_viewer.detection_page import MAX_BYTES, DetectionPage
-from projects.attention_viewer.http_server import HttpServer
+from projects.attention_viewer.http_server import listen, local_names, make_server, page_address
 from projects.reliable_runner.inference import file_name, init_detector
 from projects.reliable_runner.launcher import config_parser, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Serve as ``argv`` (by default the command line) says, until Ctrl-C."""
     parser = config_parser("Serve a page that shows what a detector sees in the images it is given.")
     what = "checkpoint file, address or name; without it CONFIG is the name of a published model"
     parser.add_argument("checkpoint", nargs="?", help=what)
@@ -28,14 +27,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--score-thr", type=float, default=0.3, help=what)
     args = parser.parse_args(argv)
 
-    with HttpServer(args.host, args.port) as server:
+    with listen(args.host, args.port) as listening:
         pretrained = args.checkpoint is None
         detector = init_detector(args.config, args.checkpoint, args.device, args.cfg_options, pretrained)
         name = Path(args.config).stem + ("" if pretrained else f", {file_name(args.checkpoint)}")
-        page = DetectionPage(detector, name, args.score_thr, server.names)
-        running = server.make(page, MAX_BYTES)
-        print(f"{name}: {server.address} (Ctrl-C ends it)", flush=True)
-        running.run()
+        page = DetectionPage(detector, name, args.score_thr, local_names(listening))
+        server = make_server(listening, page, MAX_BYTES)
+        print(f"{name}: {page_address(listening)} (Ctrl-C ends it)", flush=True)
+        server.run()
     print("stopped")
 
 

@@ -30,7 +30,6 @@ from projects.reliable_runner.training.compilation import FOR_INFERENCE, compile
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Test as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Test a detector.")
     parser.add_argument("config", help="config file")
     what = "checkpoint: a file, an address or the name of a published model; or an exported file"
@@ -38,10 +37,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", help="save the predictions in this file, which must end with .pkl")
     parser.add_argument("--compile", action="store_true", help="torch.compile: pays from some 100 images on")
     parser.add_argument("--show", action="store_true", help="show predictions in a window")
-    parser.add_argument(
-        "--show-dir",
-        help="save pictures of predictions in this folder (under the work_dir's folder of the run)",
-    )
+    what = "save pictures of predictions in this folder (under the work_dir's folder of the run)"
+    parser.add_argument("--show-dir", help=what)
     parser.add_argument("--wait-time", type=float, default=2, help="seconds between shown pictures")
     add_common_arguments(parser)
     args = parser.parse_args(argv)

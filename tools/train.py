@@ -24,34 +24,17 @@ from projects.reliable_runner.training.start import choose_start
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Train a detector.")
     parser.add_argument("config", help="config file")
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const="auto",
-        metavar="auto|PATH",
-        help="resume from PATH, or from the latest checkpoint in the work_dir if there is one",
-    )
-    parser.add_argument(
-        "--resume-schedule",
-        choices=["checkpoint", "config"],
-        default="checkpoint",
-        help="where a resumed run has learning rate and schedule from (checkpoint)",
-    )
-    parser.add_argument(
-        "--amp",
-        nargs="?",
-        const="float16",
-        choices=["float16", "bfloat16"],
-        help="mixed precision; alone it means float16, which needs a GPU",
-    )
-    parser.add_argument(
-        "--auto-scale-lr",
-        action="store_true",
-        help="scale the learning rate by total batch size / auto_scale_lr.base_batch_size",
-    )
+    what = "resume from PATH, or from the latest checkpoint in the work_dir if there is one"
+    parser.add_argument("--resume", nargs="?", const="auto", metavar="auto|PATH", help=what)
+    what = "where a resumed run has learning rate and schedule from (checkpoint)"
+    sources = ["checkpoint", "config"]
+    parser.add_argument("--resume-schedule", choices=sources, default="checkpoint", help=what)
+    what = "mixed precision; alone it means float16, which needs a GPU"
+    parser.add_argument("--amp", nargs="?", const="float16", choices=["float16", "bfloat16"], help=what)
+    what = "scale the learning rate by total batch size / auto_scale_lr.base_batch_size"
+    parser.add_argument("--auto-scale-lr", action="store_true", help=what)
     add_common_arguments(parser)
     args = parser.parse_args(argv)
 

@@ -35,10 +35,6 @@ class BackboneAttention:
         w = self.x.shape[3]
         return (torch.stack((tokens % w, tokens // w), -1) + 0.5) * self.stride
 
-    def weights(self, tokens: Tensor) -> Tensor:
-        """What tokens (n,) give to each point, (num_heads, n, num_points), 1 in sum over the points."""
-        return self._seen(tokens.tolist())[2]
-
     def seen_from(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the token at a point (2,) of the first image attends to.
 
@@ -47,14 +43,14 @@ class BackboneAttention:
             (num_heads, num_points), 1 in sum over the points.
         """
         column, row = token = self.token_at(point)
-        _, points, weights = self._seen([int(row * self.x.shape[3] + column)])
+        _, points, weights = self.seen((row * self.x.shape[3] + column)[None])
         return (token + 0.5) * self.stride, points, weights[:, 0]
 
     def moved(self) -> tuple[Tensor, Tensor]:
         """The regular grid (num_points, 2), and where each group has it (num_groups, num_points, 2)."""
-        return self._seen([])[:2]
+        return self.seen(torch.arange(0))[:2]
 
-    def _seen(self, tokens: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Grid, points and weights of some tokens of the first image, on the CPU; positions in pixels."""
-        seen = self.attention.points_and_weights(self.x, tokens)
+    def seen(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`moved`, and what tokens (n,) of the first image give to each point, (num_heads, n, num_points)."""
+        seen = self.attention.points_and_weights(self.x, tokens.tolist())
         return seen.grid.cpu() * self.stride, seen.points[0].cpu() * self.stride, seen.weights[0].cpu()

@@ -15,7 +15,7 @@ from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.inference import decode_image, inference_detector
 from projects.reliable_runner.metric.coco_results import CocoResults
 
-from .page import PageImage, model_data, page_data, render
+from .page import add_view, image_data, page_data, render
 from .record import find_attentions
 from .view import View
 
@@ -41,7 +41,7 @@ class DetectionPage:
     """A WSGI application: the page, and what is found in each image that it sends.
 
     ``GET /`` is the page. ``POST /detect?name=NAME`` with the contents of an image file gives JSON: ``image``
-    as `PageImage.to_dict`, ``coco``, the detections as tools/infer.py writes them. What is refused gets a
+    as of `image_data`, ``coco``, the detections as tools/infer.py writes them. What is refused gets a
     line of text. One image at a time goes through the model, and nothing of it outlives its request.
 
     Args:
@@ -62,7 +62,7 @@ class DetectionPage:
             find_attentions(detector, stage)
         self.detector, self.score_thr = detector, score_thr
         self.hosts = None if hosts is None else sorted(hosts)
-        data = page_data([model_data(name, detector.dataset_meta["classes"])], [], score_thr)
+        data = page_data([dict(name=name, classes=detector.dataset_meta["classes"])], [], score_thr)
         self.page = render(data | dict(max_bytes=MAX_BYTES), name, takes_images=True).encode(errors="replace")
         self._lock = Lock()
 
@@ -109,12 +109,12 @@ class DetectionPage:
             sample = inference_detector(detector, array)
         except InputError as error:
             raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
-        image = PageImage.of(name, view.image, 1)
-        image.add(view)
+        image = image_data(name, view.image)
+        add_view(image, view)
         found = sample.pred_instances
         sample.pred_instances = found[found.scores >= self.score_thr]
         results.add(name, sample)
-        return dict(image=image.to_dict(), coco=results.to_dict())
+        return dict(image=image, coco=results.to_dict())
 
 
 def check_pixels(content: bytes, name: str) -> None:

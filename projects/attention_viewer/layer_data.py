@@ -1,15 +1,19 @@
 """The attention of one layer as a page gets it: numbers rounded and packed, positions in pixels."""
 
+import base64
+import zlib
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from .backbone_attention import BackboneAttention
 from .frame import ImageFrame
-from .packed import pack
 from .record import Attention
 
 PIXELS = 0.1  # positions are rounded to so many pixels of the original image
 WEIGHTS = 1 / 255
+_DTYPES = ("uint8", "int16", "int32")
 
 
 def attention_data(frame: ImageFrame, attention: Attention, queries: Tensor) -> dict:
@@ -48,7 +52,7 @@ def block_data(input_frame: ImageFrame, block: BackboneAttention, tokens: Tensor
         (n, heads, points).
     """
     h, w = block.x.shape[2:]
-    grid, points = block.moved()
+    grid, points, weights = block.seen(tokens)
     return dict(
         name=block.name,
         heads=block.num_heads,
@@ -57,10 +61,25 @@ def block_data(input_frame: ImageFrame, block: BackboneAttention, tokens: Tensor
         references=pack(input_frame.to_pixels(block.centres(tokens)), PIXELS),
         grid=pack(input_frame.to_pixels(grid), PIXELS),
         points=pack(input_frame.to_pixels(points), PIXELS),
-        weights=pack(block.weights(tokens).transpose(0, 1), WEIGHTS),
+        weights=pack(weights.transpose(0, 1), WEIGHTS),
     )
 
 
 def _corners(frame: ImageFrame, width: float, height: float) -> list[list[float]]:
     """Where (0, 0) and (width, height), in the frame's units, are in the image: mirrored if it is flipped."""
     return frame.to_pixels(torch.tensor([[0.0, 0.0], [width, height]])).tolist()
+
+
+def pack(values: Tensor, step: float) -> dict:
+    """Round to multiples of ``step``: ``dtype``, ``shape``, ``step``, and ``data``, which packed.js reads.
+
+    ``data`` is base64 of zlib's format. Of all integers the first bytes come first, then all second ones, low
+    ones before high ones: neighbouring numbers share their high bytes, so it deflates to less.
+    """
+    numbers = (values.double() / step).round().numpy()
+    low, high = numbers.min(initial=0), numbers.max(initial=0)
+    dtype = next(name for name in _DTYPES if np.iinfo(name).min <= low and high <= np.iinfo(name).max)
+    numbers = np.ascontiguousarray(numbers, np.dtype(dtype).newbyteorder("<"))
+    planes = numbers.view(np.uint8).reshape(-1, numbers.itemsize).T
+    data = base64.b64encode(zlib.compress(planes.tobytes())).decode()
+    return dict(dtype=dtype, shape=list(values.shape), step=step, data=data)

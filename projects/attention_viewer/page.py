@@ -6,7 +6,6 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib
@@ -29,56 +28,27 @@ _DATA = '<script id="data" type="application/json">'
 _SCALES = dict(weights=("viridis", 0), heat=("inferno", 0.25))
 
 
-@dataclass
-class PageImage:
-    """An image of a page, and how each model sees it, in the order of the models."""
-
-    name: str
-    width: int
-    height: int
-    source: str  # a data URL of the picture
-    max_bytes: int  # of each view
-    truth: list[dict] | None = None  # true boxes, each with "box" and "name"
-    views: list[dict] = field(default_factory=list)
-
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        image: np.ndarray,
-        num_models: int,
-        truth: TrueBoxes | None = None,
-        max_mb: float = MAX_MB,
-    ) -> "PageImage":
-        """An image (h, w, 3), RGB, uint8, whose views are added by `add`.
-
-        With the views of ``num_models`` models it takes ``max_mb`` megabytes (10^6 bytes) of the page.
-        """
-        source, (h, w) = jpeg_url(image, _LONGEST, _QUALITY), image.shape[:2]
-        boxes = None
-        if truth is not None:
-            pairs = zip(truth.boxes.tolist(), truth.names, strict=True)
-            boxes = [dict(box=[round(x, 1) for x in box], name=name) for box, name in pairs]
-        max_bytes = int(max_mb * 1e6) - len(source)
-        return cls(name, w, h, source, max_bytes // num_models, boxes)
-
-    def add(self, view: View) -> None:
-        """Add how the next model sees it."""
-        self.views.append(view_data(view, self.max_bytes))
-
-    def to_dict(self) -> dict:
-        """What the page's scripts read; ``views`` as `view_data` describes them."""
-        keys = ("name", "width", "height", "source", "truth", "views")
-        return {key: getattr(self, key) for key in keys}
+def image_data(name: str, image: np.ndarray, truth: TrueBoxes | None = None) -> dict:
+    """An image (h, w, 3), RGB, uint8, as the page's scripts know it; `add_view` adds its ``views``."""
+    boxes = None
+    if truth is not None:
+        pairs = zip(truth.boxes.tolist(), truth.names, strict=True)
+        boxes = [dict(box=[round(x, 1) for x in box], name=name) for box, name in pairs]
+    (h, w), source = image.shape[:2], jpeg_url(image, _LONGEST, _QUALITY)
+    return dict(name=name, width=w, height=h, source=source, truth=boxes, views=[])
 
 
-def model_data(name: str, classes: Sequence[str]) -> dict:
-    """A model as the page's scripts know it."""
-    return dict(name=name, classes=list(classes))
+def add_view(image: dict, view: View, max_mb: float = MAX_MB, num_models: int = 1) -> None:
+    """Add how the next model sees an image of `image_data`, as `view_data` describes it.
+
+    With the views of ``num_models`` models the image takes ``max_mb`` megabytes (10^6 bytes) of the page.
+    """
+    max_bytes = int(max_mb * 1e6) - len(image["source"])
+    image["views"].append(view_data(view, max_bytes // num_models))
 
 
-def page_data(models: Sequence[dict], images: Sequence[PageImage], score_thr: float = 0.3) -> dict:
-    """All that a page shows: ``models`` (`model_data`), ``images`` (`PageImage.to_dict`), ``scales``.
+def page_data(models: Sequence[dict], images: Sequence[dict], score_thr: float = 0.3) -> dict:
+    """All that a page shows: ``models`` (``name``, ``classes``), ``images`` (`image_data`), ``scales``.
 
     Detections of ``score_thr`` and more are shown at first.
     """
@@ -86,8 +56,7 @@ def page_data(models: Sequence[dict], images: Sequence[PageImage], score_thr: fl
         name: [to_hex(colour) for colour in matplotlib.colormaps[scale](np.linspace(start, 1, 16))]
         for name, (scale, start) in _SCALES.items()
     }
-    shown = [image.to_dict() for image in images]
-    return dict(models=list(models), images=shown, scales=scales, score_thr=score_thr)
+    return dict(models=models, images=images, scales=scales, score_thr=score_thr)
 
 
 def render(data: dict, title: str, takes_images: bool = False) -> str:
@@ -115,13 +84,18 @@ def _read(name: str) -> str:
 
 
 def write_page(data: dict, out: Path) -> None:
-    """Write a page; `InputError` if that can't be done."""
+    """Write the page of `page_data`, see `write_html`."""
+    title = f"Attention: {', '.join(image['name'] for image in data['images'])}"
+    write_html(render(data, title), out, "--html")
+
+
+def write_html(text: str, out: Path, option: str) -> None:
+    """Write a page to the file that an ``option`` names; `InputError` if that can't be done."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        title = f"Attention: {', '.join(image['name'] for image in data['images'])}"
-        out.write_text(render(data, title), "utf-8", "replace")  # a file's name need not be UTF-8
+        out.write_text(text, "utf-8", "replace")  # a file's name need not be UTF-8
     except OSError as error:
-        raise InputError(f"--html {out}: can't be written ({error.strerror})") from error
+        raise InputError(f"{option} {out}: can't be written ({error.strerror})") from error
 
 
 def image_names(page: Path) -> list[str]:

@@ -11,18 +11,8 @@ from torch import Tensor
 
 from projects.reliable_runner.errors import InputError
 
+from . import sheet
 from .heat import attention_map
-from .sheet import (
-    WEIGHT_COLOURS,
-    draw_box,
-    draw_cross,
-    draw_heat,
-    draw_moves,
-    draw_points,
-    finish,
-    new_sheet,
-    point_size,
-)
 from .view import View
 
 _HEAT = "attention (1 = even over the image)"
@@ -43,7 +33,7 @@ def picture_points(
     if attentions[0].locations is None:
         raise InputError("--show points: DETR's attention has no sampling points; say --show map")
     weights = torch.stack([attention.weights[0, query, heads] for attention in attentions])
-    sizes = point_size(torch.arange(weights.shape[2]))[:, None].expand_as(weights[0])
+    sizes = sheet.point_size(torch.arange(weights.shape[2]))[:, None].expand_as(weights[0])
     if by_head:  # as many hues as heads; opposite directions get opposite hues
         label, ticks = "head", heads
         colours = torch.tensor(heads)[:, None, None].expand_as(weights)
@@ -51,14 +41,14 @@ def picture_points(
         norm = Normalize(min(heads) - 0.5, max(heads) + 0.5)
     else:
         label, ticks, colours = "attention weight", None, weights
-        cmap, norm = WEIGHT_COLOURS, Normalize(0, weights.max().item())
+        cmap, norm = sheet.WEIGHT_COLOURS, Normalize(0, weights.max().item())
 
     figure, axes = _sheet(view, stage, layers)
     for i, (ax, layer) in enumerate(zip(axes, layers, strict=True)):
         points, used = view.frame.to_pixels(attentions[i].locations[0, query, heads]), weights[i] > 0
-        artist = draw_points(ax, points[used], colours[i][used], sizes[used], cmap, norm)
+        artist = sheet.draw_points(ax, points[used], colours[i][used], sizes[used], cmap, norm)
         _draw_query(view, ax, stage, layer, query)
-    return finish(figure, artist, label, weights.shape[2], ticks)
+    return sheet.finish(figure, artist, label, weights.shape[2], ticks)
 
 
 def picture_map(view: View, stage: str, layers: Sequence[int], query: int, heads: Sequence[int]) -> Figure:
@@ -67,9 +57,9 @@ def picture_map(view: View, stage: str, layers: Sequence[int], query: int, heads
     heats = [attention_map(view.record[stage][layer], [query], heads) for layer in layers]
     norm = Normalize(0, max(heat.max().item() for heat in heats))
     for ax, layer, heat in zip(axes, layers, heats, strict=True):
-        artist = draw_heat(ax, heat, view.frame, norm)
+        artist = sheet.draw_heat(ax, heat, view.frame, norm)
         _draw_query(view, ax, stage, layer, query)
-    return finish(figure, artist, _HEAT)
+    return sheet.finish(figure, artist, _HEAT)
 
 
 def picture_total(
@@ -88,12 +78,12 @@ def picture_total(
         title = f"encoder, all {len(queries)} tokens"
     heats = [attention_map(view.record[stage][layer], queries, heads) for layer in layers]
     heat = torch.stack(heats).mean(0)
-    figure, (ax,) = new_sheet(view.image, [f"{title}, mean of {len(layers)} layers"])
-    artist = draw_heat(ax, heat, view.frame, Normalize(0, heat.max().item()))
+    figure, (ax,) = sheet.new_sheet(view.image, [f"{title}, mean of {len(layers)} layers"])
+    artist = sheet.draw_heat(ax, heat, view.frame, Normalize(0, heat.max().item()))
     if stage == "decoder":
         for box in view.detections.boxes[-1, queries]:
-            draw_box(ax, box)
-    return finish(figure, artist, _HEAT)
+            sheet.draw_box(ax, box)
+    return sheet.finish(figure, artist, _HEAT)
 
 
 def picture_shared_points(
@@ -119,9 +109,10 @@ def picture_shared_points(
     norm = Normalize(0, max(shares.max().item() for _, shares, _ in panels))
     for ax, (points, shares, centre) in zip(axes, panels, strict=True):
         sizes = 2 + _LARGEST * shares / norm.vmax
-        artist = draw_points(ax, view.input_frame.to_pixels(points), shares, sizes, WEIGHT_COLOURS, norm)
-        draw_cross(ax, view.input_frame.to_pixels(centre))
-    return finish(figure, artist, "attention (1 = even over the points)")
+        places = view.input_frame.to_pixels(points)
+        artist = sheet.draw_points(ax, places, shares, sizes, sheet.WEIGHT_COLOURS, norm)
+        sheet.draw_cross(ax, view.input_frame.to_pixels(centre))
+    return sheet.finish(figure, artist, "attention (1 = even over the points)")
 
 
 def picture_offsets(view: View, layers: Sequence[int]) -> Figure:
@@ -131,20 +122,20 @@ def picture_offsets(view: View, layers: Sequence[int]) -> Figure:
         grid, groups = view.record["backbone"][layer].moved()
         grid = view.input_frame.to_pixels(grid)
         for group, points in enumerate(groups):
-            draw_moves(ax, grid, view.input_frame.to_pixels(points), f"C{group}")
+            sheet.draw_moves(ax, grid, view.input_frame.to_pixels(points), f"C{group}")
     return figure
 
 
 def _sheet(view: View, stage: str, layers: Sequence[int]) -> tuple[Figure, list[Axes]]:
     names = [f" ({view.record[stage][layer].name})" if stage == "backbone" else "" for layer in layers]
     titles = [f"{stage} layer {layer}{name}" for layer, name in zip(layers, names, strict=True)]
-    return new_sheet(view.image, titles)
+    return sheet.new_sheet(view.image, titles)
 
 
 def _draw_query(view: View, ax: Axes, stage: str, layer: int, query: int) -> None:
     """The reference point, or the token of the encoder, and the box that the layer predicts."""
     references = view.record[stage][layer].reference_points
     if references is not None:
-        draw_cross(ax, view.frame.to_pixels(references[0, query, :2]))
+        sheet.draw_cross(ax, view.frame.to_pixels(references[0, query, :2]))
     if stage == "decoder":
-        draw_box(ax, view.detections.boxes[layer, query], view.caption(layer, query))
+        sheet.draw_box(ax, view.detections.boxes[layer, query], view.caption(layer, query))

@@ -46,7 +46,6 @@ class Attention:
 
     @property
     def num_heads(self) -> int:
-        """How many heads there are."""
         return self.weights.shape[2]
 
     @property
@@ -55,7 +54,6 @@ class Attention:
         return [(int((~mask[0, :, 0]).sum()), int((~mask[0, 0]).sum())) for mask in self.masks]
 
     def cpu(self) -> "Attention":
-        """The same with all tensors on the CPU."""
         others = (self.weights, self.reference_points, self.locations)
         return Attention([m.cpu() for m in self.masks], *(x if x is None else x.cpu() for x in others))
 
@@ -92,10 +90,9 @@ def record_attention(model: nn.Module) -> Iterator[Record]:
         for stage in _ATTENTION_OF:
             for attention in find_attentions(model, stage):
                 if isinstance(attention, ms_deform_attn.MSDeformAttn):
-                    hook(attention, record[stage], lambda *call: _sampled(*call).cpu())
+                    hook(attention, record[stage], _sampled)
                 else:
-                    dense = partial(_dense, stage, encodings)
-                    hook(attention.attn, record[stage], lambda *call, dense=dense: dense(*call).cpu())
+                    hook(attention.attn, record[stage], partial(_dense, stage, encodings))
         hook(model.positional_encoding, encodings, lambda *call: call)
         for name, attention, stride in getattr(model.backbone, "deformable_blocks", list)():
             make = partial(BackboneAttention, name, attention, stride)
@@ -137,7 +134,7 @@ def _sampled(attention: ms_deform_attn.MSDeformAttn, args: tuple, _: dict) -> At
         offsets = offsets / levels.valid_sizes[:, None, None, :, None]
     # A reference is the same on every level, once it is in units of the image.
     reference = torch.cat((points, size), -1)[:, :, 0]
-    return Attention(levels.masks, weights, reference, points[:, :, None, :, None] + offsets)
+    return Attention(levels.masks, weights, reference, points[:, :, None, :, None] + offsets).cpu()
 
 
 def _dense(
@@ -151,4 +148,4 @@ def _dense(
         mask = torch.zeros_like(features["input"][:, 0], dtype=torch.bool)
     levels = Levels.of_masks([mask])
     centres = encoder_reference_points(levels)[:, :, 0] / levels.valid_ratios
-    return Attention([mask], weights, centres if stage == "encoder" else None)
+    return Attention([mask], weights, centres if stage == "encoder" else None).cpu()

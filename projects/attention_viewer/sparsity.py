@@ -23,7 +23,6 @@ class SparsityMeter:
         self._sums: dict[tuple[str, int], Tensor] = {}
 
     def add(self, record: Record) -> None:
-        """Take the attention of one forward."""
         for stage in ("encoder", "decoder"):
             for layer, attention in enumerate(record[stage]):
                 # (bs, num_queries, num_heads)

@@ -58,23 +58,13 @@ def true_boxes(instances: Sequence[dict], classes: Sequence[str]) -> TrueBoxes:
 
 
 def matched_queries(
-    detector: nn.Module,
-    sample: DetDataSample,
-    cls_scores: Tensor,
-    bbox_preds: Tensor,
-    truth: TrueBoxes,
+    detector: nn.Module, sample: DetDataSample, cls_scores: Tensor, bbox_preds: Tensor, truth: TrueBoxes
 ) -> Tensor:
-    """The query that the losses of each layer match with each true box.
+    """The query that the losses of each layer match with each true box of an image.
 
-    Args:
-        detector: with the assigner of its training; of a config without one nothing is matched.
-        sample: of the one image of the batch.
-        cls_scores: (num_layers, 1, num_queries, num_classes), as the head gives them.
-        bbox_preds: (num_layers, 1, num_queries, 4), cx, cy, w, h in [0, 1].
-        truth: its boxes; those of classes that the detector does not know are not matched.
-
-    Returns:
-        (num_layers, number of true boxes), -1 where there is none.
+    Nothing is matched by a detector without an assigner, and nothing of classes that it does not know.
+    Scores (num_layers, 1, num_queries, num_classes) and boxes (num_layers, 1, num_queries, 4) are those of
+    `predict`. Returns (num_layers, number of true boxes), -1 where there is none.
     """
     classes = list(detector.dataset_meta["classes"])
     known = torch.tensor([i for i, name in enumerate(truth.names) if name in classes], dtype=torch.long)

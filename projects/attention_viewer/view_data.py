@@ -7,22 +7,12 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from .layer_data import PIXELS, attention_data, block_data
-from .packed import pack
+from .layer_data import PIXELS, attention_data, block_data, pack
 from .view import View
 
 _SCORES = 1e-4
-_QUERIES = (
-    300,
-    200,
-    100,
-    50,
-    20,
-    10,
-    5,
-    2,
-    1,
-)  # the most that is tried, and what is tried where they are too many
+# The most that is tried, and what is tried where they are too many.
+_QUERIES = (300, 200, 100, 50, 20, 10, 5, 2, 1)
 _DEFLATED = 8  # numbers seldom deflate to less: what is so many times too large is not made
 
 

@@ -2,29 +2,14 @@
 
 from torch import Tensor
 
-from .classes import (
-    COCO_IDS,
-    NUMBERED_BY_ID,
-    add_labels,
-    cut_labels,
-    num_rows,
-    parse_ids,
-    select,
-    spread,
-)
-from .weights import decode, encode, guess_family, guess_variant
+from .classes import COCO_IDS, NUMBERED_BY_ID, add_labels, cut_labels, num_rows, parse_ids, select, spread
+from .weights import VARIANTS, decode, encode, guess_family, guess_variant
 
 # In what other codes differ from our configs.
 _EPS = {"model.bbox_head.inverse_sigmoid_eps": 1e-3}
-SETTINGS = {
-    ("detrex", "dino"): _EPS
-    | {"model.positional_encoding.offset": -0.5, "model.positional_encoding.temperature": 10000},
-    ("official", "dino"): _EPS,
-    **{
-        ("detrex", variant): _EPS | {"model.test_cfg.max_per_img": 300}
-        for variant in ("base", "refine", "two-stage")
-    },
-}
+_POSITIONS = {"model.positional_encoding.offset": -0.5, "model.positional_encoding.temperature": 10000}
+SETTINGS = {("detrex", variant): _EPS | {"model.test_cfg.max_per_img": 300} for variant in VARIANTS}
+SETTINGS |= {("detrex", "dino"): _EPS | _POSITIONS, ("official", "dino"): _EPS}
 
 
 def convert(

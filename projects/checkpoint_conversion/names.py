@@ -108,12 +108,9 @@ _TENSORS = (
 
 
 def rename_pairs(tensors: dict[str, Tensor], source: str, target: str) -> Iterator[tuple[str, str]]:
-    """Yield the name in ``source`` and in ``target`` of each tensor of a model, along the data flow.
+    """Yield the names of each tensor of a model in two of `FAMILIES`, along the data flow.
 
-    Args:
-        tensors: by the names of ``source``; they tell how many levels, layers and blocks the model has.
-        source: one of `FAMILIES`.
-        target: another one.
+    ``tensors``, by the names of ``source``, tell how many levels, layers and blocks the model has.
     """
     kind, num_layers = kind_of_model(tensors), num_decoder_layers(tensors)
     for names in _modules(tensors, kind):

@@ -36,8 +36,7 @@ def guess_family(names: Iterable[str]) -> str:
 def decode(state_dict: dict[str, Tensor], family: str) -> dict[str, Tensor]:
     """Name all weights of a model, which has the names of ``family``, as mmdet does.
 
-    Raises:
-        ValueError: a name is unknown or missing, or the two names of a branch hold different numbers.
+    `ValueError` if a name is unknown or missing, or the two names of a branch hold different numbers.
     """
     tensors, differing = _plain(state_dict)
     if family.startswith("huggingface"):
@@ -70,8 +69,7 @@ def decode(state_dict: dict[str, Tensor], family: str) -> dict[str, Tensor]:
 def encode(tensors: dict[str, Tensor], family: str, variant: str) -> dict[str, Tensor]:
     """Name the weights ``tensors``, by mmdet's names, as ``family`` does; no two share memory.
 
-    Raises:
-        ValueError: ``family`` has no such model.
+    `ValueError` if ``family`` has no such model.
     """
     if family == "mmdet":
         return tensors
@@ -104,11 +102,9 @@ def encode(tensors: dict[str, Tensor], family: str, variant: str) -> dict[str, T
 
 
 def guess_variant(state_dict: dict[str, Tensor], tensors: dict[str, Tensor]) -> str:
-    """One of `VARIANTS`: whether the decoder's layers have branches of their own.
+    """One of `VARIANTS`, of a ``state_dict`` and the same by mmdet's names.
 
-    Args:
-        state_dict: as a file has it.
-        tensors: the same by mmdet's names.
+    What tells is whether the decoder's layers have branches of their own.
     """
     if kind_of_model(tensors) == "dino":
         return "dino"

@@ -1,6 +1,5 @@
 """Deformable attention of DAT: all queries share keys and values, sampled at points that the image moves."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .layers import ChannelNorm
-from .position_bias import centres, fixed_bias, relative_bias, resize_table
+from .position_bias import centres, relative_bias, resize_table
 
 MAX_BIAS_ELEMENTS = 2**26  # 256 MiB in float32, as much as 145 images of 224 pixels need
 
@@ -18,18 +17,13 @@ MAX_BIAS_ELEMENTS = 2**26  # 256 MiB in float32, as much as 145 images of 224 pi
 class SharedPoints(NamedTuple):
     """Where deformable attention samples, and how much some of the tokens attend to each point.
 
-    Points are x, y in tokens: (0, 0) is the map's outer corner, (0.5, 0.5) the centre of the first token.
-
-    Args:
-        grid: (num_points, 2), the regular grid that the points are moved from.
-        points: (bs, num_groups, num_points, 2).
-        weights: (bs, num_heads, number of tokens, num_points), 1 in sum over the points; as many heads in a
-            row share a group's points as there are heads for each group.
+    Points are x, y in tokens: (0, 0) is the map's outer corner, (0.5, 0.5) the centre of the first token. As
+    many heads in a row share a group's points as there are heads for each group.
     """
 
-    grid: Tensor
-    points: Tensor
-    weights: Tensor
+    grid: Tensor  # (num_points, 2), the regular grid that the points are moved from
+    points: Tensor  # (bs, num_groups, num_points, 2)
+    weights: Tensor  # (bs, num_heads, number of tokens, num_points), 1 in sum over the points
 
 
 class DeformableAttention(nn.Module):
@@ -42,18 +36,11 @@ class DeformableAttention(nn.Module):
         channels: channels of input and output.
         num_heads: number of heads, a multiple of ``num_groups``.
         num_groups: groups of channels, each of which moves the grid in its own way.
-        map_size: side, in tokens, of the map that position bias tables are made for.
+        map_size: side, in tokens, of the map that the table of position biases is made for.
         stride: tokens from one point of the grid to the next.
         kernel_size: of the offset network's depthwise convolution, odd.
-        offset_range_factor: the farthest that a point moves, in halves of the grid's spacing; None lets it
-            move all over the map.
-        position_bias: ``"relative"`` samples a table of displacements, ``"fixed"`` has a number for each pair
-            of query and point, ``"conv"`` adds a depthwise convolution of the queries to the output; or
-            None.
-        with_offset: False leaves the points on the grid.
-        attn_drop_rate: dropout of the attention weights.
-        drop_rate: dropout of the output.
-        max_bias_elements: the relative bias is made for no more pairs of query and point at once, and made
+        offset_range_factor: the farthest that a point moves, in halves of the grid's spacing.
+        max_bias_elements: the position bias is made for no more pairs of query and point at once, and made
             again in the backward pass; None: for all at once.
     """
 
@@ -65,21 +52,13 @@ class DeformableAttention(nn.Module):
         map_size: int,
         stride: int = 1,
         kernel_size: int = 3,
-        offset_range_factor: float | None = 2,
-        position_bias: str | None = "relative",
-        with_offset: bool = True,
-        attn_drop_rate: float = 0.0,
-        drop_rate: float = 0.0,
+        offset_range_factor: float = 2,
         max_bias_elements: int | None = MAX_BIAS_ELEMENTS,
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.num_groups = num_groups
-        self.map_size = map_size
         self.offset_range_factor = offset_range_factor
-        self.position_bias = position_bias
-        self.with_offset = with_offset
-        self.attn_drop_rate = attn_drop_rate
         self.max_bias_elements = max_bias_elements
         width = channels // num_groups
         self.conv_offset = nn.Sequential(
@@ -87,48 +66,29 @@ class DeformableAttention(nn.Module):
             ChannelNorm(width),
             nn.GELU(),
             nn.Conv2d(width, 2, 1, bias=False),
-        ).requires_grad_(with_offset)
+        )
         self.proj_q, self.proj_k, self.proj_v, self.proj_out = (
             nn.Conv2d(channels, channels, 1) for _ in range(4)
         )
-        self.proj_drop = nn.Dropout(drop_rate)
-        self.rpe_table = self._table(channels, math.ceil(map_size / stride))
-
-    def _table(self, channels: int, point_side: int) -> nn.Module | nn.Parameter | None:
-        if self.position_bias is None:
-            return None
-        if self.position_bias == "conv":
-            return nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-        displacements = 2 * self.map_size - 1
-        sizes = {"relative": (displacements,) * 2, "fixed": (self.map_size**2, point_side**2)}
-        table = torch.empty(self.num_heads, *sizes[self.position_bias])
-        return nn.Parameter(nn.init.trunc_normal_(table, std=0.01))
+        table = torch.empty(num_heads, 2 * map_size - 1, 2 * map_size - 1)
+        self.rpe_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.01))
 
     def forward(self, x: Tensor) -> Tensor:
         """(bs, channels, h, w) to the same shape."""
         query = self.proj_q(x)
         points = self.points(query, dtype=x.dtype)
         out = self._attend(*self._project(x, query, points), points, tuple(x.shape[2:]))
-        out = out.transpose(2, 3).reshape(x.shape)
-        if self.position_bias == "conv":
-            out = out + self.rpe_table(query)
-        return self.proj_drop(self.proj_out(out))
+        return self.proj_out(out.transpose(2, 3).reshape(x.shape))
 
     @torch.no_grad()
     def points_and_weights(self, x: Tensor, tokens: Sequence[int]) -> SharedPoints:
-        """What `forward` samples and attends to, for inspection.
-
-        Args:
-            x: (bs, channels, h, w), as `forward` takes it.
-            tokens: those that attend, numbered row by row.
-        """
+        """What `forward` samples and ``tokens``, numbered row by row, attend to, for inspection."""
         query = self.proj_q(x)
         points = self.points(query, dtype=x.dtype)
         size = tuple(x.shape[2:])
         q, k, _ = self._project(x, query, points)
         logits = q[:, :, tokens] @ k.transpose(2, 3) / q.shape[-1] ** 0.5
-        bias = self._bias(points, size, tokens)
-        weights = (logits if bias is None else logits + bias).softmax(-1)
+        weights = (logits + self._bias(points, size, tokens)).softmax(-1)
         grid = centres(*points.shape[2:4], like=points)
         return SharedPoints(
             _in_tokens(grid, size).flatten(0, 1), _in_tokens(points, size).flatten(2, 3), weights
@@ -148,17 +108,11 @@ class DeformableAttention(nn.Module):
         """The attention's output, shaped like ``q``; a part of the queries at a time if they are many."""
 
         def attend(part: slice) -> Tensor:
-            bias = self._bias(points, size, part)
-            return F.scaled_dot_product_attention(
-                q[:, :, part],
-                k,
-                v,
-                attn_mask=None if bias is None else bias.to(q.dtype),
-                dropout_p=self.attn_drop_rate if self.training else 0.0,
-            )
+            bias = self._bias(points, size, part).to(q.dtype)
+            return F.scaled_dot_product_attention(q[:, :, part], k, v, attn_mask=bias)
 
         step = q.shape[2]
-        if self.position_bias == "relative" and self.max_bias_elements:
+        if self.max_bias_elements:
             step = max(1, self.max_bias_elements // k.shape[:3].numel())
         if step >= q.shape[2]:
             return attend(slice(None))
@@ -178,30 +132,17 @@ class DeformableAttention(nn.Module):
         offset = self.conv_offset(query.reshape(-1, query.shape[1] // self.num_groups, *query.shape[2:]))
         offset = offset.to(dtype or query.dtype).movedim(1, -1).flip(-1)  # the network says y, x
         height, width = offset.shape[1:3]
-        points = centres(height, width, like=offset)
-        if not self.with_offset:
-            points = points.expand_as(offset)
-        elif self.offset_range_factor is None:
-            points = (points + offset).tanh()
-        else:
-            reach = [offset.new_full((), self.offset_range_factor / side) for side in (width, height)]
-            points = points + offset.tanh() * torch.stack(reach)
+        reach = [offset.new_full((), self.offset_range_factor / side) for side in (width, height)]
+        points = centres(height, width, like=offset) + offset.tanh() * torch.stack(reach)
         return points.unflatten(0, (-1, self.num_groups))
 
-    def _bias(self, points: Tensor, size: tuple[int, int], tokens: Sequence[int] | slice) -> Tensor | None:
-        """Bias of the logits, broadcast to (bs, num_heads, number of ``tokens``, number of points)."""
-        if self.position_bias == "relative":
-            queries = centres(*size, like=points).flatten(0, 1)[tokens]
-            return relative_bias(self.rpe_table, queries, points.flatten(2, 3))
-        if self.position_bias == "fixed":
-            bias = fixed_bias(self.rpe_table, size, tuple(points.shape[2:4]))
-            return bias[None, :, tokens]
-        return None
+    def _bias(self, points: Tensor, size: tuple[int, int], tokens: Sequence[int] | slice) -> Tensor:
+        """Bias of the logits, (bs, num_heads, number of ``tokens``, number of points)."""
+        queries = centres(*size, like=points).flatten(0, 1)[tokens]
+        return relative_bias(self.rpe_table, queries, points.flatten(2, 3))
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        """Resize the relative bias of another pretraining size."""
-        table = state_dict.get(key := f"{prefix}rpe_table")
-        if self.position_bias == "relative" and table is not None:
+        if (table := state_dict.get(key := f"{prefix}rpe_table")) is not None:
             state_dict[key] = resize_table(table, self.rpe_table.shape[-1])
         super()._load_from_state_dict(state_dict, prefix, *args)
 

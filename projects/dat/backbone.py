@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from projects.deformable_detr.registry import MODELS
 
 from .attention import MAX_BIAS_ELEMENTS, DeformableAttention
-from .layers import MLP, ChannelNorm, PatchConv
+from .layers import ChannelNorm, PatchConv
 from .stage import Stage
 from .window import WindowAttention
 
@@ -31,15 +31,11 @@ class DAT(BaseModule):
         strides: tokens from one sampling point to the next, for each stage.
         kernel_sizes: of each stage's offset network, odd.
         offset_range_factors: farthest that a sampling point moves, see `DeformableAttention`.
-        position_biases: of deformable attention, each None, ``"relative"``, ``"fixed"`` or ``"conv"``.
-        with_offsets: False leaves a stage's sampling points on their grid.
         window_size: side of a window in tokens.
-        mlp_ratio: hidden channels of an MLP by its input's.
         patch_size: side in pixels of the patches that the first stage's tokens are.
         pretrain_img_size: side in pixels of the images that the tables of position biases are made for; the
             images themselves may have any size.
         max_bias_elements: bounds the memory of relative biases, see `DeformableAttention`.
-        drop_rate, attn_drop_rate: dropout of features and of attention weights.
         drop_path_rate: stochastic depth of the last block; rises linearly from 0.
         out_indices: the stages whose maps are returned, normalised; from 0.
         frozen_stages: how many stages are not trained, with their downsamplings and output norms; 0: the
@@ -59,16 +55,11 @@ class DAT(BaseModule):
         num_groups: tuple[int, ...] = (1, 1, 3, 6),
         strides: tuple[int, ...] = (1, 1, 1, 1),
         kernel_sizes: tuple[int, ...] = (9, 7, 5, 3),
-        offset_range_factors: tuple[float | None, ...] = (2, 2, 2, 2),
-        position_biases: tuple[str | None, ...] = ("relative",) * 4,
-        with_offsets: tuple[bool, ...] = (True,) * 4,
+        offset_range_factors: tuple[float, ...] = (2, 2, 2, 2),
         window_size: int = 7,
-        mlp_ratio: int = 4,
         patch_size: int = 4,
         pretrain_img_size: int = 224,
         max_bias_elements: int | None = MAX_BIAS_ELEMENTS,
-        drop_rate: float = 0.0,
-        attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         out_indices: tuple[int, ...] = (0, 1, 2, 3),
         frozen_stages: int = -1,
@@ -82,21 +73,18 @@ class DAT(BaseModule):
             strides=strides,
             kernel_sizes=kernel_sizes,
             offset_range_factors=offset_range_factors,
-            position_biases=position_biases,
-            with_offsets=with_offsets,
         )
         _check(embed_dims, stages, per_stage, out_indices)
         self.patch_size = patch_size
         self.out_indices = out_indices
         self.frozen_stages = frozen_stages
-        drops = dict(attn_drop_rate=attn_drop_rate, drop_rate=drop_rate)
         rates = iter(np.linspace(0, drop_path_rate, len("".join(stages))).tolist())
 
         self.patch_proj = nn.Sequential(PatchConv(3, embed_dims, patch_size), ChannelNorm(embed_dims))
         self.stages, self.norms, self.down_projs = (nn.ModuleList() for _ in range(3))
         for i, blocks in enumerate(stages):
             channels = embed_dims * 2**i
-            shared = dict(channels=channels, num_heads=num_heads[i], **drops)
+            shared = dict(channels=channels, num_heads=num_heads[i])
             make_attention = dict(
                 L=partial(WindowAttention, window_size=window_size, **shared),
                 S=partial(WindowAttention, window_size=window_size, shifted=True, **shared),
@@ -107,8 +95,6 @@ class DAT(BaseModule):
                     stride=strides[i],
                     kernel_size=kernel_sizes[i],
                     offset_range_factor=offset_range_factors[i],
-                    position_bias=position_biases[i],
-                    with_offset=with_offsets[i],
                     max_bias_elements=max_bias_elements,
                     **shared,
                 ),
@@ -116,7 +102,6 @@ class DAT(BaseModule):
             stage = Stage(
                 channels,
                 [make_attention[block]() for block in blocks],
-                partial(MLP, channels, mlp_ratio, drop_rate),
                 [next(rates) for _ in blocks],
                 with_cp,
             )

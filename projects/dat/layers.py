@@ -7,11 +7,7 @@ from torch import Tensor, nn
 
 
 class ChannelNorm(nn.Module):
-    """LayerNorm over the channels, at each position by itself.
-
-    Args:
-        channels: number of channels.
-    """
+    """LayerNorm over the channels, at each position by itself."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -23,22 +19,14 @@ class ChannelNorm(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers at each position, GELU between them.
+    """Two linear layers at each position, GELU and four times as many channels between them."""
 
-    Args:
-        channels: channels of input and output.
-        ratio: hidden channels by ``channels``.
-        drop_rate: dropout after each linear layer.
-    """
-
-    def __init__(self, channels: int, ratio: int, drop_rate: float = 0.0) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         layers = OrderedDict(
-            linear1=nn.Linear(channels, ratio * channels),
+            linear1=nn.Linear(channels, 4 * channels),
             act=nn.GELU(),
-            drop1=nn.Dropout(drop_rate),
-            linear2=nn.Linear(ratio * channels, channels),
-            drop2=nn.Dropout(drop_rate),
+            linear2=nn.Linear(4 * channels, channels),
         )
         self.chunk = nn.Sequential(layers)  # the official code's name
 
@@ -48,13 +36,7 @@ class MLP(nn.Module):
 
 
 class PatchConv(nn.Conv2d):
-    """Convolution of patches that do not overlap; at right and bottom the last patch is filled with zeros.
-
-    Args:
-        in_channels, channels: channels of input and output.
-        size: side of a patch.
-        bias: whether a bias is added.
-    """
+    """Convolution of patches that do not overlap; at right and bottom the last patch is filled with zeros."""
 
     def __init__(self, in_channels: int, channels: int, size: int, bias: bool = True) -> None:
         super().__init__(in_channels, channels, size, stride=size, bias=bias)

@@ -1,9 +1,7 @@
-"""Position bias of deformable attention, from tables as large as a pretraining image made them.
+"""Position bias of deformable attention, from a table as large as a pretraining image made it.
 
 Positions are x, y in [-1, 1], as ``grid_sample`` takes them.
 """
-
-import math
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +9,7 @@ from torch import Tensor
 
 
 def centres(height: int, width: int, like: Tensor) -> Tensor:
-    """Centres of the tokens of a map, (height, width, 2), as uniform in [-1, 1] (paper, section 3.2).
-
-    Args:
-        height, width: size of the map in tokens.
-        like: tensor whose dtype and device the result has.
-    """
+    """Centres of the tokens of a map, (height, width, 2), as uniform in [-1, 1] (paper, section 3.2)."""
     y, x = ((2 * torch.arange(n, dtype=like.dtype, device=like.device) + 1) / n - 1 for n in (height, width))
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
@@ -44,30 +37,8 @@ def relative_bias(table: Tensor, queries: Tensor, points: Tensor) -> Tensor:
     return bias.reshape(bs, table.shape[0], *displacement.shape[2:4])
 
 
-def fixed_bias(table: Tensor, query_size: tuple, point_size: tuple) -> Tensor:
-    """Bias of each pair of a query and a sampling point, wherever the point has moved to.
-
-    Args:
-        table: (num_heads, table queries, table points), both square maps.
-        query_size, point_size: height and width of the maps now; the table is interpolated to them.
-
-    Returns:
-        (num_heads, h * w of the queries, h * w of the points).
-    """
-    table = _resize_maps(table.mT, query_size).mT
-    return _resize_maps(table, point_size)
-
-
 def resize_table(table: Tensor, side: int) -> Tensor:
     """A table (num_heads, h, w) to (num_heads, side, side), bicubic as the official code loads tables."""
     if table.shape[1:] == (side, side):
         return table
     return F.interpolate(table[None], size=(side, side), mode="bicubic")[0]
-
-
-def _resize_maps(maps: Tensor, size: tuple) -> Tensor:
-    """Flattened square maps (n, c, side^2) to (n, c, h * w)."""
-    side = math.isqrt(maps.shape[2])
-    if size == (side, side):
-        return maps
-    return F.interpolate(maps.unflatten(2, (side, side)), size=size, mode="bilinear").flatten(2)

@@ -1,47 +1,37 @@
 """A stage of DAT: blocks of attention and MLP on maps of one size."""
 
-from collections.abc import Callable
-
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .layers import ChannelNorm
+from .layers import MLP, ChannelNorm
 
 
 class Stage(nn.Module):
     """Blocks of normalisation, attention, normalisation, MLP, with two residual connections.
 
-    Args:
-        channels: channels of input and output.
-        attentions: the attention of each block, (bs, channels, h, w) to the same.
-        make_mlp: called for the MLP of each block.
-        drop_path_rates: probability that a residual branch is dropped, for each block.
-        with_cp: activation checkpointing of each block.
+    Each block has one of ``attentions`` and the probability that a residual branch is dropped; ``with_cp`` is
+    activation checkpointing of each.
     """
 
     def __init__(
-        self,
-        channels: int,
-        attentions: list[nn.Module],
-        make_mlp: Callable[[], nn.Module],
-        drop_path_rates: list[float],
-        with_cp: bool = False,
+        self, channels: int, attentions: list[nn.Module], drop_path_rates: list[float], with_cp: bool = False
     ) -> None:
         super().__init__()
         self.with_cp = with_cp
         self.layer_norms = nn.ModuleList(ChannelNorm(channels) for _ in range(2 * len(attentions)))
         self.attns = nn.ModuleList(attentions)
-        self.mlps = nn.ModuleList(make_mlp() for _ in attentions)
+        self.mlps = nn.ModuleList(MLP(channels) for _ in attentions)
         self.drop_path = nn.ModuleList(DropPath(rate) for rate in drop_path_rates)
 
     def forward(self, x: Tensor) -> Tensor:
         """(bs, channels, h, w) to the same shape."""
         for block in range(len(self.attns)):
-            if self.with_cp:
-                x = checkpoint(self._block, x, block, use_reentrant=False)
-            else:
-                x = self._block(x, block)
+            x = (
+                checkpoint(self._block, x, block, use_reentrant=False)
+                if self.with_cp
+                else self._block(x, block)
+            )
         return x
 
     def _block(self, x: Tensor, block: int) -> Tensor:

@@ -15,33 +15,15 @@ class WindowAttention(nn.Module):
     The map is padded at right and bottom to complete windows, and padding is masked: the result at a token
     does not depend on it. For shifted windows, which lie half a window, rounded up, to the lower right, the
     map is rolled; tokens that only the roll has made neighbours do not attend to each other.
-
-    Args:
-        channels: channels of input and output.
-        num_heads: number of heads.
-        window_size: side of a window in tokens.
-        shifted: whether the windows are shifted.
-        attn_drop_rate: dropout of the attention weights.
-        drop_rate: dropout of the output.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        num_heads: int,
-        window_size: int,
-        shifted: bool = False,
-        attn_drop_rate: float = 0.0,
-        drop_rate: float = 0.0,
-    ) -> None:
+    def __init__(self, channels: int, num_heads: int, window_size: int, shifted: bool = False) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.window_size = window_size
         self.shift = math.ceil(window_size / 2) if shifted else 0
-        self.attn_drop_rate = attn_drop_rate
         self.proj_qkv = nn.Linear(channels, 3 * channels)
         self.proj_out = nn.Linear(channels, channels)
-        self.proj_drop = nn.Dropout(drop_rate)
         span = 2 * window_size - 1
         self.relative_position_bias_table = nn.Parameter(torch.empty(span**2, num_heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.01)
@@ -59,20 +41,15 @@ class WindowAttention(nn.Module):
         x = x.reshape(bs, rows, columns, size, size, channels).transpose(2, 3)
         x = x.reshape(bs, rows * size, columns * size, channels)
         x = x.roll((self.shift, self.shift), dims=(1, 2))
-        return self.proj_drop(x[:, :height, :width].movedim(-1, 1))
+        return x[:, :height, :width].movedim(-1, 1)
 
     def _attend(self, windows: Tensor, bias: Tensor) -> Tensor:
-        """Attention in windows (bs * num_windows, tokens, channels).
-
-        ``bias`` is (1 or num_windows, num_heads, tokens, tokens); the windows it tells apart go beside the
-        heads, so that it is broadcast over the images.
-        """
+        """Attention in windows (bs * num_windows, tokens, channels), with the bias of `_bias`."""
+        # The windows that the bias tells apart go beside the heads, so that it is broadcast over the images.
         shape = windows.shape
         qkv = self.proj_qkv(windows).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.reshape(3, -1, bias.shape[0] * self.num_heads, shape[1], qkv.shape[-1])
-        dropout = self.attn_drop_rate if self.training else 0.0
-        bias = bias.flatten(0, 1).to(q.dtype)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.flatten(0, 1).to(q.dtype))
         x = x.reshape(shape[0], self.num_heads, shape[1], -1).transpose(1, 2)
         return self.proj_out(x.reshape(shape))
 
@@ -94,7 +71,6 @@ class WindowAttention(nn.Module):
         return bias.masked_fill(apart[:, None], -math.inf)
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        """Resize the bias of another window size."""
         table = state_dict.get(f"{prefix}relative_position_bias_table")
         ours = self.relative_position_bias_table
         if table is not None and table.shape != ours.shape:

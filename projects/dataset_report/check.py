@@ -27,12 +27,7 @@ _PROPOSAL_NUMS = (100, 300, 1000)  # CocoMetric's default
 
 
 def check_datasets(cfg: Config, splits: Sequence[str] | None = None, quick: bool = False) -> Report:
-    """Check the data sets of a config; nothing is built but what loads images.
-
-    Args:
-        cfg: the config.
-        splits: see `find_sources`.
-        quick: whether images are left unopened.
+    """Check the data sets of a config, ``quick`` without opening images; only what loads these is built.
 
     Raises:
         InputError: there is nothing to check, see `find_sources` and `read_json`.

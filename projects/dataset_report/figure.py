@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import BinaryIO
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
 
 from projects.reliable_runner.data.statistics import SMALL
 
@@ -17,7 +17,8 @@ _MOST_CLASSES = 30
 
 def draw_statistics(checked: dict[str, CheckedSource], num_queries: int | None, out: Path | BinaryIO) -> None:
     """Draw classes, sizes of boxes, objects an image and sizes of images of each split."""
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7.6), layout="constrained")
+    figure = Figure(figsize=(11, 7.6), layout="constrained")
+    axes = figure.subplots(2, 2)
     _draw_classes(axes[0, 0], checked)
     _draw_sides(axes[0, 1], checked)
     _draw_counts(axes[1, 0], checked, num_queries)
@@ -29,7 +30,6 @@ def draw_statistics(checked: dict[str, CheckedSource], num_queries: int | None, 
             if isinstance(handle, PathCollection):
                 handle.set_sizes([30])
     figure.savefig(out, dpi=100)
-    plt.close(figure)
 
 
 def _draw_classes(ax: Axes, checked: dict[str, CheckedSource]) -> None:

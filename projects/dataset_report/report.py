@@ -56,7 +56,6 @@ class CheckedSource:
         )
 
     def lines(self) -> list[str]:
-        """As text."""
         content, sizes = self.to_dict(), self.statistics.image_sizes
         numbers = content["statistics"]
         classes = sorted(numbers["classes"], key=lambda c: -c["objects"])
@@ -104,17 +103,14 @@ class Report:
 
     @property
     def warnings(self) -> list[Finding]:
-        """All other findings."""
         return [finding for finding in self.findings if not finding.is_error]
 
     @property
     def verdict(self) -> str:
-        """One line."""
         number = len(self.errors)
         return f"cannot train: {number} error{'s' * (number > 1)}" if number else "can train"
 
     def to_dict(self) -> dict:
-        """As JSON holds it."""
         return dict(
             can_train=not self.errors,
             errors=[asdict(finding) | dict(count=len(finding.items)) for finding in self.errors],

@@ -45,10 +45,7 @@ class Source:
 def find_sources(cfg: Config, splits: Sequence[str] | None = None) -> list[Source]:
     """Find the data sets of a config, inside wrappers such as ``RepeatDataset`` and ``ConcatDataset`` too.
 
-    Args:
-        cfg: the config.
-        splits: of "train", "val", "test"; by default those that the config has, "test" only if it is not
-            the same as "val".
+    By default they are of all ``splits`` that the config has, "test" only if it is not the same as "val".
 
     Raises:
         InputError: there are none, the config does not have one of ``splits``, or a data set is not COCO's.

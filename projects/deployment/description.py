@@ -22,16 +22,11 @@ class Description(NamedTuple):
 
     @classmethod
     def of(cls, detector: nn.Module) -> "Description":
-        """Describe what `init_detector` has returned."""
         return cls(detector.cfg, list(detector.dataset_meta["classes"]), input_channels(detector))
 
     @classmethod
     def read(cls, texts: dict[str, str], path: object) -> "Description":
-        """From what `texts` has written into the file ``path``.
-
-        Raises:
-            InputError: there is no such text.
-        """
+        """From what `texts` has written into the file ``path``; `InputError` if there is none of it."""
         if not set(cls._fields) <= texts.keys():
             raise InputError(f"{path}: it was not written by tools/deployment/export.py: it names no classes")
         config = Config(ast.literal_eval(texts["config"]))
@@ -40,10 +35,9 @@ class Description(NamedTuple):
         return cls(config, json.loads(texts["classes"]), int(texts["num_channels"]))
 
     def texts(self) -> dict[str, str]:
-        """The config as a Python literal, which keeps tuples; the others as JSON.
+        """The config as a Python literal, which keeps tuples, the others as JSON.
 
-        Raises:
-            InputError: the config has a value that is no literal.
+        `InputError` if the config has a value that is no literal.
         """
         config, *others = self
         others = dict(zip(self._fields[1:], map(json.dumps, others), strict=True))

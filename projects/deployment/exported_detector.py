@@ -20,11 +20,7 @@ from .targets import module_of
 class ExportedDetector(BaseModel):
     """What tools/deployment/export.py has written, with all that `inference_detector` wants of a detector.
 
-    Args:
-        path: the file; its suffix says what runs it, on the CPU.
-
-    Raises:
-        InputError: it can't be read.
+    The suffix of ``path`` says what runs it, on the CPU. `InputError` if it can't be read.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -52,11 +48,7 @@ class ExportedDetector(BaseModel):
         return data_samples
 
     def check_classes(self, classes: list[str], source: str) -> None:
-        """Compare the file's classes with those that ``source`` has.
-
-        Raises:
-            InputError: they differ.
-        """
+        """Raise `InputError` if the file has other classes than ``source``."""
         if classes != self.dataset_meta["classes"]:
             raise InputError(
                 f"{self.path} was exported with the classes {self.dataset_meta['classes']}, but {source} has "

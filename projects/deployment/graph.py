@@ -3,9 +3,11 @@
 from copy import deepcopy
 
 import torch
+import torch.nn.functional as F
 from mmdet.models.backbones import SwinTransformer
 from mmdet.models.detectors import DETR
 from torch import Tensor, nn
+from torch.export import Dim
 
 from projects.dat.attention import DeformableAttention
 from projects.deformable_detr.detector import DeformableDETR
@@ -16,29 +18,21 @@ from projects.fast_cpu.conv import Conv2d
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.run_state import input_channels
 
-from .attention import OpenMultiheadAttention
-
-OPEN_SIZES = dict(
-    image={0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC},
-    sizes={0: torch.export.Dim.DYNAMIC},
-)
+OPEN_SIZES = dict(image=dict.fromkeys((0, 2, 3), Dim.DYNAMIC), sizes={0: Dim.DYNAMIC})
 OUTPUTS = ["boxes", "scores", "labels"]
 
 
 class DetectorGraph(nn.Module):
     """A detector with its data preprocessor and its postprocessing; batch norms fused into convolutions.
 
-    Args:
-        detector: a `DeformableDETR` of any variant, or mmdet's ``DETR``; it stays as it is.
-
-    Raises:
-        InputError: it is another detector, or one that can't be traced with open sizes.
+    ``detector``, a `DeformableDETR` of any variant or mmdet's ``DETR``, stays as it is. `InputError` if it is
+    another, or can't be traced with open sizes.
     """
 
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()
-        detectors = {DeformableDETR: _detect_deformable, DETR: _detect_detr}
-        if type(detector) not in detectors:
+        self.detect = {DeformableDETR: _detect_deformable, DETR: _detect_detr}.get(type(detector))
+        if self.detect is None:
             raise InputError(
                 f"model.type is {type(detector).__name__}; what can be exported are DeformableDETR of this "
                 "code base, all variants, and mmdet's DETR"
@@ -48,7 +42,6 @@ class DetectorGraph(nn.Module):
                 "model.backbone is SwinTransformer, whose windows torch.export does not trace to an end "
                 "where the image's size is open"
             )
-        self.detect = detectors[type(detector)]
         self.detector = deepcopy(detector).eval().requires_grad_(False)
         speed_up(self.detector)
         for module in self.modules():
@@ -85,6 +78,30 @@ class DetectorGraph(nn.Module):
             image = (image - preprocessor.mean) / preprocessor.std
         padding = padding_of(sizes, image.shape[2:], image.shape[2:])[:, None]
         return self.detect(self.detector, image.masked_fill(padding, preprocessor.pad_value), sizes)
+
+
+class OpenMultiheadAttention(nn.MultiheadAttention):
+    """As its base class in evaluation, of whose views `torch.export` makes a graph for one batch size."""
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        attn_mask: None = None,
+        need_weights: bool = False,
+    ) -> tuple[Tensor, None]:
+        """Attend; ``key_padding_mask`` is (bs, keys), True on padding. The weights are not returned."""
+        inputs = query, key, value
+        if not self.batch_first:
+            inputs = (x.transpose(0, 1) for x in inputs)
+        projections = zip(inputs, self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
+        heads = [F.linear(*x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in projections]
+        mask = None if key_padding_mask is None else ~key_padding_mask[:, None, None]
+        attended = F.scaled_dot_product_attention(*heads, attn_mask=mask)
+        output = self.out_proj(attended.transpose(1, 2).flatten(2))
+        return output if self.batch_first else output.transpose(0, 1), None
 
 
 def _detect_deformable(detector: DeformableDETR, image: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:

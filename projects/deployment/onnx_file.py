@@ -31,14 +31,7 @@ def write(graph: DetectorGraph, path: Path, texts: dict[str, str], half: bool = 
 
 
 class Session:
-    """The file, ready to run on the CPU.
-
-    Attributes:
-        texts: its metadata.
-
-    Raises:
-        InputError: onnxruntime is not installed or can't read the file.
-    """
+    """The file, ready to run on the CPU, and its metadata, ``texts``; `InputError` if it can't be read."""
 
     def __init__(self, path: Path) -> None:
         (onnxruntime,) = needed("onnxruntime")
@@ -52,6 +45,5 @@ class Session:
         self.texts = self.session.get_modelmeta().custom_metadata_map
 
     def __call__(self, image: Tensor, sizes: Tensor) -> list[Tensor]:
-        """What `DetectorGraph` returns."""
         outputs = self.session.run(OUTPUTS, dict(image=image.numpy(), sizes=sizes.numpy()))
         return list(map(torch.from_numpy, outputs))

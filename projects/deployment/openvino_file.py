@@ -32,14 +32,7 @@ def write(graph: DetectorGraph, path: Path, texts: dict[str, str], half: bool = 
 
 
 class Session:
-    """The files, ready to run on the CPU in float32.
-
-    Attributes:
-        texts: what was written with the graph.
-
-    Raises:
-        InputError: OpenVINO is not installed or can't read them.
-    """
+    """The files, ready to run on the CPU in float32, and ``texts``; `InputError` if they can't be read."""
 
     def __init__(self, path: Path) -> None:
         (openvino,) = needed("openvino")
@@ -53,14 +46,10 @@ class Session:
             raise InputError(f"{path}: OpenVINO can't read it: {cause}") from error
         self.lock = Lock()  # there is one place for inputs and outputs
         places = {key: [_PLACE, key] for key in Description._fields}
-        self.texts = {
-            key: model.get_rt_info(place).astype(str)
-            for key, place in places.items()
-            if model.has_rt_info(place)
-        }
+        found = {key: place for key, place in places.items() if model.has_rt_info(place)}
+        self.texts = {key: model.get_rt_info(place).astype(str) for key, place in found.items()}
 
     def __call__(self, image: Tensor, sizes: Tensor) -> list[Tensor]:
-        """What `DetectorGraph` returns."""
         with self.lock:
             outputs = self.compiled(dict(image=image.numpy(), sizes=sizes.numpy()))
             return [torch.from_numpy(outputs[name].copy()) for name in OUTPUTS]

@@ -24,7 +24,6 @@ class Comparison(NamedTuple):
     missing: int  # detections whose counterpart differs by more than is tolerated
 
     def line(self) -> list[str]:
-        """A line of the table."""
         bs, height, width = map(str, self.shape)
         verdict = f"{self.missing} differ" if self.missing else "the same"
         differences = [f"{self.logits:.1e}", f"{self.boxes:.1e}"]
@@ -32,11 +31,7 @@ class Comparison(NamedTuple):
 
 
 def batches(images: Sequence[Tensor]) -> Iterator[tuple[str, list[Tensor]]]:
-    """Name batches of each image, of images with padding, and of other sizes.
-
-    Args:
-        images: (channels, height, width), as the test pipeline makes them.
-    """
+    """Name batches of each image, (channels, height, width), of images with padding, and of other sizes."""
     for number, image in enumerate(images, 1):
         yield f"image {number}", [image]
     height, width = images[0].shape[1:]
@@ -51,10 +46,7 @@ def compare(
 ) -> Iterator[Comparison]:
     """Yield what both detectors make of `batches` of ``images``.
 
-    Args:
-        detector, exported: have mmengine's ``test_step``.
-        images: see `batches`.
-        tolerance: of logits, and of boxes in shares of the image's longer side.
+    ``tolerance`` is that of logits, and of boxes in shares of the image's longer side.
     """
     for case, batch in batches(images):
         expected, found = (_detect(model, batch) for model in (detector, exported))

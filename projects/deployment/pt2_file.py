@@ -17,11 +17,7 @@ from .graph import OPEN_SIZES, DetectorGraph
 
 
 def write(graph: DetectorGraph, path: Path, texts: dict[str, str], half: bool = False) -> None:
-    """Compile ``graph`` for this machine's CPU, with ``texts`` as metadata; in float32 alone.
-
-    Raises:
-        InputError: there is no C++ compiler.
-    """
+    """Compile ``graph`` for this machine's CPU, with ``texts`` as metadata; in float32 alone."""
     if not shutil.which(compiler := os.environ.get("CXX", "g++")):
         raise InputError(f"--to pt2 needs a C++ compiler, and there is no {compiler}: install it or set CXX")
     program = torch.export.export(graph, graph.example(), dynamic_shapes=OPEN_SIZES)
@@ -36,14 +32,7 @@ def write(graph: DetectorGraph, path: Path, texts: dict[str, str], half: bool = 
 
 
 class Session:
-    """The package, ready to run on the CPU.
-
-    Attributes:
-        texts: its metadata.
-
-    Raises:
-        InputError: torch can't read it.
-    """
+    """The package, ready to run on the CPU, and its metadata, ``texts``; `InputError` if it can't be read."""
 
     def __init__(self, path: Path) -> None:
         # It calls every file that it can't read outdated, and warns.
@@ -55,5 +44,4 @@ class Session:
         self.texts = self.model.get_metadata()
 
     def __call__(self, image: Tensor, sizes: Tensor) -> list[Tensor]:
-        """What `DetectorGraph` returns."""
         return list(self.model(image, sizes))

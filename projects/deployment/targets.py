@@ -10,16 +10,11 @@ SUFFIXES = dict(onnx=".onnx", openvino=".xml", pt2=".pt2")
 
 
 def is_exported(path: str | Path) -> bool:
-    """Whether a name is that of an exported file."""
     return Path(path).suffix in SUFFIXES.values()
 
 
 def needed(*packages: str) -> list[ModuleType]:
-    """Import the packages of a target.
-
-    Raises:
-        InputError: one is not installed.
-    """
+    """Import the packages of a target; `InputError` if one is not installed."""
     try:
         return [import_module(package) for package in packages]
     except ImportError as error:
@@ -30,11 +25,7 @@ def needed(*packages: str) -> list[ModuleType]:
 
 
 def module_of(path: str | Path) -> ModuleType:
-    """The module with ``write`` and ``Session`` for a file of this name.
-
-    Raises:
-        InputError: no exported file is called so.
-    """
+    """The module with ``write`` and ``Session`` for a file of this name; `InputError` if there is none."""
     for target, suffix in SUFFIXES.items():
         if suffix == Path(path).suffix:
             return import_module(f"{__package__}.{target}_file")

@@ -15,12 +15,7 @@ class MixedQueries(EncoderTokenQueries):
 
     The best-scored boxes of the encoder are the references; the contents are the same for all images. The
     encoder tells classes apart, and its loss is that of the selected tokens alone. Positions are those that a
-    decoder with ``embed_references`` makes of the references.
-
-    Args:
-        num_queries: number of proposals kept.
-        embed_dims: width of the transformer.
-        **kwargs: of `EncoderTokenQueries`.
+    decoder with ``embed_references`` makes of the references. ``kwargs`` are those of `EncoderTokenQueries`.
     """
 
     proposes_classes = True

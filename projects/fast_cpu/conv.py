@@ -30,13 +30,9 @@ class Place(NamedTuple):
 
 
 class FoldedNorm(nn.BatchNorm2d):
-    """A batch norm that the `Conv2d` before it does with its own, unless it takes statistics of the batch.
+    """A batch norm that the `Conv2d` before it does with its own, unless it takes statistics of the batch."""
 
-    Attributes:
-        place: the pair's; a copy, whose parent may be another, has none and normalises.
-    """
-
-    place: Place | None = None
+    place: Place | None = None  # the pair's; a copy, whose parent may be another, has none and normalises
 
     def forward(self, input: Tensor) -> Tensor:
         """(bs, num_features, h, w), normalised."""
@@ -48,13 +44,9 @@ class FoldedNorm(nn.BatchNorm2d):
 
 
 class Conv2d(nn.Conv2d):
-    """As its base class, or as both where the norm behind it is folded.
+    """As its base class, or as both where the norm behind it is folded."""
 
-    Attributes:
-        place: the pair's, if a batch norm is behind it; a copy has none.
-    """
-
-    place: Place | None = None
+    place: Place | None = None  # the pair's, if a batch norm is behind it; a copy has none
     _packed: tuple | None = None  # what the weights were, and the packed ones
 
     def forward(self, input: Tensor) -> Tensor:

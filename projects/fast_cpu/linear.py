@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 
 class Linear(nn.Linear):
-    """As its base class."""
-
     def forward(self, input: Tensor) -> Tensor:
         """(*, in_features) to (*, out_features)."""
         if not onednn_serves(input, self.weight):

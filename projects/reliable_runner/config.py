@@ -109,10 +109,8 @@ def read_files(path: Path, options: dict) -> Config:
 
     What a file or an option sets at the top counts in the inherited files too: ``max_epochs = 2`` also where
     one of them says ``train_cfg = dict(max_epochs=max_epochs)``. mmengine leaves that at the inherited value.
-
-    Raises:
-        InputError: an option does not fit; or it or the file sets a name that nothing reads, and another key
-            would do it.
+    `InputError` if an option does not fit, or it or the file sets a name that nothing reads, and another key
+    would do it.
     """
     tops = {key.partition(".")[0] for key in options} - RUNNER_KEYS
     known: dict = {}

@@ -29,15 +29,7 @@ class DetInferencer:
     returned only if asked for, and the config is not read out of the weights, as this would run code of the
     file.
 
-    Args:
-        model: a config, its file, or the name of a published model.
-        weights: a checkpoint, see `init_detector`; by default the published weights of the name.
-        device: by default the first GPU if there is one, else the CPU.
-        show_progress: whether a call shows a bar.
-        cfg_options: settings of the config file to override.
-
-    Raises:
-        InputError: see `init_detector`.
+    Arguments are those of `init_detector`; ``weights`` are by default the published ones of a model's name.
     """
 
     def __init__(
@@ -76,23 +68,17 @@ class DetInferencer:
             inputs: one, or several (a list or a generator, say), of what `inference_detector` takes; also
                 folders, without their subfolders, and patterns such as ``data/**/*.jpg``.
             batch_size: how many go through the model at once.
-            return_vis: return pictures.
-            no_save_vis: write no pictures.
             pred_score_thr: detections of a lower score are neither drawn nor printed.
             return_datasamples: return what `inference_detector` does in place of lists.
             print_result: print class, score and x, y, width, height of each detection.
-            no_save_pred: write no predictions.
             out_dir: folder for ``vis/NAME.jpg`` and ``preds/NAME.json``; nothing is written if it is empty.
                 Images without a name are numbered, on from those of the calls before.
             slice_size: detect in slices of this many pixels too, see `detect_sliced`.
 
-        Returns:
-            ``predictions`` has a dict an image, as the JSON has: ``labels`` (n), indices into ``classes``,
-            ``scores`` (n), falling, in [0, 1], and ``bboxes`` (n, 4), x1, y1, x2, y2 in pixels.
-            ``visualization`` has an array an image, (h, w, 3), uint8, RGB, or is empty unless ``return_vis``.
-
-        Raises:
-            InputError: an image can't be read, or something not be written.
+        Returns ``predictions``, a dict an image, as the JSON has: ``labels`` (n), indices into ``classes``,
+        ``scores`` (n), falling, in [0, 1], and ``bboxes`` (n, 4), x1, y1, x2, y2 in pixels; and
+        ``visualization``, an array an image, (h, w, 3), uint8, RGB, empty unless ``return_vis``. `InputError`
+        if an image can't be read, or something not be written.
         """
         results: dict[str, list] = dict(predictions=[], visualization=[])
         images = _expand(inputs)

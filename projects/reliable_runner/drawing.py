@@ -1,11 +1,15 @@
-"""Boxes with class and score drawn into an image, by mmdet's registered visualizer."""
+"""Boxes with class and score drawn into an image, and names in letters that the font of a figure has."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, wraps
 from pathlib import Path
+from unicodedata import bidirectional
 
 import matplotlib.pyplot as plt
 import numpy as np
+from anyascii import anyascii
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from mmdet.engine.hooks import DetVisualizationHook as _DetVisualizationHook
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
@@ -64,18 +68,12 @@ class DetVisualizationHook(_DetVisualizationHook):
     Pictures of what is neither JPEG nor PNG get ``.png`` after their name.
     """
 
-    def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DetDataSample]
-    ) -> None:
-        """Draw the first image of every ``interval``-th batch."""
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence) -> None:
         step = runner.iter + batch_idx
         if self.draw and step % self.interval == 0:
             self._draw(runner.val_loop, outputs[0], "val_img", step)
 
-    def after_test_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DetDataSample]
-    ) -> None:
-        """Draw all images."""
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence) -> None:
         for sample in outputs if self.draw else ():
             self._test_index += 1
             file = None
@@ -84,9 +82,7 @@ class DetVisualizationHook(_DetVisualizationHook):
                 file = str(Path(runner.work_dir, runner.timestamp, self.test_out_dir, name))
             self._draw(runner.test_loop, sample, "test_img", self._test_index, file)
 
-    def _draw(
-        self, loop: BaseLoop, sample: DetDataSample, name: str, step: int, file: str | None = None
-    ) -> None:
+    def _draw(self, loop: BaseLoop, sample: DetDataSample, name: str, step: int, file=None) -> None:
         read = image_loader(next(leaf_datasets(loop.dataloader.dataset)))
         self._visualizer.add_datasample(
             Path(sample.img_path).name if self.show else name,
@@ -98,3 +94,27 @@ class DetVisualizationHook(_DetVisualizationHook):
             out_file=file,
             step=step,
         )
+
+
+def readable(text: str) -> str:
+    """``text`` as it is if the font of ``rcParams["font.family"]`` has it; else in Latin letters."""
+    if text.isascii():
+        return text
+    known = _characters(findfont(FontProperties()))
+    return "".join(x if x in known or x == "\n" else anyascii(x) for x in text)
+
+
+@cache
+def _characters(font: str) -> set[str]:
+    """Those of a font but for scripts from right to left, which Matplotlib neither turns nor joins."""
+    return {x for x in map(chr, get_font(font).get_charmap()) if bidirectional(x) not in ("R", "AL")}
+
+
+def set_readable(set_text: Callable) -> Callable:
+    """``Text.set_text`` of Matplotlib, which would draw a box for each character that the font lacks."""
+
+    @wraps(set_text)
+    def set_readable_text(self, s: object) -> None:
+        set_text(self, readable(s) if isinstance(s, str) else s)
+
+    return set_readable_text

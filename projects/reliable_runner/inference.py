@@ -62,15 +62,16 @@ def init_detector(
         cfg_options: settings of the config file to override, e.g. ``{"model.test_cfg.max_per_img": 10}``.
         pretrained: take the published weights of the name that ``config`` is.
 
-    Returns:
-        The detector in evaluation mode. ``dataset_meta["classes"]`` are the checkpoint's, or the config's if
-        it names none.
-
-    Raises:
-        InputError: config or checkpoint can't be read, they do not fit, there is no such device, or the
-            detector needs an op of mmcv that is not installed.
+    Returns the detector in evaluation mode. ``dataset_meta["classes"]`` are the checkpoint's, or the config's
+    if it names none. `InputError` if config or checkpoint can't be read, they do not fit, there is no such
+    device, or the detector needs an op of mmcv that is not installed.
     """
-    device, cfg, options = _device(device), config, cfg_options or {}
+    device = device or ("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r} can't be used: {first_line(error)}; cpu always can") from error
+    cfg, options = config, cfg_options or {}
     if pretrained:
         checkpoint = find_model(str(config)).weights
     if not isinstance(config, Config):
@@ -90,23 +91,20 @@ def init_detector(
             detector.init_weights()
         _set_classes(detector, {}, None)
     else:
-        _load(detector, contents, checkpoint)
+        load_weights(detector, checkpoint, contents)
     if device.type == "cpu":
         keep_memory()
         speed_up(detector)
     return detector.to(device).eval()
 
 
-def load_weights(detector: nn.Module, checkpoint: str | Path) -> dict:
-    """Replace weights and classes of a detector by those of ``checkpoint``; return its ``meta``."""
-    return _load(detector, _read(checkpoint), checkpoint)
-
-
 def _read(checkpoint: str | Path) -> dict:
     return CheckpointLoader.load_checkpoint(str(checkpoint), map_location="cpu")
 
 
-def _load(detector: nn.Module, contents: dict, checkpoint: str | Path) -> dict:
+def load_weights(detector: nn.Module, checkpoint: str | Path, contents: dict | None = None) -> dict:
+    """Give a detector the weights and classes of ``checkpoint``; return its ``meta``."""
+    contents = contents or _read(checkpoint)
     check_fits(checkpoint, contents.get("state_dict", contents), detector)
     _load_checkpoint_to_model(detector, contents)
     meta = contents.get("meta", {})
@@ -140,13 +138,10 @@ def inference_detector(
             tensor (3, h, w; RGB), uint8 or in [0, 1].
         batch_size: how many of several go through the model at once; no more are held in memory.
 
-    Returns:
-        One result, or for several a list of as many. ``pred_instances`` holds ``bboxes`` (n, 4) as x1, y1,
-        x2, y2 in pixels of the image given, ``scores`` (n,), falling, in [0, 1], and ``labels`` (n,), indices
-        into the classes; all on the CPU.
-
-    Raises:
-        InputError: an image can't be read, is of another form, or a prediction for it is NaN or infinite.
+    Returns one result, or for several a list of as many. ``pred_instances`` holds ``bboxes`` (n, 4) as x1,
+    y1, x2, y2 in pixels of the image given, ``scores`` (n,), falling, in [0, 1], and ``labels`` (n,), indices
+    into the classes; all on the CPU. `InputError` if an image can't be read, is of another form, or a
+    prediction for it is NaN or infinite.
     """
     if isinstance(images, Image):
         return inference_detector(detector, [images])[0]
@@ -202,20 +197,12 @@ def file_name(path: str | Path) -> str:
     return Path(path).name
 
 
-def load_image(detector: nn.Module, image: Image) -> np.ndarray:
-    """An image, see `inference_detector`, as an array: a file's own, or (h, w, 3), BGR."""
-    if isinstance(image, str | Path):
-        return read_image(detector, image)
-    return image if isinstance(image, np.ndarray) else _as_array(image)
-
-
 @name_steps
 def prepare(detector: nn.Module, image: Image, path: str | Path | None = None) -> dict:
     """An image, see `inference_detector`, as the test pipeline of ``detector`` prepares it.
 
-    Raises:
-        InputError: the image can't be read, is none (see `as_image`), or a step of the pipeline fails; the
-            message names the ``path`` of an array.
+    `InputError`, which names the ``path`` of an array, if the image can't be read, is none (see `as_image`),
+    or a step of the pipeline fails.
     """
     path = image if isinstance(image, str | Path) else path
     image = load_image(detector, image)
@@ -229,8 +216,12 @@ def prepare(detector: nn.Module, image: Image, path: str | Path | None = None) -
     return results
 
 
-def _as_array(image: PIL.Image.Image | Tensor) -> np.ndarray:
-    """(h, w, 3), BGR, uint8 or in [0, 255]."""
+def load_image(detector: nn.Module, image: Image) -> np.ndarray:
+    """An image, see `inference_detector`, as an array: a file's own, or (h, w, 3), BGR, in [0, 255]."""
+    if isinstance(image, str | Path):
+        return read_image(detector, image)
+    if isinstance(image, np.ndarray):
+        return image
     if isinstance(image, Tensor):
         if image.dim() != 3 or len(image) != 3:
             raise InputError(f"a tensor is no image: it is {tuple(image.shape)} instead of (3, h, w)")
@@ -258,11 +249,3 @@ def build_test_pipeline(cfg: Config) -> list:
             f"{cfg.filename}: the test pipeline begins with {steps[0]['type']} and not with LoadImageFromFile"
         )
     return pipeline
-
-
-def _device(name: str | None) -> torch.device:
-    name = name or ("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} can't be used: {first_line(error)}; cpu always can") from error

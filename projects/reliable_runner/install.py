@@ -15,85 +15,65 @@ from ms_deform_attn.compat.mmcv_ops import use_in_mmcv
 from .checks.build_errors import explain_errors
 from .checks.class_names import ClassCheckHook
 from .checks.weights import CheckpointCheckHook
-from .data.coco_dataset import CocoDataset
-from .data.detr_resize import DETRResize
-from .data.image_loading import LoadImageFromFile
-from .data.preprocessor import DetDataPreprocessor
-from .data.sampler import DefaultSampler, InfiniteSampler
-from .data.seeded_items import ClassBalancedDataset, ConcatDataset, MultiImageMixDataset, RepeatDataset
-from .data.step_errors import name_steps
-from .drawing import DetVisualizationHook
+from .data import coco_dataset, detr_resize, image_loading, preprocessor, sampler, seeded_items, step_errors
+from .drawing import DetVisualizationHook, set_readable
+from .files import pretrained
 from .files.atomic_file import AtomicLocalBackend
 from .files.data_file import SafePickleHandler, SafeYamlHandler
-from .files.pretrained import (
-    load_from_http,
-    load_from_hub,
-    load_from_local,
-    load_from_openmmlab,
-    load_from_torchvision,
-    refuse_other_stores,
-)
-from .labels import set_readable
 from .metric.coco_metric import CocoMetric
-from .training.checkpoint_hook import CheckpointHook
-from .training.compilation import compile_by_config
-from .training.early_stopping import EarlyStoppingHook
-from .training.finite_assigner import HungarianAssigner
-from .training.fsdp import FSDPStrategy
-from .training.hints import HintHook
-from .training.log_processor import LogProcessor
-from .training.optim_wrapper import AmpOptimWrapper, OptimWrapper
-from .training.parameter_groups import GroupedOptimWrapperConstructor
-from .training.rehearsal import RehearsalHook
-from .training.resumed_settings import ResumedSettingsHook
-from .training.seeding import EpochSeedHook
-from .training.train_loop import EpochBasedTrainLoop, IterBasedTrainLoop
-from .training.val_loop import ValLoop
-from .training.val_loss import ValLossHook
+from .training import (
+    checkpoint_hook,
+    compilation,
+    finite_assigner,
+    fsdp,
+    hints,
+    log_processor,
+    loops,
+    optim_wrapper,
+    rehearsal,
+    resumed_settings,
+    seeding,
+    val_loss,
+)
 
-_REPLACED = {
-    registry.LOOPS: (EpochBasedTrainLoop, IterBasedTrainLoop, ValLoop),
-    registry.HOOKS: (CheckpointHook, EarlyStoppingHook),
-    registry.OPTIM_WRAPPERS: (OptimWrapper, AmpOptimWrapper),
-    registry.LOG_PROCESSORS: (LogProcessor,),
-    registry.STRATEGIES: (FSDPStrategy,),
-    registry.DATA_SAMPLERS: (DefaultSampler, InfiniteSampler),
-    registry.TRANSFORMS: (LoadImageFromFile,),
-    registry.DATASETS: (RepeatDataset, ClassBalancedDataset),
-    mmdet_registry.DATASETS: (CocoDataset, ConcatDataset, MultiImageMixDataset),
-    mmdet_registry.HOOKS: (DetVisualizationHook,),
-    mmdet_registry.METRICS: (CocoMetric,),
-    mmdet_registry.MODELS: (DetDataPreprocessor,),
-    mmdet_registry.TASK_UTILS: (HungarianAssigner,),
-}
-_ADDED = {
-    registry.HOOKS: (
-        EpochSeedHook,
-        ClassCheckHook,
-        CheckpointCheckHook,
-        RehearsalHook,
-        ResumedSettingsHook,
-        HintHook,
-        ValLossHook,
-    ),
-    registry.TRANSFORMS: (DETRResize,),
-    registry.OPTIM_WRAPPER_CONSTRUCTORS: (GroupedOptimWrapperConstructor,),
-}
 _DEFAULT_HOOKS = dict(
-    epoch_seed=dict(type=EpochSeedHook),
+    epoch_seed=dict(type=seeding.EpochSeedHook),
     class_check=dict(type=ClassCheckHook),
     checkpoint_check=dict(type=CheckpointCheckHook),
-    rehearsal=dict(type=RehearsalHook),
-    resumed_settings=dict(type=ResumedSettingsHook),
-    hints=dict(type=HintHook),
+    rehearsal=dict(type=rehearsal.RehearsalHook),
+    resumed_settings=dict(type=resumed_settings.ResumedSettingsHook),
+    hints=dict(type=hints.HintHook),
 )
+_MODULES = {
+    registry.LOOPS: (loops.EpochBasedTrainLoop, loops.IterBasedTrainLoop, loops.ValLoop),
+    registry.HOOKS: (
+        *(checkpoint_hook.CheckpointHook, checkpoint_hook.EarlyStoppingHook, val_loss.ValLossHook),
+        *(hook["type"] for hook in _DEFAULT_HOOKS.values()),
+    ),
+    registry.OPTIM_WRAPPERS: (optim_wrapper.OptimWrapper, optim_wrapper.AmpOptimWrapper),
+    registry.OPTIM_WRAPPER_CONSTRUCTORS: (optim_wrapper.GroupedOptimWrapperConstructor,),
+    registry.LOG_PROCESSORS: (log_processor.LogProcessor,),
+    registry.STRATEGIES: (fsdp.FSDPStrategy,),
+    registry.DATA_SAMPLERS: (sampler.DefaultSampler, sampler.InfiniteSampler),
+    registry.TRANSFORMS: (image_loading.LoadImageFromFile, detr_resize.DETRResize),
+    registry.DATASETS: (seeded_items.RepeatDataset, seeded_items.ClassBalancedDataset),
+    mmdet_registry.DATASETS: (
+        coco_dataset.CocoDataset,
+        seeded_items.ConcatDataset,
+        seeded_items.MultiImageMixDataset,
+    ),
+    mmdet_registry.HOOKS: (DetVisualizationHook,),
+    mmdet_registry.METRICS: (CocoMetric,),
+    mmdet_registry.MODELS: (preprocessor.DetDataPreprocessor,),
+    mmdet_registry.TASK_UTILS: (finite_assigner.HungarianAssigner,),
+}
 _LOADERS = {
-    "": load_from_local,
-    ("http://", "https://"): load_from_http,
-    "hf://": load_from_hub,
-    ("modelzoo://", "torchvision://"): load_from_torchvision,
-    ("open-mmlab://", "openmmlab://"): load_from_openmmlab,
-    ("pavi://", "mmcls://", r"(\S+\:)?s3://", r"(\S+\:)?petrel://"): refuse_other_stores,
+    "": pretrained.load_from_local,
+    ("http://", "https://"): pretrained.load_from_http,
+    "hf://": pretrained.load_from_hub,
+    ("modelzoo://", "torchvision://"): pretrained.load_from_torchvision,
+    ("open-mmlab://", "openmmlab://"): pretrained.load_from_openmmlab,
+    ("pavi://", "mmcls://", r"(\S+\:)?s3://", r"(\S+\:)?petrel://"): pretrained.refuse_other_stores,
 }
 
 
@@ -118,17 +98,16 @@ def install() -> None:
     New names: hooks ``EpochSeedHook``, ``ClassCheckHook``, ``CheckpointCheckHook``, ``RehearsalHook``,
     ``ResumedSettingsHook``, ``HintHook`` and ``ValLossHook``, ``DETRResize`` and
     ``GroupedOptimWrapperConstructor``.
-    The first six are default hooks of every run: ``Runner.register_default_hooks`` and
-    ``FlexibleRunner.register_default_hooks`` are wrapped. None for its key (epoch_seed, class_check,
-    checkpoint_check, rehearsal, resumed_settings, hints) in default_hooks leaves one out.
+    The first six are default hooks of every run. None for its key (epoch_seed, class_check, checkpoint_check,
+    rehearsal, resumed_settings, hints) in default_hooks leaves one out.
 
-    ``Registry.build`` is wrapped: what it can't build is an error with the nearest names (`explain_errors`).
+    Wrapped are:
 
-    ``BaseDataset.prepare_data`` is wrapped: an error of a pipeline step names step and image.
-
-    ``Text.set_text`` of Matplotlib is wrapped: class names in scripts that its font lacks are transliterated.
-
-    ``Runner._maybe_compile`` is wrapped: the config key compile serves networks, not the whole step.
+    - ``Runner.register_default_hooks`` and ``FlexibleRunner.register_default_hooks``: for these hooks;
+    - ``Registry.build``: what it can't build is an error with the nearest names (`explain_errors`);
+    - ``BaseDataset.prepare_data``: an error of a pipeline step names step and image;
+    - ``Text.set_text`` of Matplotlib: class names in scripts that its font lacks are transliterated;
+    - ``Runner._maybe_compile``: the config key compile serves networks, not the whole step.
 
     mmcv's ``MultiScaleDeformableAttention`` runs on our op.
 
@@ -138,16 +117,15 @@ def install() -> None:
     ``openmmlab://`` (``weights_only=True``; names of published models; weights of other code bases are
     converted). Those of ``pavi://``, ``mmcls://``, ``s3://`` and ``petrel://`` refuse.
     """
-    for parts in (_REPLACED, _ADDED):
-        for kind, classes in parts.items():
-            for cls in classes:
-                kind.register_module(module=cls, force=True)
+    for kind, classes in _MODULES.items():
+        for cls in classes:
+            kind.register_module(module=cls, force=True)
     use_in_mmcv()
     for cls, name, wrap in (
         (registry.Registry, "build", explain_errors),
-        (BaseDataset, "prepare_data", name_steps),
+        (BaseDataset, "prepare_data", step_errors.name_steps),
         (Text, "set_text", set_readable),
-        (Runner, "_maybe_compile", compile_by_config),
+        (Runner, "_maybe_compile", compilation.compile_by_config),
         (Runner, "register_default_hooks", _with_default_hooks),
         (FlexibleRunner, "register_default_hooks", _with_default_hooks),
     ):

@@ -20,6 +20,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.structures import BaseDataElement
+from torch.utils._pytree import tree_map
 
 from projects.fast_cpu import keep_memory, speed_up
 
@@ -35,9 +36,10 @@ from .run_state import bare_model
 _BUILDERS = (
     r"mmengine\.(runner|optim|hooks|logging|visualization)|torch\.optim|mmdet\.evaluation"
     r"|torch\.(utils\.data\.(dataloader|sampler)|nn\.utils\.clip_grad)"
-    r"|projects\.reliable_runner\.training\.parameter_groups"
+    r"|projects\.reliable_runner\.training\.optim_wrapper"
 )
 
+_SPACE = "\0"  # no argument of a process has it
 _OF_IMAGES = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")  # what is read of a sample
 
 
@@ -87,7 +89,9 @@ class _Options(DictAction):
                 if not quoted.startswith(("[", "(")):
                     return DictAction._parse_int_float_bool(quoted)
         # mmengine takes out spaces; those inside a name are another character on the way.
-        return _with_spaces(DictAction._parse_iterable(re.sub(r"(?<=[^\s,(\[]) +(?=[^\s,)\]])", _kept, val)))
+        kept = re.sub(r"(?<=[^\s,(\[]) +(?=[^\s,)\]])", lambda spaces: _SPACE * len(spaces[0]), val)
+        values = DictAction._parse_iterable(kept)
+        return tree_map(lambda x: x.replace(_SPACE, " ") if isinstance(x, str) else x, values)
 
     def __call__(self, parser: ArgumentParser, namespace: Namespace, values: list[str], *args) -> None:
         for option in values:
@@ -95,19 +99,6 @@ class _Options(DictAction):
                 super().__call__(parser, namespace, [option], *args)
             except (AssertionError, ValueError, RecursionError):
                 parser.error(f"{option!r} is not of the form KEY=VALUE, with its brackets in pairs")
-
-
-_SPACE = "\0"  # no argument of a process has it
-
-
-def _kept(spaces: re.Match) -> str:
-    return _SPACE * len(spaces[0])
-
-
-def _with_spaces(value: object) -> object:
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_with_spaces, value))
-    return value.replace(_SPACE, " ") if isinstance(value, str) else value
 
 
 def positive_int(text: str) -> int:
@@ -120,8 +111,7 @@ def positive_int(text: str) -> int:
 def read_config(args: Namespace) -> Config:
     """`parse_config`, and set ``launcher`` and ``work_dir``, which is ``work_dirs/<config name>`` by default.
 
-    Raises:
-        InputError: `parse_config` raises it, or the work_dir can't be written.
+    `InputError` if the work_dir can't be written, too.
     """
     cfg = parse_config(args)
     cfg.launcher = args.launcher
@@ -133,10 +123,8 @@ def read_config(args: Namespace) -> Config:
 def parse_config(args: Namespace) -> Config:
     """Read ``args.config``, a file or what `config_path` takes, and merge ``args.cfg_options``.
 
-    The option ``data_root`` moves every path that begins with the config's own ``data_root``.
-
-    Raises:
-        InputError: The config can't be read or names what does not exist, or an option does not fit it.
+    The option ``data_root`` moves every path that begins with the config's own ``data_root``. `InputError` if
+    the config can't be read or names what does not exist, or an option does not fit it.
     """
     path = config_path(args.config)
     if not path.is_file():
@@ -162,10 +150,7 @@ def parse_config(args: Namespace) -> Config:
 def load_from(cfg: Config, checkpoint: str, options: dict) -> None:
     """Let a run load a checkpoint: a file, an address or the name of a published model.
 
-    Weights of other code bases want some settings, see `take_settings`.
-
-    Raises:
-        InputError: it can't be read.
+    Weights of other code bases want some settings, see `take_settings`. `InputError` if it can't be read.
     """
     cfg.load_from = checkpoint
     meta = CheckpointLoader.load_checkpoint(checkpoint, map_location="cpu").get("meta", {})
@@ -216,9 +201,8 @@ def _move_data(cfg: Config, new_root: str) -> None:
 def build_runner(cfg: Config, local_rank: int = 0) -> Runner:
     """Build the Runner, after joining the other processes where a launcher has started several.
 
-    Raises:
-        InputError: The launcher is not the one that has started this process, or it needs GPUs; or the model
-            needs an op of mmcv that is not installed.
+    `InputError` if the launcher is not the one that has started this process, or needs GPUs, or the model
+    needs an op of mmcv that is not installed.
     """
     os.environ.setdefault("LOCAL_RANK", str(local_rank))
     if cfg.get("randomness", {}).get("deterministic"):
@@ -284,21 +268,19 @@ def _explanation(error: Exception) -> str | None:
         case AttributeError(name=key, obj=BaseDataElement()) | KeyError(args=(key,)) if key in _OF_IMAGES:
             return f"an image comes without its {key!r}, which meta_keys of PackDetInputs must name"
         case TypeError() | ValueError() | KeyError() | AssertionError() | ImportError():
-            frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-            frames = [frame for frame in frames if not _is_pythons(frame.f_globals["__name__"])]
+            frames = [
+                frame
+                for frame, _ in traceback.walk_tb(error.__traceback__)
+                if frame.f_globals["__name__"].partition(".")[0] not in sys.stdlib_module_names
+            ]
             if re.match(_BUILDERS, frames[-1].f_globals["__name__"]):
-                named = [
-                    type(frame.f_locals["self"]).__name__ for frame in frames if "self" in frame.f_locals
-                ]
+                owners = (frame.f_locals.get("self") for frame in reversed(frames))
+                builder = next((type(owner).__name__ for owner in owners if owner is not None), "run")
                 text = f"{error}{_nearest_keyword(str(error), frames[-1].f_globals)}"
-                return f"the config does not fit what builds the {named[-1] if named else 'run'}: {text}"
+                return f"the config does not fit what builds the {builder}: {text}"
         case RuntimeError() | ConnectionError() | EOFError():
             return explain_death(error)
     return None
-
-
-def _is_pythons(module: str) -> bool:
-    return module.partition(".")[0] in sys.stdlib_module_names
 
 
 def _nearest_keyword(message: str, names: dict) -> str:

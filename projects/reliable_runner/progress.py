@@ -13,13 +13,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 @contextmanager
 def progress(total: int, unit: str, **kwargs) -> Iterator[tqdm]:
-    """A bar of ``total`` units; while it is there warnings and log lines are written above it.
-
-    Args:
-        total: number of units.
-        unit: what they are, for the bar.
-        **kwargs: of `tqdm.tqdm`.
-    """
+    """A bar of ``total`` units; while it is there warnings and log lines are written above it."""
 
     def show(message, category, filename, lineno, file=None, line=None) -> None:
         bar.write(f"warning: {message}", file=sys.stderr)

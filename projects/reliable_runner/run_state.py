@@ -19,26 +19,17 @@ def input_channels(model: nn.Module) -> int | None:
     return next(convolutions, getattr(model, "num_channels", None))
 
 
-def must_fit_exactly(runner: Runner) -> bool:
-    """Whether the run resumes or tests its checkpoint; a training that starts from it may take a part."""
-    return runner._resume or not isinstance(runner._train_loop, BaseLoop)
-
-
 def built_loops(runner: Runner) -> Iterator[BaseLoop]:
-    """Yield the loops that this run has built, the one that trains first."""
-    for loop in (runner._train_loop, runner._test_loop, runner._val_loop):
-        if isinstance(loop, BaseLoop):
-            yield loop
+    """The loops that this run has built, the one that trains first."""
+    loops = runner._train_loop, runner._test_loop, runner._val_loop
+    return (loop for loop in loops if isinstance(loop, BaseLoop))
 
 
 def leaf_datasets(dataset: object) -> Iterator[object]:
     """Yield the data sets inside wrappers such as ``ConcatDataset`` and ``RepeatDataset``."""
     inner = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
-    if inner == [None]:
-        yield dataset
-    else:
-        for part in inner:
-            yield from leaf_datasets(part)
+    for part in inner:
+        yield from [dataset] if part is None else leaf_datasets(part)
 
 
 def missing_state(checkpoint: dict) -> list[str]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from mmdet.structures.bbox import HorizontalBoxes, bbox_overlaps
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.dataset import BaseDataset
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader, load_state_dict
@@ -19,7 +19,7 @@ from .data.seeded_items import seed_generators
 from .errors import InputError, NonFiniteError
 from .log import quiet
 from .progress import progress
-from .training.hints import batch_hint, normalisation_hint
+from .training.hints import as_list, batch_hint, normalisation_hint
 
 LEARNT = 0.9  # share of the objects that are found
 _SCORE, _OVERLAP = 0.3, 0.5
@@ -86,8 +86,7 @@ def look_at_model(cfg: Config, batch: dict) -> Iterator[str]:
     if hint := batch_hint(cfg, cfg.train_dataloader.batch_size * counts, optimizer.get("lr", 0)):
         yield f"optim_wrapper.optimizer.lr: {hint}"
     backbone = model.get("backbone") or {}
-    init_cfg = backbone.get("init_cfg") or []
-    sources = init_cfg if isinstance(init_cfg, (list, tuple)) else [init_cfg]
+    sources = as_list(backbone.get("init_cfg"))
     has_weights = any(source.get("checkpoint") for source in sources) or cfg.get("load_from")
     if backbone.get("frozen_stages", -1) >= 0 and not has_weights:
         yield "model.backbone: stages are frozen, but there are no pretrained weights (init_cfg, load_from)"
@@ -95,13 +94,6 @@ def look_at_model(cfg: Config, batch: dict) -> Iterator[str]:
         yield hint
     if optimizer.get("lr") == 0:
         yield "optim_wrapper.optimizer.lr: it is 0, nothing is learnt"
-
-
-def unbatched(batch: dict) -> list[dict]:
-    """The items of a batch; copies."""
-    batch = copy.deepcopy(batch)
-    pairs = zip(batch["inputs"], batch["data_samples"], strict=True)
-    return [dict(inputs=inputs, data_samples=sample) for inputs, sample in pairs]
 
 
 def remedies(cfg: Config, batch: dict) -> Iterator[tuple[str, Config, str]]:
@@ -147,8 +139,7 @@ def learn(
 ) -> tuple[float, dict[str, float]]:
     """Train on one batch, with the config's optimizer, neither schedule nor dropout.
 
-    Returns:
-        The share of the batch's objects that are found in the end, 0 after a NaN step, and the last losses.
+    Returns the share of its objects that are found in the end, 0 after a NaN step, and the last losses.
     """
     seed_generators(0)
     with quiet():  # mmengine prints a line for each parameter
@@ -169,7 +160,7 @@ def learn(
         for iteration in range(1, iterations + 1):
             model.train()
             try:
-                losses = model.train_step(pseudo_collate(unbatched(batch)), optim_wrapper)
+                losses = model.train_step(copy.deepcopy(batch), optim_wrapper)
             except NonFiniteError:
                 share = 0.0
                 break
@@ -187,7 +178,7 @@ def learn(
 @torch.no_grad()
 def found_share(model: nn.Module, batch: dict) -> float:
     """The share of the objects that a detection of the right class overlaps, each its own."""
-    data = model.eval().data_preprocessor(pseudo_collate(unbatched(batch)), False)
+    data = model.eval().data_preprocessor(copy.deepcopy(batch), False)
     hits = total = 0
     for sample in model.predict(data["inputs"], data["data_samples"], rescale=False):
         found, truth = sample.pred_instances, sample.gt_instances

@@ -27,20 +27,14 @@ def detect_sliced(
     of a class those that overlap one of a higher score by more than ``iou_thr`` are dropped (NMS).
 
     Args:
-        detector: what `init_detector` returns.
         image: (h, w, channels), as `read_image` returns it.
         whole: the same as `prepare` has made it ready.
         slice_size: side of the square slices in pixels.
         overlap: of neighbouring slices, as a share of their side, in [0, 1).
-        iou_thr: in [0, 1].
         batch_size: slices at once.
 
-    Returns:
-        The sample of the whole image with the detections of all, their scores falling; they may be more than
-        ``max_per_img``.
-
-    Raises:
-        InputError: sahi is not installed, or an image can't be prepared.
+    Returns the sample of the whole image with the detections of all, their scores falling; they may be more
+    than ``max_per_img``. `InputError` if sahi is not installed, or an image can't be prepared.
     """
     try:
         from sahi.postprocess.combine import batched_nms

@@ -22,14 +22,9 @@ def line_chart(
     limits: tuple[float, float] | None = None,
     tell_last: bool = True,
 ) -> Element:
-    """A figure of lines and their names.
+    """A figure of at most `NUM_STYLES` lines, (x, y) pairs by name; ``tell_last`` adds each last value.
 
-    Args:
-        title: of the figure.
-        x_name: of the horizontal axis.
-        series: (x, y) pairs of each line, at most `NUM_STYLES`.
-        limits: of the vertical axis; by default those of the values and 0.
-        tell_last: whether the last value of a line stands beside its name.
+    The ``limits`` of the vertical axis are by default those of the values and 0.
     """
     points = np.concatenate([np.asarray(line, float).reshape(-1, 2) for line in series.values()])
     points = points[np.isfinite(points).all(1)]
@@ -45,13 +40,14 @@ def line_chart(
         _line(f"s{style}", name, x_name, [point for point in line if np.isfinite(point).all()], place)
         for style, (name, line) in enumerate(series.items())
     ]
+    told = [f"{name} from {line[0][1]:.4g} to {line[-1][1]:.4g}" for name, line in series.items()]
     picture = element(
         "svg",
         *_axes(x_name, x_limits, y_limits, place),
         *drawn,
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         role="img",
-        aria_label=f"{title}, against the {x_name}: {'; '.join(map(_told, series.items()))}",
+        aria_label=f"{title}, against the {x_name}: {'; '.join(told)}",
         class_="chart",
     )
     names = [
@@ -62,36 +58,24 @@ def line_chart(
     return element("figure", caption, picture)
 
 
-def _told(item: tuple[str, Sequence[tuple[float, float]]]) -> str:
-    name, line = item
-    return f"{name} from {line[0][1]:.4g} to {line[-1][1]:.4g}"
-
-
 def _limits(values: np.ndarray) -> tuple[float, float]:
     low, high = (values.min(), values.max()) if len(values) else (0, 0)  # a line of NaN alone has none
     return (low, high) if low < high else (low - 0.5, low + 0.5)
 
 
 def _line(style: str, name: str, x_name: str, line: Sequence[tuple[float, float]], place) -> Element:
-    spots = [place(*point) for point in line]
-    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in spots)
+    spots = [tuple(f"{side:.1f}" for side in place(*point)) for point in line]
     marks = [
-        element(
-            "circle", element("title", f"{name}, {x_name} {x:g}: {y:.4g}"), cx=f"{u:.1f}", cy=f"{v:.1f}", r=3
-        )
+        element("circle", element("title", f"{name}, {x_name} {x:g}: {y:.4g}"), cx=u, cy=v, r=3)
         for (x, y), (u, v) in zip(line, spots, strict=True)
     ]
-    return element("g", element("path", d=path), *(marks if len(marks) <= _FEW else []), class_=style)
+    path = element("path", d="M" + "L".join(map(" ".join, spots)))
+    return element("g", path, *(marks if len(marks) <= _FEW else []), class_=style)
 
 
 def _sample(style: str) -> Element:
-    return element(
-        "svg",
-        element("g", element("path", d="M0 4L26 4"), class_=style),
-        viewBox="0 0 26 8",
-        class_="sample",
-        aria_hidden="true",
-    )
+    line = element("g", element("path", d="M0 4L26 4"), class_=style)
+    return element("svg", line, viewBox="0 0 26 8", class_="sample", aria_hidden="true")
 
 
 def _axes(x_name: str, x_limits: tuple[float, float], y_limits: tuple[float, float], place) -> list[Element]:

@@ -9,7 +9,7 @@ import numpy as np
 from .charts import NUM_STYLES, line_chart
 from .markup import element, folded, number, section, table
 from .precision import Precision
-from .training_log import Curve, by_epoch
+from .run_folder import Curve, by_epoch
 
 # Titles, and the values that stand in one chart; those that a log does not have are left out.
 _CHARTS = (

@@ -47,16 +47,10 @@ def data_section(report: Report, num_queries: int | None) -> Element:
         "the tables have their numbers",
         class_="wide",
     )
-    return section(
-        "Data",
-        "data",
-        element(
-            "div",
-            table("What there is", ["", *numbers], rows),
-            table("Objects of each class, and in how many images", ["class", *numbers], counts),
-            class_="grid",
-        ),
-        element("ul", *findings) if findings else None,
-        picture,
-        folded("The report as text", element("pre", str(report), tabindex=0)),
-    )
+    tables = [
+        table("What there is", ["", *numbers], rows),
+        table("Objects of each class, and in how many images", ["class", *numbers], counts),
+    ]
+    text = folded("The report as text", element("pre", report, tabindex=0))
+    listed = element("ul", *findings) if findings else None
+    return section("Data", "data", element("div", *tables, class_="grid"), listed, picture, text)

@@ -13,61 +13,39 @@ import numpy as np
 from pycocotools.mask import iou
 
 FOUND, IGNORED = "found", "ignored"  # no errors: a detection of an object, and one on a crowd
-MISSED, CLASS, PLACE, BOTH, DOUBLED, BACKGROUND = KINDS = (
-    "missed",
-    "wrong class",
-    "badly placed",
-    "wrong class and badly placed",
-    "doubled",
-    "background",
-)
+KINDS = "missed", "wrong class", "badly placed", "wrong class and badly placed", "doubled", "background"
+MISSED, CLASS, PLACE, BOTH, DOUBLED, BACKGROUND = KINDS
 FOREGROUND_IOU, BACKGROUND_IOU = 0.5, 0.1
 
 
 @dataclass
 class Judged:
-    """The detections and objects of an image; boxes are x1, y1, x2, y2 in pixels.
+    """The detections and objects of an image; boxes are x1, y1, x2, y2 in pixels."""
 
-    Attributes:
-        boxes: (n, 4), the detections, the most certain first.
-        scores, labels: (n,).
-        kinds: (n,), of `KINDS` but for "missed", or `FOUND` or `IGNORED`.
-        partners: (n,), the object that a detection has found, is badly placed for, takes for another class or
-            doubles; -1 of the others.
-        overlaps: (n,), its IoU with it; of the others the largest with any object.
-        true_boxes: (m, 4), the objects, without crowds.
-        true_labels: (m,).
-        is_found, is_missed: (m,), bool; what is neither has a detection that is wrong about it.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    kinds: np.ndarray
+    boxes: np.ndarray  # (n, 4), the detections, the most certain first
+    scores: np.ndarray  # (n,)
+    labels: np.ndarray  # (n,)
+    kinds: np.ndarray  # (n,), of `KINDS` but for "missed", or `FOUND` or `IGNORED`
+    # (n,), the object that it has found, is badly placed for, takes for another class or doubles; else -1
     partners: np.ndarray
-    overlaps: np.ndarray
-    true_boxes: np.ndarray
-    true_labels: np.ndarray
-    is_found: np.ndarray
-    is_missed: np.ndarray
+    overlaps: np.ndarray  # (n,), its IoU with that object; without one the largest with any object
+    true_boxes: np.ndarray  # (m, 4), the objects, without crowds
+    true_labels: np.ndarray  # (m,)
+    is_found: np.ndarray  # (m,), bool
+    is_missed: np.ndarray  # (m,), bool; what is neither has a detection that is wrong about it
 
     def count(self, kind: str) -> int:
-        """How many errors of a kind there are."""
         return int(self.is_missed.sum() if kind == MISSED else (self.kinds == kind).sum())
 
     @property
     def num_errors(self) -> int:
-        """Of all kinds."""
         return sum(map(self.count, KINDS))
 
 
 def judge(found: dict, objects: dict[str, np.ndarray], score_thr: float = 0.0) -> Judged:
-    """Judge the detections of an image.
+    """Judge the detections of an image, ``bboxes`` (n, 4), ``scores`` (n,), ``labels`` (n,).
 
-    Args:
-        found: ``bboxes`` (n, 4), ``scores`` (n,), ``labels`` (n,), arrays or tensors.
-        objects: see `saved_results.true_objects`.
-        score_thr: less certain detections are left out.
+    ``objects`` are those of `saved_results.true_objects`; detections below ``score_thr`` are left out.
     """
     boxes, scores, labels = (np.asarray(found[key]) for key in ("bboxes", "scores", "labels"))
     order = np.argsort(-scores, kind="stable")

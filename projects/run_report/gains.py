@@ -12,9 +12,7 @@ _RECALLS = np.linspace(0, 1, 101)
 def ap50(scores: np.ndarray, labels: np.ndarray, is_right: np.ndarray, num_objects: np.ndarray) -> float:
     """COCO's AP at an IoU of 0.5, the mean of the classes that have objects.
 
-    Args:
-        scores, labels, is_right: (n,), of all detections.
-        num_objects: (num_classes,).
+    Scores, labels and whether it is right, (n,), are of all detections, ``num_objects`` is (num_classes,).
     """
     aps = [
         _of_class(scores[labels == label], is_right[labels == label], number)
@@ -36,11 +34,7 @@ def gains(judged: Sequence[Judged], num_classes: int) -> tuple[float, dict[str, 
 
     A detection of the wrong class gets the right one, a badly placed box its place, if it is the most certain
     of those for an object that nothing has found, and else is left out, as are all other false detections.
-    Missed objects are not asked for.
-
-    Args:
-        judged: of all images and detections, however uncertain.
-        num_classes: without background.
+    Missed objects are not asked for. ``judged`` are all detections of all images, however uncertain.
     """
     scores, labels, kinds, true_labels, is_missed, is_found = (
         np.concatenate([getattr(image, key) for image in judged])

@@ -1,7 +1,7 @@
 """Images with their errors."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
@@ -21,8 +21,6 @@ _QUALITY = 82  # of its JPEG
 
 @dataclass
 class Shown:
-    """An image of the page."""
-
     name: str
     image: np.ndarray  # (h, w, 3), RGB, uint8
     judged: Judged
@@ -62,7 +60,6 @@ def _choice(kind: str, name: str) -> Element:
 
 def _figure(rank: int, one: Shown, classes: Sequence[str]) -> Element:
     judged, (h, w) = one.judged, one.image.shape[:2]
-    errors = _errors(judged, classes)
     counts = ", ".join(f"{n} {kind}" for kind in KINDS if (n := judged.count(kind)))
     size = max(w, h) / 38  # of letters, in pixels of the image
     objects = zip(judged.true_boxes, judged.true_labels, strict=True)
@@ -70,7 +67,9 @@ def _figure(rank: int, one: Shown, classes: Sequence[str]) -> Element:
     for i in np.flatnonzero(judged.kinds == FOUND):
         name = f"{classes[judged.labels[i]]} {judged.scores[i]:.2f}"
         marks.append(_mark(judged.boxes[i], FOUND, f"found {name}", w))
-    marks += [_mark(e.box, e.kind, e.told, w, f"{LETTERS[e.kind]} {e.label}", size) for e in errors]
+    errors = sorted(_errors(judged, classes), key=lambda error: KINDS.index(error[0]))
+    for kind, box, label, told, _ in errors:
+        marks.append(_mark(box, kind, told, w, f"{LETTERS[kind]} {label}", size))
     picture = element(
         "svg",
         element("image", href=jpeg_url(one.image, _LONGEST, _QUALITY), width=w, height=h),
@@ -86,33 +85,25 @@ def _figure(rank: int, one: Shown, classes: Sequence[str]) -> Element:
         "figcaption", element("strong", f"{rank}. {one.name}"), f" {counts}{found}", " " if link else "", link
     )
     head = ["kind", "class", "score", "true class", "IoU", "x1, y1, x2, y2"]
-    listed = folded("All errors of this image", table(f"Errors in {one.name}", head, [e.row for e in errors]))
+    listed = folded(
+        "All errors of this image", table(f"Errors in {one.name}", head, [row for *_, row in errors])
+    )
     return element("figure", caption, picture, listed)
 
 
-@dataclass
-class _Error:
-    kind: str
-    box: np.ndarray
-    label: str  # beside the box
-    told: str  # where the pointer is on it
-    row: tuple  # of the table
-
-
-def _errors(judged: Judged, classes: Sequence[str]) -> list[_Error]:
-    errors = []
+def _errors(judged: Judged, classes: Sequence[str]) -> Iterator[tuple[str, np.ndarray, str, str, tuple]]:
+    """Of each error the kind, the box, what stands beside it, what the pointer tells, and a table's row."""
     for i in np.flatnonzero(judged.is_missed):
         name, box = classes[judged.true_labels[i]], judged.true_boxes[i]
         row = (MISSED, "–", "–", name, "–", _corners(box))
-        errors.append(_Error(MISSED, box, name, f"{MISSED}: {name}", row))
+        yield MISSED, box, name, f"{MISSED}: {name}", row
     for i in np.flatnonzero(np.isin(judged.kinds, KINDS)):
         kind, box, overlap, partner = judged.kinds[i], judged.boxes[i], judged.overlaps[i], judged.partners[i]
         name, score = classes[judged.labels[i]], f"{judged.scores[i]:.2f}"
         true = classes[judged.true_labels[partner]] if partner >= 0 else "–"
         told = f"{kind}: {name} {score}, IoU {overlap:.2f}" + (f" with a {true}" if partner >= 0 else "")
         row = (kind, name, score, true, f"{overlap:.2f}", _corners(box))
-        errors.append(_Error(kind, box, f"{name} {score}", told, row))
-    return sorted(errors, key=lambda error: KINDS.index(error.kind))
+        yield kind, box, f"{name} {score}", told, row
 
 
 def _corners(box: np.ndarray) -> str:

@@ -1,6 +1,6 @@
 """Precision of each class and size, as the config's COCO metric counts it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,18 +18,13 @@ _NOT_NEEDED = ("type", "metric", "metric_items", "classwise", "outfile_prefix", 
 
 @dataclass
 class Precision:
-    """Of a test.
+    """Of a test."""
 
-    Attributes:
-        metrics: what tools/test.py prints, ``bbox_mAP`` and so on.
-        values: (num_ious, 101, num_classes, 4), precision at recalls 0 to 1, of objects of all sizes, small,
-            medium and large ones; -1 where there are none.
-        iou_thrs: (num_ious,).
-    """
-
-    metrics: dict[str, float]
+    metrics: dict[str, float]  # what tools/test.py prints, ``bbox_mAP`` and so on
+    # (num_ious, 101, num_classes, 4), at recalls 0 to 1, of objects of all sizes, small, medium and large
+    # ones; -1 where there are none
     values: np.ndarray
-    iou_thrs: np.ndarray
+    iou_thrs: np.ndarray  # (num_ious,)
 
     def at(self, iou_thr: float) -> np.ndarray:
         """The ``values`` at one IoU, (1, 101, num_classes, 4); (0, ...) if it is not among ``iou_thrs``."""
@@ -46,31 +41,8 @@ def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if values.size else None
 
 
-class _RecordingMetric(CocoMetric):
-    """Keeps the evaluation, which holds the curves."""
-
-    evaluation: COCOeval | None = None
-
-    def __init__(self, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self._evaluations = {name: self._recorded(make) for name, make in self._evaluations.items()}
-
-    def _recorded(self, make):
-        def made(*args, **kwargs):
-            self.evaluation = make(*args, **kwargs)
-            return self.evaluation
-
-        return made
-
-
 def evaluate(cfg: Config, split: str, dataset: BaseDataset, results: Sequence[dict]) -> Precision:
-    """Evaluate predictions with the ``<split>_evaluator`` of a config.
-
-    Args:
-        cfg: the config.
-        split: "val" or "test".
-        dataset: of the images.
-        results: see `saved_results.read_results`.
+    """Evaluate the predictions of `saved_results.read_results` with the ``<split>_evaluator`` of a config.
 
     Raises:
         InputError: the config has no COCO metric; the true boxes can't be read; there are no detections.
@@ -80,17 +52,26 @@ def evaluate(cfg: Config, split: str, dataset: BaseDataset, results: Sequence[di
     coco = [metric for metric in metrics if str(metric.get("type")).endswith("CocoMetric")]
     if not coco:
         raise InputError(f"{cfg.filename}: {split}_evaluator has no CocoMetric, whose numbers the page shows")
+    made: list[COCOeval] = []  # what holds the curves
+
+    def recorded(make: Callable) -> Callable:
+        def call(*args, **kwargs) -> COCOeval:
+            made.append(make(*args, **kwargs))
+            return made[-1]
+
+        return call
+
     with quiet():
-        metric = _RecordingMetric(**{key: x for key, x in coco[0].items() if key not in _NOT_NEEDED})
+        metric = CocoMetric(**{key: x for key, x in coco[0].items() if key not in _NOT_NEEDED})
         metric.dataset_meta = dataset.metainfo
         infos = {info["img_id"]: info for info in map(dataset.get_data_info, range(len(dataset)))}
         samples = [_sample(infos[result["img_id"]], result["pred_instances"]) for result in results]
         metric.process({}, samples)
+        metric._evaluations = {name: recorded(make) for name, make in metric._evaluations.items()}
         found = metric.compute_metrics(metric.results)
     if not found:
         raise InputError("the predictions hold no detection, so nothing can be counted")
-    values = metric.evaluation.eval["precision"][..., -1]
-    return Precision(found, values, np.asarray(metric.evaluation.params.iouThrs))
+    return Precision(found, made[-1].eval["precision"][..., -1], np.asarray(made[-1].params.iouThrs))
 
 
 def _sample(info: dict, found: dict) -> dict:

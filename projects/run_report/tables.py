@@ -5,19 +5,13 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from .error_kinds import BACKGROUND, BOTH, CLASS, DOUBLED, KINDS, MISSED, PLACE, Judged
+from .error_kinds import BACKGROUND, BOTH, CLASS, DOUBLED, MISSED, PLACE, Judged
 from .gains import gains
 from .markup import element, folded, number, section, table
 from .precision import Precision
 
-_METRICS = {
-    "bbox_mAP": "AP",
-    "bbox_mAP_50": "AP50",
-    "bbox_mAP_75": "AP75",
-    "bbox_mAP_s": "AP small",
-    "bbox_mAP_m": "AP medium",
-    "bbox_mAP_l": "AP large",
-}
+_METRICS = [f"bbox_mAP{end}" for end in ("", "_50", "_75", "_s", "_m", "_l")]
+_COLUMNS = ["AP", "AP50", "AP75", "AP small", "AP medium", "AP large"]  # those of `Precision.of_class`
 _MEANINGS = {
     MISSED: "an object that nothing found, nor is there a detection of the next two kinds about it",
     CLASS: "on an object of another class (IoU of 0.5 or more)",
@@ -36,17 +30,12 @@ def precision_section(precision: Precision, classes: Sequence[str], num_objects:
     rows = [("all classes", sum(num_objects), *(number(None if x < 0 else x) for x in overall))]
     for label, name in enumerate(classes):
         rows.append((name, num_objects[label], *map(number, precision.of_class(label))))
-    head = ["class", "objects", *_METRICS.values()]
-    return section(
-        "Average precision",
-        "precision",
-        element(
-            "p",
-            "COCO's: AP is the mean over IoU 0.5 to 0.95; small objects are below 32 x 32 pixels, large ones "
-            "96 x 96 or above.",
-        ),
-        table("By class and size", head, rows),
+    text = (
+        "COCO's: AP is the mean over IoU 0.5 to 0.95; small objects are below 32 x 32 pixels, large ones "
+        "96 x 96 or above."
     )
+    by_class = table("By class and size", ["class", "objects", *_COLUMNS], rows)
+    return section("Average precision", "precision", element("p", text), by_class)
 
 
 def kind_section(
@@ -54,22 +43,13 @@ def kind_section(
 ) -> Element:
     """How many errors of each kind there are, and what each costs.
 
-    Args:
-        sure: of all images, the detections of ``score_thr`` or more.
-        judged: all detections.
-        num_classes: without background.
-        score_thr: least score, for the text.
+    Of all images ``sure`` are the detections of ``score_thr`` or more, ``judged`` all.
     """
     ap50, gained = gains(judged, num_classes)
-    rows = [
-        (
-            kind,
-            sum(image.count(kind) for image in sure),
-            f"{100 * gained[kind]:+.2f}",
-            _words(_MEANINGS[kind]),
-        )
-        for kind in KINDS
-    ]
+    rows = []
+    for kind, meaning in _MEANINGS.items():
+        number_of = sum(image.count(kind) for image in sure)
+        rows.append((kind, number_of, f"{100 * gained[kind]:+.2f}", element("td", meaning, class_="words")))
     paper = "https://arxiv.org/abs/2008.08050"
     return section(
         "Errors by kind",
@@ -91,18 +71,12 @@ def confusion_section(matrix: np.ndarray, classes: Sequence[str], score_thr: flo
     names = [*classes, "background"]
     shares = matrix / matrix.sum(1, keepdims=True).clip(min=1)
     rows = [
-        (name, *(_shaded(count, share) for count, share in zip(counts, row, strict=True)))
-        for name, counts, row in zip(names, matrix.tolist(), shares.tolist(), strict=True)
+        (name, *map(_shaded, counts, row)) for name, counts, row in zip(names, matrix, shares, strict=True)
     ]
     cells = table("Rows are true classes, columns predicted ones", ["true", *names], rows)
     cells[0].set("class", "confusion")
-    off = [
-        (count, true, predicted)
-        for (true, predicted), count in np.ndenumerate(matrix[:-1, :-1])
-        if true != predicted and count
-    ]
-    off.sort(key=lambda pair: -pair[0])
-    pairs = [(names[true], names[predicted], count) for count, true, predicted in off[:_MOST_PAIRS]]
+    most = sorted(np.ndenumerate(matrix[:-1, :-1]), key=lambda cell: -cell[1])
+    pairs = [(names[i], names[j], count) for (i, j), count in most if i != j and count][:_MOST_PAIRS]
     right, missed, of_nothing = np.trace(matrix), matrix[:-1, -1].sum(), matrix[-1].sum()
     text = (
         f"Of {matrix[:-1].sum()} objects {right} are found with their class and {missed} are missed; "
@@ -120,8 +94,4 @@ def confusion_section(matrix: np.ndarray, classes: Sequence[str], score_thr: flo
 
 
 def _shaded(count: int, share: float) -> Element:
-    return element("td", str(count), style=f"--share:{100 * share:.0f}%" if count else None)
-
-
-def _words(text: str) -> Element:
-    return element("td", text, class_="words")
+    return element("td", count, style=f"--share:{100 * share:.0f}%" if count else None)

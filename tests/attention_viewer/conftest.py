@@ -1,5 +1,7 @@
+import copy
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from projects.attention_viewer.detection_page import MAX_BYTES, DetectionPage
-from projects.attention_viewer.http_server import HttpServer
+from projects.attention_viewer.http_server import listen, make_server
 from projects.attention_viewer.view import View
 from projects.reliable_runner.inference import init_detector
 
@@ -26,6 +28,11 @@ VARIANTS = {
 }
 
 
+@cache
+def read_config(name: str) -> Config:
+    return Config.fromfile(TESTS / f"tiny_{name}.py")
+
+
 @pytest.fixture
 def build() -> Callable[..., nn.Module]:
     """Detector of tests/tiny_detr.py ("detr"), tiny_dat.py or a variant of tiny_ddetr.py.
@@ -36,7 +43,7 @@ def build() -> Callable[..., nn.Module]:
 
     def build(variant: str, direction: str | None = None, size: int = 32, divisor: int = 64) -> nn.Module:
         name = variant if variant in ("detr", "dat") else "ddetr"
-        cfg = Config.fromfile(TESTS / f"tiny_{name}.py")
+        cfg = copy.deepcopy(read_config(name))
         if variant == "levelwise":
             cfg.model.encoder.layer_cfg.self_attn_cfg.pop("num_levels")
         cfg.merge_from_dict({f"model.{key}": value for key, value in VARIANTS.get(variant, {}).items()})
@@ -87,15 +94,15 @@ def padded_batch() -> tuple[torch.Tensor, list[DetDataSample]]:
 @pytest.fixture
 def serve() -> Iterator[Callable[..., tuple[str, int]]]:
     """Serves a `DetectionPage` on a free port in a thread; returns its address."""
-    running, sockets = [], []
+    running = []
 
     def serve(page: DetectionPage, max_bytes: int = MAX_BYTES) -> tuple[str, int]:
-        sockets.append(HttpServer("127.0.0.1", 0))
-        server = sockets[-1].make(page, max_bytes)
+        listening = listen("127.0.0.1", 0)
+        server = make_server(listening, page, max_bytes)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         running.append((server, thread))
-        return sockets[-1].host, sockets[-1].port
+        return listening.getsockname()
 
     yield serve
     for server, thread in running:

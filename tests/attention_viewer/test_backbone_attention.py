@@ -13,23 +13,12 @@ from projects.attention_viewer.view import View
 # The image of 128 x 96 pixels is seen as 32 x 32, padded to 64 x 64: 4 x 4 tokens of 16 in stage 2.
 
 
-class Offset(torch.nn.Module):
-    """In the place of the offset network's last layer: the same offset everywhere."""
-
-    def __init__(self, y: float, x: float) -> None:
-        super().__init__()
-        self.offset = torch.tensor([y, x])
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """(n, channels, h, w) to (n, 2, h, w)."""
-        return self.offset[:, None, None].expand(len(maps), 2, *maps.shape[2:])
-
-
 def test_a_known_offset_is_found_in_the_image(build, picture):
     """Half a step of the grid right, a quarter up; the grid is 14, 26, 38, 50 pixels into the input."""
     detector = build("dat", "diagonal")
     _, attention, stride = detector.backbone.deformable_blocks()[0]
-    attention.conv_offset[-1] = Offset(math.atanh(-0.25), math.atanh(0.5))
+    offset = torch.tensor([math.atanh(-0.25), math.atanh(0.5)])[:, None, None]  # y, x
+    attention.conv_offset[-1].forward = lambda maps: offset.expand(len(maps), 2, *maps.shape[2:])
     view = View.of(detector, picture)
     grid, points = view.record["backbone"][0].moved()
     sides = torch.tensor([14.0, 26, 38, 50])

@@ -7,14 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from projects.attention_viewer.page import (
-    PageImage,
-    image_names,
-    model_data,
-    page_data,
-    render,
-    write_page,
-)
+from projects.attention_viewer.page import add_view, image_data, image_names, page_data, render, write_page
 from projects.attention_viewer.truth import TrueBoxes
 from projects.reliable_runner.errors import InputError
 
@@ -25,9 +18,9 @@ HOSTILE = "</script><script>alert(1)</script>"
 def page(see) -> dict:
     view = see("base")
     truth = TrueBoxes(torch.tensor([[1.25, 2, 30, 40]]), [HOSTILE])
-    image = PageImage.of("picture.png", view.image, 1, truth)
-    image.add(view)
-    return page_data([model_data("tiny", view.classes)], [image])
+    image = image_data("picture.png", view.image, truth)
+    add_view(image, view)
+    return page_data([dict(name="tiny", classes=view.classes)], [image])
 
 
 def data_of(text: str) -> dict:
@@ -50,10 +43,10 @@ def test_all_of_it_is_inside(page):
 def test_an_image_takes_no_more_than_it_may(max_mb, num_models, see):
     view = see("base", size=640)
     noise = np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)
-    image = PageImage.of("noise.png", noise, num_models, max_mb=max_mb)
+    image = image_data("noise.png", noise)
     for _ in range(num_models):
-        image.add(view)
-    size = len(json.dumps(image.to_dict(), separators=(",", ":")))
+        add_view(image, view, max_mb, num_models)
+    size = len(json.dumps(image, separators=(",", ":")))
     assert 0.3 * max_mb * 1e6 < size <= max_mb * 1e6
 
 

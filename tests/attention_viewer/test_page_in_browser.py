@@ -8,7 +8,7 @@ from PIL import Image
 
 from projects.attention_viewer.detections import Detections
 from projects.attention_viewer.heat import attention_map
-from projects.attention_viewer.page import PageImage, model_data, page_data, write_page
+from projects.attention_viewer.page import add_view, image_data, page_data, write_page
 from projects.attention_viewer.truth import TrueBoxes
 from projects.attention_viewer.view import View
 
@@ -32,11 +32,11 @@ def open_page(open_file, tmp_path) -> Callable:
 
     def open_page(*views: View, truth: TrueBoxes | None = None, images: Sequence[View] = (), **context):
         """Views of one image by several models, or of further ``images`` by one."""
-        pages = [PageImage.of("picture.png", views[0].image, len(views), truth)]
-        pages += [PageImage.of(f"{number}.png", view.image, 1) for number, view in enumerate(images, 1)]
+        pages = [image_data("picture.png", views[0].image, truth)]
+        pages += [image_data(f"{number}.png", view.image) for number, view in enumerate(images, 1)]
         for number, view in enumerate((*views, *images)):
-            pages[max(0, number - len(views) + 1)].add(view)
-        models = [model_data(f"model {i}", view.classes) for i, view in enumerate(views)]
+            add_view(pages[max(0, number - len(views) + 1)], view)
+        models = [dict(name=f"model {i}", classes=view.classes) for i, view in enumerate(views)]
         write_page(page_data(models, pages), tmp_path / "page.html")
         page = open_file(tmp_path / "page.html", **context)
         page.locator("#layer-name:not(:empty)").wait_for()

@@ -1,22 +1,51 @@
 """What a page gets is what was recorded, rounded; and never more than fits."""
 
+import base64
 import json
+import zlib
 
+import numpy as np
 import pytest
 import torch
 
-from projects.attention_viewer.packed import unpack
+from projects.attention_viewer.layer_data import pack
 from projects.attention_viewer.view_data import view_data
 
 PLENTY = 10**7
 
 
 def numbers(packed: dict) -> torch.Tensor:
-    return torch.from_numpy(unpack(packed)).float()
+    """What `pack` has packed."""
+    dtype = np.dtype(packed["dtype"]).newbyteorder("<")
+    planes = np.frombuffer(zlib.decompress(base64.b64decode(packed["data"])), np.uint8)
+    numbers = np.ascontiguousarray(planes.reshape(dtype.itemsize, -1).T).view(dtype)
+    return torch.from_numpy(numbers.reshape(packed["shape"]) * np.float64(packed["step"])).float()
 
 
 def assert_near(packed: dict, expected: torch.Tensor, step: float) -> None:
     torch.testing.assert_close(numbers(packed), expected.float(), rtol=0, atol=0.501 * step)
+
+
+@pytest.mark.parametrize(
+    ("values", "step", "dtype"),
+    [
+        (torch.rand(2, 3, 5), 1 / 255, "uint8"),
+        (torch.linspace(-3000, 3000, 77).view(7, 11), 0.1, "int16"),
+        (torch.tensor([-4000.0, 4000.1, 123.4]), 0.1, "int32"),
+        (torch.tensor([3, 0, 255]), 1, "uint8"),
+        (torch.zeros(0, 4), 0.1, "uint8"),
+    ],
+)
+def test_numbers_come_back_to_half_a_step(values, step, dtype):
+    packed = pack(values, step)
+    assert packed["dtype"] == dtype and packed["shape"] == list(values.shape)
+    assert_near(packed, values, step)
+
+
+def test_bytes_lie_in_planes():
+    """The first bytes of all numbers, then the second ones; as packed.js reads them."""
+    packed = pack(torch.tensor([1, 258, -1]), 1)
+    assert list(zlib.decompress(base64.b64decode(packed["data"]))) == [1, 2, 255, 0, 1, 255]
 
 
 def best_first(view) -> torch.Tensor:

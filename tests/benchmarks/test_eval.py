@@ -1,13 +1,12 @@
 """The benchmark of the evaluation runs and finds the same numbers."""
 
 import re
-import runpy
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed")
-main = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "eval.py"))["main"]
+
+from benchmarks.eval import main
 
 
 def test_both_backends_are_timed(capsys):

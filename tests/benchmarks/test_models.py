@@ -8,20 +8,8 @@ pytest.importorskip("transformers", reason="`make test` installs transformers; P
 
 
 def run(monkeypatch, name: str) -> None:
-    arguments = [
-        "--models",
-        name,
-        "--shape",
-        "64",
-        "96",
-        "--rounds",
-        "1",
-        "--device",
-        "cpu",
-        "--threads",
-        "1",
-    ]
-    monkeypatch.setattr("sys.argv", ["models.py", *arguments])
+    small = ["--shape", "64", "96", "--rounds", "1", "--device", "cpu", "--threads", "1"]
+    monkeypatch.setattr("sys.argv", ["models.py", "--models", name, *small])
     models.main()
 
 

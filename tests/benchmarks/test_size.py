@@ -1,7 +1,6 @@
 """The benchmark over image sizes, on a model that takes no time."""
 
 import json
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.size import BUILDERS, check
 from ms_deform_attn.compat.mmcv_ops import use_in_mmcv
 from projects.reliable_runner.errors import InputError
 
 REPO = Path(__file__).resolve().parents[2]
-TOOL = REPO / "benchmarks" / "size.py"
 
 
 @pytest.mark.slow
@@ -23,7 +22,8 @@ def test_measures_ours_and_mmdets(tmp_path, small_run):
     config = str(REPO / "tests" / "tiny_ddetr.py")
     small = ["--sizes", "64", "--rounds", "1", "--threads", "1", "--whose", "ours", "mmdet's"]
     # In a process: the tool's own ones look its functions up by the name of its module.
-    subprocess.run([sys.executable, TOOL, config, *small, "--out", str(out)], check=True, cwd=REPO)
+    command = [sys.executable, REPO / "benchmarks" / "size.py", config, *small, "--out", out]
+    subprocess.run(command, check=True, cwd=REPO)
     rows = json.loads(out.with_suffix(".json").read_text())
     found = [(row["size"], row["step"], row["whose"]) for row in rows]
     steps = ("inference", "training step")
@@ -34,9 +34,9 @@ def test_measures_ours_and_mmdets(tmp_path, small_run):
 
 @pytest.mark.parametrize("whose, op", [("ours", "fused_forward"), ("mmdet's", None)])
 def test_whose_op_it_is(whose, op, small_run):
-    predict, _, _ = runpy.run_path(str(TOOL))["BUILDERS"][whose](str(REPO / "tests" / "tiny_ddetr.py"), 64)
-    with torch.inference_mode(), torch.profiler.profile() as profiler:
-        predict()
+    candidate = BUILDERS[whose](str(REPO / "tests" / "tiny_ddetr.py"), 64)
+    with torch.profiler.profile() as profiler:
+        candidate.inference()
     use_in_mmcv()
     found = {event.key for event in profiler.key_averages() if event.key.startswith("ms_deform_attn::")}
     assert found == ({f"ms_deform_attn::{op}"} if op else set())
@@ -44,4 +44,4 @@ def test_whose_op_it_is(whose, op, small_run):
 
 def test_other_scores_end_it():
     with pytest.raises(InputError, match="mmdet's at 64 x 64: scores differ by 1.0e-03"):
-        runpy.run_path(str(TOOL))["check"]([0.5, 0.4], [0.5, 0.401], "mmdet's at 64 x 64")
+        check([0.5, 0.4], [0.5, 0.401], "mmdet's at 64 x 64")

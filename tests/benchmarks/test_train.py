@@ -1,15 +1,14 @@
 """The benchmark of training iterations from its command line, on a model that takes no time."""
 
-import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from mmengine.logging import MMLogger
 
-REPO = Path(__file__).resolve().parents[2]
-CONFIG = REPO / "tests" / "tiny_ddetr.py"
-TOOL = runpy.run_path(str(REPO / "benchmarks" / "train.py"))
+from benchmarks.train import check_losses, main
+
+CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 
 
 @pytest.fixture(autouse=True)
@@ -23,15 +22,11 @@ def logger_as_before():
 @pytest.mark.parametrize("data", [["--shape", "64", "48", "--amp", "bfloat16"], []])
 def test_times_all_three_after_their_losses_agree(data, small_run, tmp_path, capsys):
     small = ["--batch-size", "2", "--rounds", "2", "--device", "cpu", "--work-dir", str(tmp_path)]
-    TOOL["main"]([str(CONFIG), *small, *data])
+    main([str(CONFIG), *small, *data])
     before, table = capsys.readouterr().out.split("equal losses (within 0.0001)\n\n")
     assert "|" not in before
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
-    assert [row[0] for row in rows] == [
-        "ours",
-        "ours, reference for the op",
-        "mmdet's DeformableDETR",
-    ]
+    assert [row[0] for row in rows] == ["ours", "ours, reference for the op", "mmdet's DeformableDETR"]
     assert all(0 < float(least) <= float(median) for _, median, least, _, _ in rows)
     assert rows[0][3] == "1.00x"
 
@@ -42,4 +37,4 @@ def test_unequal_losses_end_it():
         for name, loss in (("ours", 1.0), ("theirs", 1.001))
     )
     with pytest.raises(SystemExit, match="loss_cls of theirs is 1.001, ours is 1.0"):
-        TOOL["check_losses"]([ours, theirs], batch={})
+        check_losses([ours, theirs], batch={})

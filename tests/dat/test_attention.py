@@ -32,11 +32,7 @@ def slow_points(attention: DeformableAttention, query: Tensor) -> list:
     for row, column in product(range(rows), range(columns)):
         dy, dx = (last.weight[:, :, 0, 0] @ maps[row, column]).tolist()
         y, x = 2 * (row + 0.5) / rows - 1, 2 * (column + 0.5) / columns - 1
-        if attention.with_offset and factor is None:
-            y, x = math.tanh(y + dy), math.tanh(x + dx)
-        elif attention.with_offset:
-            y, x = y + factor * math.tanh(dy) / rows, x + factor * math.tanh(dx) / columns
-        points.append((y, x))
+        points.append((y + factor * math.tanh(dy) / rows, x + factor * math.tanh(dx) / columns))
     return points
 
 
@@ -60,17 +56,12 @@ def slow_attention(attention: DeformableAttention, image: Tensor) -> tuple[Tenso
         for row, column in product(range(height), range(width)):
             logits = q[:, row, column] @ k / math.sqrt(len(q))
             for n, (y, x) in enumerate(points[head * groups // heads]):
-                if attention.position_bias == "relative":
-                    # A displacement of the whole map, 2, is at the table's border.
-                    dy, dx = (2 * (row + 0.5) / height - 1 - y) / 2, (2 * (column + 0.5) / width - 1 - x) / 2
-                    half_y, half_x = (table.shape[1] - 1) / 2, (table.shape[2] - 1) / 2
-                    logits[n] += bilinear(table[head, None], (1 + dy) * half_y, (1 + dx) * half_x)[0]
-                elif attention.position_bias == "fixed":
-                    logits[n] += table[head, row * width + column, n]
+                # A displacement of the whole map, 2, is at the table's border.
+                dy, dx = (2 * (row + 0.5) / height - 1 - y) / 2, (2 * (column + 0.5) / width - 1 - x) / 2
+                half_y, half_x = (table.shape[1] - 1) / 2, (table.shape[2] - 1) / 2
+                logits[n] += bilinear(table[head, None], (1 + dy) * half_y, (1 + dx) * half_x)[0]
             weights.append(logits.softmax(0))
             out[:, row, column] = v @ weights[-1]
-    if attention.position_bias == "conv":
-        mixed += table(query[None])[0]
     output = attention.proj_out(mixed[None])[0]
     return output, torch.tensor(indices).double().flip(-1), torch.stack(weights).unflatten(0, (heads, -1))
 
@@ -81,8 +72,7 @@ def build(**kwargs) -> DeformableAttention:
     sizes = dict(channels=8, num_heads=4, num_groups=2, map_size=4)
     attention = DeformableAttention(**(sizes | kwargs)).double()
     torch.nn.init.normal_(attention.conv_offset[-1].weight, std=1.0)
-    if isinstance(attention.rpe_table, torch.nn.Parameter):
-        torch.nn.init.normal_(attention.rpe_table)
+    torch.nn.init.normal_(attention.rpe_table)
     return attention
 
 
@@ -92,12 +82,8 @@ def build(**kwargs) -> DeformableAttention:
         (dict(), (4, 4)),
         (dict(), (3, 6)),
         (dict(stride=2, kernel_size=5, offset_range_factor=5), (5, 4)),
-        (dict(offset_range_factor=None), (3, 5)),
-        (dict(with_offset=False), (3, 5)),
-        (dict(position_bias=None), (3, 5)),
-        (dict(position_bias="conv", num_groups=1), (3, 5)),
-        (dict(position_bias="fixed", num_groups=4), (4, 4)),
-        (dict(position_bias="fixed", stride=2), (4, 4)),
+        (dict(num_groups=1), (3, 5)),
+        (dict(num_groups=4), (3, 5)),
     ],
     ids=str,
 )
@@ -117,7 +103,7 @@ def test_is_attention_to_sampled_points(kwargs, size):
 
 def test_grid_is_where_points_are_that_do_not_move():
     x = torch.randn(1, 8, 3, 5, dtype=torch.double)
-    grid, points, _ = build(with_offset=False).points_and_weights(x, [])
+    grid, points, _ = build(offset_range_factor=0).points_and_weights(x, [])
     assert torch.equal(points, grid.expand_as(points))
     # Centres as grid_sample stretches them, whose -1 and 1 are the centres of the outer tokens.
     assert grid[:5, 0].tolist() == pytest.approx([0.9, 1.7, 2.5, 3.3, 4.1])
@@ -140,25 +126,17 @@ def test_parts_of_the_queries_give_what_all_give(max_bias_elements):
         torch.testing.assert_close(parts(x), whole(x))
 
 
-@pytest.mark.parametrize("position_bias", [None, "relative", "fixed", "conv"])
-def test_gradients_are_those_of_finite_differences(position_bias):
-    attention = build(position_bias=position_bias, stride=2, num_heads=2)
+def test_gradients_are_those_of_finite_differences():
+    attention = build(stride=2, num_heads=2)
     x = torch.randn(1, 8, 4, 3, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(attention, (x,))
-
-
-def test_offsets_learn_only_where_there_are_any():
-    assert all(p.requires_grad for p in build().parameters())
-    fixed = build(with_offset=False)
-    frozen = {name for name, p in fixed.named_parameters() if not p.requires_grad}
-    assert frozen == {f"conv_offset.{name}" for name, _ in fixed.conv_offset.named_parameters()}
 
 
 def test_points_stay_within_their_range():
     """Factor 2 is one step of the grid to each side."""
     attention = build(stride=2)
     query = 100 * torch.randn(3, 8, 8, 12, dtype=torch.double)
-    still = build(stride=2, with_offset=False).points(query)
+    still = build(stride=2, offset_range_factor=0).points(query)
     moved = attention.points(query) - still
     assert moved.shape == (3, 2, 4, 6, 2)
     step = torch.tensor([2 / 6, 2 / 4], dtype=torch.double)
@@ -166,15 +144,15 @@ def test_points_stay_within_their_range():
     assert attention.points(query, dtype=torch.float32).dtype == torch.float32
 
 
-@pytest.mark.parametrize("position_bias", ["relative", "fixed"])
-def test_biases_fit_every_size(position_bias):
+def test_bias_fits_every_size():
     """A constant table is a constant bias, which a softmax does not see."""
     x = torch.randn(1, 8, 7, 5, dtype=torch.double)
-    attention = build(position_bias=position_bias, offset_range_factor=0)
-    plain = build(position_bias=None, offset_range_factor=0)
-    torch.nn.init.constant_(attention.rpe_table, 2.0)
-    plain.load_state_dict({k: v for k, v in attention.state_dict().items() if k != "rpe_table"})
-    torch.testing.assert_close(attention(x), plain(x))
+    attention = build(offset_range_factor=0)
+    outputs = []
+    for value in (0.0, 2.0):
+        torch.nn.init.constant_(attention.rpe_table, value)
+        outputs.append(attention(x))
+    torch.testing.assert_close(*outputs)
 
 
 def test_relative_bias_of_another_pretraining_size_is_resized():

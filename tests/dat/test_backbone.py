@@ -1,8 +1,6 @@
 """The backbone's names, sizes and settings."""
 
-import runpy
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -14,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from projects.dat.backbone import DAT
 from projects.dat.pretrained import load_official
 from projects.reliable_runner.log import quiet
+from tools.analysis_tools.get_flops import op_formulas
 
-REPO = Path(__file__).resolve().parents[2]
 SMALL = dict(stages=("LS", "LS", "LD" * 9, "LD"))
 BASE = dict(SMALL, embed_dims=128, num_heads=(4, 8, 16, 32), num_groups=(1, 1, 4, 8))
 TINY = dict(
@@ -75,11 +73,7 @@ def official_shapes(dims: int, heads: int, depth: int, groups: tuple[int, int]) 
 
 @pytest.mark.parametrize(
     ("kwargs", "official"),
-    [
-        (dict(), (96, 3, 6, (3, 6))),
-        (SMALL, (96, 3, 18, (3, 6))),
-        (BASE, (128, 4, 18, (4, 8))),
-    ],
+    [(dict(), (96, 3, 6, (3, 6))), (SMALL, (96, 3, 18, (3, 6))), (BASE, (128, 4, 18, (4, 8)))],
     ids=["T", "S", "B"],
 )
 def test_names_and_shapes_are_the_official_codes(kwargs, official):
@@ -147,8 +141,7 @@ def test_sizes_are_the_papers(kwargs, millions, flops):
 
     The names and shapes of DAT-T are the official code's, so 28.3 M is what the paper gives as 29.
     """
-    formulas = runpy.run_path(str(REPO / "tools/analysis_tools/get_flops.py"))["op_formulas"]()
-    counter = FlopCounterMode(display=False, custom_mapping=formulas)
+    counter = FlopCounterMode(display=False, custom_mapping=op_formulas())
     with torch.device("meta"), sdpa_kernel(SDPBackend.MATH), counter:
         model = DAT(**kwargs, out_indices=(3,)).eval()
         classifier = nn.Linear(8 * kwargs.get("embed_dims", 96), 1000)

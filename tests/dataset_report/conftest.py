@@ -1,6 +1,5 @@
 import copy
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +10,6 @@ from projects.dataset_report.check import check_datasets
 from projects.dataset_report.report import Report
 
 CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
-
-
-@pytest.fixture
-def data(tmp_path, shapes_root) -> Path:
-    """Eight training and four held-out drawings to spoil."""
-    return Path(shutil.copytree(shapes_root, tmp_path / "data"))
 
 
 @pytest.fixture

@@ -45,15 +45,12 @@ def before_run(train: BaseDataset, val: BaseDataset) -> None:
 @pytest.fixture
 def load(data, leaf):
     """Load the drawings of a split."""
-    return lambda split, **kwargs: DATASETS.build(
-        {
-            **leaf,
-            "pipeline": [],
-            "ann_file": f"annotations/{split}.json",
-            "data_prefix": dict(img=f"{split}/"),
-            **kwargs,
-        }
-    )
+
+    def load(split: str, **kwargs) -> BaseDataset:
+        files = dict(ann_file=f"annotations/{split}.json", data_prefix=dict(img=f"{split}/"))
+        return DATASETS.build({**leaf, **files, "pipeline": [], **kwargs})
+
+    return load
 
 
 def test_a_few_lines_for_each_data_set(load, log):

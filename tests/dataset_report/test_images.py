@@ -50,11 +50,7 @@ def test_unreadable_or_of_another_size(data, found):
 
 @pytest.mark.parametrize(
     ("stated", "color_type", "is_wrong"),
-    [
-        ((64, 48), "color", True),
-        ((48, 64), "color", False),
-        ((64, 48), "color_ignore_orientation", False),
-    ],
+    [((64, 48), "color", True), ((48, 64), "color", False), ((64, 48), "color_ignore_orientation", False)],
 )
 def test_exif_orientation_is_honoured_as_the_loader_does(stated, color_type, is_wrong, data, change, found):
     turned(data / "train" / "000001.png", 6)

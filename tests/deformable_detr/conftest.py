@@ -1,6 +1,8 @@
 """Small models and batches of noise."""
 
+import copy
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,15 @@ VARIANTS = {
         "decoder.post_norm_cfg": dict(type="LN"),
     },
 }
+SINGLE_SCALE = {
+    **VARIANTS["base"],
+    "num_feature_levels": 1,
+    "backbone.out_indices": (3,),
+    "neck.in_channels": [64],
+    "neck.num_outs": 1,
+    "encoder.layer_cfg.self_attn_cfg.num_levels": 1,
+    "decoder.layer_cfg.cross_attn_cfg.num_levels": 1,
+}
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -47,9 +58,12 @@ def scope() -> None:
     torch.manual_seed(0)
 
 
+base_cfg = cache(lambda: Config.fromfile(BASE))
+
+
 def small_model_cfg(**options) -> Config:
     """The model of the configs for small data sets, narrower; options by their dotted keys."""
-    cfg = Config.fromfile(BASE)
+    cfg = copy.deepcopy(base_cfg())
     small = {
         "backbone.base_channels": 8,
         "neck.in_channels": [16, 32, 64],

@@ -5,6 +5,7 @@ import torch
 from mmcv.ops import MultiScaleDeformableAttention as MMCVDeformableAttention
 
 from projects.deformable_detr.attention import MultiheadAttention, MultiScaleDeformableAttention
+from projects.deformable_detr.decoder import DeformableDetrTransformerDecoder
 from projects.deformable_detr.levels import Levels
 from projects.deformable_detr.variants.levelwise_attention import LevelwiseDeformAttn
 
@@ -36,7 +37,14 @@ def test_levelwise_attention_is_mmcvs_on_each_level_alone():
         torch.testing.assert_close(outputs[:, tokens], expected)
 
 
-@pytest.mark.parametrize("attention", [MultiScaleDeformableAttention, MultiheadAttention])
-def test_batch_first_false_is_refused(attention):
-    with pytest.raises(ValueError, match="batch_first"):
-        attention(batch_first=False)
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (MultiScaleDeformableAttention, dict(batch_first=False)),
+        (MultiheadAttention, dict(batch_first=False)),
+        (DeformableDetrTransformerDecoder, dict(num_layers=1, layer_cfg={}, return_intermediate=False)),
+    ],
+)
+def test_options_of_mmdets_that_do_not_exist_are_refused(kind, options):
+    with pytest.raises(ValueError, match=list(options)[-1]):
+        kind(**options)

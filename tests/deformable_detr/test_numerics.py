@@ -2,58 +2,22 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from unittest import mock
 
 import pytest
 import torch
-from mmdet.structures import DetDataSample
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmengine.structures import InstanceData
 from torch import nn
 
 import ms_deform_attn
 import projects.dat  # noqa: F401
 from projects.deformable_detr.matching.assigner import Predictions
 from projects.deformable_detr.matching.targets import Targets
-from projects.deformable_detr.registry import MODELS
 from projects.reliable_runner.training.optim_wrapper import AmpOptimWrapper
 
-BASE = Path(__file__).parents[2] / "configs" / "_base_" / "models" / "ddetr_r18_small.py"
-DAT = dict(
-    _delete_=True,
-    type="DAT",
-    embed_dims=16,
-    stages=("LS", "LS", "LD", "LD"),
-    num_heads=(1, 2, 4, 8),
-    num_groups=(1, 1, 2, 4),
-    window_size=4,
-    pretrain_img_size=64,
-    out_indices=(1, 2, 3),
-)
-VARIANTS = {
-    "base": dict(with_box_refine=False, as_two_stage=False),
-    "refine": dict(as_two_stage=False),
-    "two_stage": {},
-    "encoder_only": dict(decoder=None),
-    "dino": {
-        "queries": dict(type="MixedQueries"),
-        "denoising": dict(type="ContrastiveDenoising"),
-        "decoder.embed_references": True,
-        "decoder.look_forward_twice": True,
-        "decoder.post_norm_cfg": dict(type="LN"),
-    },
-    "single_scale": {
-        "as_two_stage": False,
-        "with_box_refine": False,
-        "num_feature_levels": 1,
-        "backbone.out_indices": (3,),
-        "neck.in_channels": [64],
-        "neck.num_outs": 1,
-        "encoder.layer_cfg.self_attn_cfg.num_levels": 1,
-        "decoder.layer_cfg.cross_attn_cfg.num_levels": 1,
-    },
+from .conftest import SINGLE_SCALE, VARIANTS, batch, small_model
+
+MODELS = VARIANTS | {
+    "single_scale": SINGLE_SCALE,
     "levelwise": {
         "encoder.layer_cfg.self_attn_cfg": dict(_delete_=True, type="LevelwiseDeformAttn", embed_dims=128),
     },
@@ -69,41 +33,24 @@ VARIANTS = {
         )
     },
     "bifpn": {"neck.type": "BiFPN", "neck.num_layers": 2},
-    "dat": {"backbone": DAT, "neck.in_channels": [32, 64, 128]},
+    "dat": {
+        "backbone": dict(
+            _delete_=True,
+            type="DAT",
+            embed_dims=16,
+            stages=("LS", "LS", "LD", "LD"),
+            num_heads=(1, 2, 4, 8),
+            num_groups=(1, 1, 2, 4),
+            window_size=4,
+            pretrain_img_size=64,
+            out_indices=(1, 2, 3),
+        ),
+        "neck.in_channels": [32, 64, 128],
+    },
 }
-SHAPES = ((32, 1333), (32, 1280))  # so wide that bfloat16 counts every fourth cell alone
-
-
-def build(variant: str) -> nn.Module:
-    init_default_scope("projects.deformable_detr")
-    cfg = Config.fromfile(BASE)
-    small = {
-        "backbone.base_channels": 8,
-        "neck.in_channels": [16, 32, 64],
-        "bbox_head.num_classes": 3,
-        "num_queries": 20,
-        "encoder.num_layers": 1,
-        "decoder.num_layers": 2,
-    }
-    for options in (small, VARIANTS[variant]):
-        cfg.merge_from_dict({f"model.{key}": value for key, value in options.items()})
-    torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    return model.train()
-
-
-def batch() -> tuple[torch.Tensor, list[DetDataSample]]:
-    torch.manual_seed(1)
-    h, w = SHAPES[0]
-    inputs, samples = torch.zeros(2, 3, h, w), []
-    for i, (h, w) in enumerate(SHAPES):
-        inputs[i, :, :h, :w] = torch.randn(3, h, w)
-        corners = torch.rand(3, 2, 2).sort(1).values.flatten(1) * torch.tensor([w, h, w, h])
-        objects = InstanceData(bboxes=corners, labels=torch.randint(3, (3,)))
-        meta = dict(img_shape=(h, w), ori_shape=(h, w), batch_input_shape=SHAPES[0])
-        samples.append(DetDataSample(metainfo=meta, gt_instances=objects))
-    return inputs, samples
+SMALL = {"num_queries": 20, "encoder.num_layers": 1, "decoder.num_layers": 2}
+# So wide that bfloat16 counts every fourth cell alone.
+DATA = batch([3, 3], [(32, 1333), (32, 1280)])
 
 
 @contextmanager
@@ -123,17 +70,13 @@ def recorded(model: nn.Module) -> Iterator[dict[str, list[torch.Tensor]]]:
     assigner = model.bbox_head.assigner
     original_cost = assigner.cost
     handles = [model.positional_encoding.register_forward_hook(lambda *a: seen["position"].append(a[2]))]
-    stacks = {"encoder": model.encoder, "decoder": model.decoder}
-    for name, stack in stacks.items():
-        for layer in stack.layers if stack else ():
-            handles.append(
-                layer.register_forward_pre_hook(
-                    lambda _, args, name=name: seen[name].append(args[-2]),  # the reference points
-                )
-            )
     handles.append(
         model.encoder.register_forward_pre_hook(lambda _, args: seen["ratios"].append(args[2].valid_ratios))
     )
+    for name, stack in ("encoder", model.encoder), ("decoder", model.decoder):
+        for layer in stack.layers if stack else ():
+            note = lambda _, args, name=name: seen[name].append(args[-2])  # noqa: E731, the reference points
+            handles.append(layer.register_forward_pre_hook(note))
     with (
         mock.patch("ms_deform_attn.module.ms_deform_attn_fused", fused),
         mock.patch.object(assigner, "cost", cost),
@@ -144,11 +87,11 @@ def recorded(model: nn.Module) -> Iterator[dict[str, list[torch.Tensor]]]:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", MODELS)
 def test_positions_and_costs_are_float32_and_steps_are_finite(variant, dtype):
-    model, data = build(variant), batch()
+    model = small_model(**SMALL, **MODELS[variant]).train()
     with recorded(model) as expected, torch.no_grad():
-        model.loss(*data)
+        model.loss(*DATA)
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     wrapper = AmpOptimWrapper(optimizer=optimizer, dtype="bfloat16", clip_grad=dict(max_norm=0.1))
@@ -158,7 +101,7 @@ def test_positions_and_costs_are_float32_and_steps_are_finite(variant, dtype):
     with recorded(model) as seen:
         for _ in range(2):
             with torch.autocast("cpu", dtype):
-                losses = model.loss(*data)
+                losses = model.loss(*DATA)
             assert all(x.dtype == torch.float32 and x.isfinite() for x in losses.values())
             wrapper.update_params(sum(losses.values()))
     assert {value.dtype for value in seen.pop("value")} == {dtype}
@@ -192,13 +135,12 @@ def test_a_wide_map_is_sampled_where_it_is_meant(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_large_logits_overflow_neither_costs_nor_losses(dtype):
-    head = build("base").bbox_head
-    _, samples = batch()
+    head = small_model().bbox_head
     logits = torch.tensor([1e4, -1e4, 0.0, 6e4]).to(dtype).repeat(2, 5, 1)[..., :3]
     logits[:, ::2] *= -1
     logits.requires_grad_()
     boxes = torch.rand(2, 5, 4, requires_grad=True)
-    predictions = Predictions(logits, boxes, Targets.from_samples(samples))
+    predictions = Predictions(logits, boxes, Targets.from_samples(DATA[1]))
     cost = head.assigner.cost(*predictions)
     assert cost.dtype == torch.float32 and cost.isfinite().all()
     (matches,) = head.assigner.assign([predictions])
@@ -211,9 +153,8 @@ def test_large_logits_overflow_neither_costs_nor_losses(dtype):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("part", ["cls_scores", "bbox_preds"])
 def test_a_prediction_that_is_not_finite_makes_the_loss_so(bad, part):
-    head = build("base").bbox_head
-    _, samples = batch()
-    predictions = Predictions(torch.randn(2, 5, 3), torch.rand(2, 5, 4), Targets.from_samples(samples))
+    head = small_model().bbox_head
+    predictions = Predictions(torch.randn(2, 5, 3), torch.rand(2, 5, 4), Targets.from_samples(DATA[1]))
     getattr(predictions, part)[1, 3] = bad
     (matches,) = head.assigner.assign([predictions])
     assert not sum(head.layer_losses(predictions, matches)).isfinite()

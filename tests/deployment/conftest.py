@@ -1,13 +1,16 @@
 """Small detectors with random weights, whose scores differ from query to query."""
 
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 from torch import nn
 
+from projects.deployment import onnx_file, openvino_file
 from projects.deployment.description import Description
 from projects.deployment.exported_detector import ExportedDetector
 from projects.deployment.graph import DetectorGraph
@@ -42,13 +45,19 @@ def detector_of(variant: str) -> nn.Module:
 
 @pytest.fixture(scope="session")
 def write(tmp_path_factory) -> Callable[[str, str], Path]:
-    """Exports a variant to a target, once."""
+    """Exports a variant to a target, once; OpenVINO converts the ONNX file that there is."""
 
     @cache
     def export(variant: str, target: str) -> Path:
         detector = detector_of(variant)
         path = tmp_path_factory.mktemp("exported") / f"{variant}{SUFFIXES[target]}"
-        module_of(path).write(DetectorGraph(detector), path, Description.of(detector).texts())
+        graph, texts = DetectorGraph(detector), Description.of(detector).texts()
+        if target == "openvino":
+            onnx = export(variant, "onnx")
+            with mock.patch.object(onnx_file, "write", lambda graph, path, texts: shutil.copy(onnx, path)):
+                openvino_file.write(graph, path, texts)
+        else:
+            module_of(path).write(graph, path, texts)
         return path
 
     return export

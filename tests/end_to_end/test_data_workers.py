@@ -3,15 +3,12 @@
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from projects.reliable_runner.data.workers import explain_death, note_image
-
-TESTS = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize(
@@ -24,15 +21,9 @@ TESTS = Path(__file__).resolve().parents[1]
     ],
 )
 @pytest.mark.usefixtures("small_run")
-def test_the_image_is_named(tmp_path, shapes_root, heir, monkeypatch, one_line_error, kill, how, remedy):
-    monkeypatch.syspath_prepend(TESTS)
-    config = heir(
-        "custom_imports = dict(imports=[*_base_.custom_imports.imports, 'spoiled_image'])\n"
-        f"spoil = dict(type='SpoilImage', name='3.png', kill={kill!r})\n"
-        "train_pipeline = [*_base_.train_pipeline[:-1], spoil, _base_.train_pipeline[-1]]\n"
-        "train_dataloader = dict(num_workers=2, dataset=dict(pipeline=train_pipeline))"
-    )
-    error = one_line_error("train", config, "--work-dir", tmp_path)
+def test_the_image_is_named(tmp_path, shapes_root, spoil, one_line_error, kill, how, remedy):
+    workers = {"train_dataloader.num_workers": 2}
+    error = one_line_error("train", spoil(kill), "--work-dir", tmp_path, **workers)
     assert f"{how} at image {shapes_root}/train/000003.png." in error
     assert remedy in error
 

@@ -53,6 +53,7 @@ def weights(tool: Callable, work_dir: Path, num_workers: int) -> dict[str, torch
     """Of a model that has trained one epoch."""
     options = dict.fromkeys(("val_cfg", "val_dataloader", "val_evaluator"))
     options |= {"randomness.seed": 0, "randomness.deterministic": True, "train_cfg.max_epochs": 1}
+    options["train_dataloader.batch_size"] = 4
     tool("train", CONFIG, "--work-dir", work_dir, **options, **{"train_dataloader.num_workers": num_workers})
     return torch.load(work_dir / "epoch_1.pth", weights_only=False)["state_dict"]
 

@@ -18,17 +18,9 @@ SKIP_ONE = {"train_cfg.skip_nonfinite": 1}
 
 
 @pytest.fixture
-def spoiled(heir, monkeypatch) -> Path:
+def spoiled(spoil) -> Path:
     """A config whose third image is NaN."""
-    monkeypatch.syspath_prepend(REPO / "tests")
-    monkeypatch.setenv("PYTHONPATH", str(REPO / "tests"))
-    return heir(
-        "custom_imports = dict(imports=[*_base_.custom_imports.imports, 'spoiled_image'])\n"
-        "train_pipeline = [*_base_.train_pipeline[:-1], dict(type='SpoilImage', name='3.png'),\n"
-        "    _base_.train_pipeline[-1]]\n"
-        "train_dataloader = dict(dataset=dict(pipeline=train_pipeline))",
-        "spoiled",
-    )
+    return spoil()
 
 
 @pytest.fixture

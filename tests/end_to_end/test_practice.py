@@ -105,11 +105,8 @@ def test_a_disk_that_fills_leaves_the_checkpoint_before(tool, tmp_path, one_line
     assert note == str(tmp_path / "epoch_1.pth")
     assert read_checkpoint(note)["meta"]["epoch"] == 1
 
-    # Another optimizer, or other groups of its parameters, are refused by name.
-    for key, value in (
-        ("optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult", 0.1),
-        ("optim_wrapper.optimizer.type", "SGD"),
-    ):
-        error = one_line_error("train", *run, "--resume", "--resume-schedule", "config", **{key: value})
-        assert f"{note}: a run can't be resumed from this checkpoint: its optimizer has " in error
-        assert "paramwise_cfg" in error
+    # Another optimizer is refused by name.
+    other = {"optim_wrapper.optimizer.type": "SGD"}
+    error = one_line_error("train", *run, "--resume", "--resume-schedule", "config", **other)
+    assert f"{note}: a run can't be resumed from this checkpoint: its optimizer has " in error
+    assert "paramwise_cfg" in error

@@ -7,6 +7,14 @@ from projects.fast_cpu import speed_up
 from projects.fast_cpu.linear import Linear
 
 
+@pytest.fixture
+def linear():
+    torch.manual_seed(0)
+    linear = nn.Linear(5, 4)
+    linear.__class__ = Linear
+    return linear
+
+
 @pytest.mark.parametrize("shape", [(5,), (7, 5), (2, 7, 5), (2, 3, 7, 5)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_equals_float64(shape, bias):
@@ -30,29 +38,22 @@ def outputs(model, x, grad):
     return y.detach(), x.grad, *(p.grad.clone() for p in model.parameters())
 
 
-def test_transposed_input_and_gradient():
-    torch.manual_seed(0)
-    linear, x = nn.Linear(5, 4), torch.randn(5, 7).t()
-    grad = torch.randn(4, 7).t()
-    expected = outputs(linear, x.clone(), grad)
-    linear.__class__ = Linear
-    for a, b in zip(outputs(linear, x.clone(), grad), expected, strict=True):
-        torch.testing.assert_close(a, b)
+def test_transposed_input_and_gradient(linear):
+    x, grad = torch.randn(5, 7).t(), torch.randn(4, 7).t()
+    found = outputs(linear, x.clone(), grad)
+    linear.__class__ = nn.Linear
+    torch.testing.assert_close(found, outputs(linear, x.clone(), grad))
 
 
 @pytest.mark.parametrize("frozen", ["weight", "bias"])
-def test_frozen_parameters(frozen):
-    linear = nn.Linear(5, 4)
-    linear.__class__ = Linear
+def test_frozen_parameters(linear, frozen):
     getattr(linear, frozen).requires_grad_(False)
     linear(torch.randn(3, 5)).sum().backward()
     assert getattr(linear, frozen).grad is None
     assert all(p.grad is not None for p in linear.parameters() if p.requires_grad)
 
 
-def test_autocast_and_no_rows():
-    linear = nn.Linear(5, 4)
-    linear.__class__ = Linear
+def test_autocast_and_no_rows(linear):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert linear(torch.randn(3, 5)).dtype is torch.bfloat16
     output = linear(torch.randn(0, 5, requires_grad=True))
@@ -61,16 +62,12 @@ def test_autocast_and_no_rows():
     assert linear.weight.grad.count_nonzero() == 0
 
 
-def test_wrong_width_is_refused():
-    linear = nn.Linear(5, 4)
-    linear.__class__ = Linear
+def test_wrong_width_is_refused(linear):
     with pytest.raises(RuntimeError):
         linear(torch.randn(3, 6))
 
 
-def test_compiles_to_torchs_own():
-    linear = nn.Linear(5, 4)
-    linear.__class__ = Linear
+def test_compiles_to_torchs_own(linear):
     graph = torch.export.export(linear, (torch.randn(3, 5),)).graph
     assert torch.ops.aten.linear.default in [node.target for node in graph.nodes]
     x = torch.randn(3, 5)

@@ -171,6 +171,14 @@ def device(request) -> str:
     return request.param
 
 
+@pytest.fixture
+def calls(monkeypatch) -> list[torch.device]:
+    """The devices of all calls of the op."""
+    calls, serves = [], _library.serves
+    monkeypatch.setattr(_library, "serves", lambda device: calls.append(device) or serves(device))
+    return calls
+
+
 @pytest.fixture(params=[True])
 def deterministic(request) -> bool:
     torch.use_deterministic_algorithms(request.param)

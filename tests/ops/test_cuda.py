@@ -127,9 +127,9 @@ def test_cuda_graph_replays_forward_and_backward(entry):
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc was not found")
 @pytest.mark.parametrize("source", sorted(path.name for path in KERNELS.glob("*.cu")))
 def test_no_kernel_spills_registers(source, tmp_path):
-    command = ["nvcc", "-std=c++17", "-O3", "-Xptxas=-v", *COMMON_NVCC_FLAGS, "-c", KERNELS / source]
+    command = ["nvcc", "-std=c++17", "-O3", "-Xptxas=-v", *COMMON_NVCC_FLAGS, "-fatbin", KERNELS / source]
     command += [f"-gencode=arch=compute_{number},code=sm_{number}" for number in (80, 90)]
-    result = subprocess.run([*command, "-o", tmp_path / "kernels.o"], capture_output=True, text=True)
+    result = subprocess.run([*command, "-o", tmp_path / "kernels"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     kernels = re.findall(
         r"Compiling entry function '(\w+)' for '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads",

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -232,6 +233,8 @@ def test_bad_input_is_named(name, tensor, error, named):
 )
 def test_kernels_for_lesser_machines(variable, wish, backend):
     cases = f"{backend} and (3_channels or 32_ or 33_ or 64_) and (float64 or float32)"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", cases]
+    # Without tests/conftest.py, which imports mmdet.
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", cases]
+    command += ["--confcutdir", Path(__file__).parent, __file__]
     result = subprocess.run(command, env=os.environ | {variable: wish}, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout

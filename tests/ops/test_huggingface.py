@@ -11,7 +11,6 @@ import torch
 sys.path.append(str(Path(sys.prefix) / "transformers"))  # where `make test` installs it
 transformers = pytest.importorskip("transformers", reason="`make test` installs transformers; Python >= 3.11")
 
-from ms_deform_attn import _library  # noqa: E402
 from ms_deform_attn.compat.huggingface import accelerate  # noqa: E402
 
 SIZES = dict(d_model=32, decoder_layers=2, decoder_ffn_dim=16, num_queries=8)
@@ -187,11 +186,8 @@ def run(model: torch.nn.Module, inputs: dict) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_outputs_and_gradients_are_the_stock_ones(name, monkeypatch):
+def test_outputs_and_gradients_are_the_stock_ones(name, calls):
     model, inputs = build(name)
-    calls = []
-    serves = _library.serves
-    monkeypatch.setattr(_library, "serves", lambda device: calls.append(device) or serves(device))
     stock = run(model, inputs)
     assert accelerate(model) == MODELS[name][3] and not calls
     ours = run(model, inputs)
@@ -244,17 +240,15 @@ def test_a_copy_samples_by_itself():
         ("rt_detr_v2", True),
     ],
 )
-def test_it_compiles(name, before, monkeypatch):
+def test_it_compiles(name, before, calls):
     """Before it is accelerated, or after."""
     model, inputs = build(name)
     expected = first_of(model(**inputs))
     compiled = torch.compile(model, backend="eager")
     if before:
         torch.testing.assert_close(first_of(compiled(**inputs)), expected, rtol=1e-6, atol=1e-9)
+    assert not calls
     accelerate(model)
-    calls = []
-    serves = _library.serves
-    monkeypatch.setattr(_library, "serves", lambda device: calls.append(device) or serves(device))
     torch.testing.assert_close(first_of(compiled(**inputs)), expected, rtol=1e-6, atol=1e-9)
     assert calls
 

@@ -106,8 +106,15 @@ def test_extension_without_cuda_warns_once_for_a_gpu(monkeypatch):
     assert len(caught) == 1
 
 
-@pytest.mark.parametrize("entry", ["unfused", "boxes"], indirect=True)
-@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("entry", "backend"),
+    [
+        ("unfused", "aot_eager"),
+        ("boxes", "aot_eager"),
+        pytest.param("boxes", "inductor", marks=pytest.mark.slow),
+    ],
+    indirect=["entry"],
+)
 def test_compiles_as_one_graph_with_dynamic_sizes(entry, backend, tmp_path, monkeypatch):
     if backend == "inductor" and shutil.which("g++") is None:
         pytest.skip("g++ was not found: inductor compiles with it")

@@ -1,7 +1,6 @@
 """mmcv without its compiled ops is enough; with them it is left alone."""
 
 import importlib.util
-import subprocess
 import sys
 from importlib import import_module
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 from torch.autograd import Function, gradcheck
 
-from ms_deform_attn import _library, ms_deform_attn_reference
+from ms_deform_attn import ms_deform_attn, ms_deform_attn_reference
 from ms_deform_attn.compat.mmcv_ops import provide_missing_ops, use_in_mmcv
 
 has_ops = getattr(importlib.util.find_spec("mmcv._ext"), "origin", None) is not None
@@ -53,7 +52,7 @@ def _iou(a, b, offset: int) -> float:
     return float(shared / (sum(area) - shared))
 
 
-def test_mmcvs_attention_runs_on_our_op_and_back(monkeypatch):
+def test_mmcvs_attention_runs_on_our_op_and_back(calls):
     from mmcv.ops import MultiScaleDeformableAttention
 
     torch.manual_seed(0)
@@ -67,9 +66,6 @@ def test_mmcvs_attention_runs_on_our_op_and_back(monkeypatch):
         spatial_shapes=torch.tensor([(4, 5), (2, 3)]),
         level_start_index=torch.tensor([0, 20]),
     )
-    calls = []
-    serves = _library.serves
-    monkeypatch.setattr(_library, "serves", lambda device: calls.append(device) or serves(device))
 
     def run() -> tuple[torch.Tensor, torch.Tensor]:
         output = attention(query, **inputs)
@@ -153,35 +149,25 @@ def test_compiled_ops_are_left_alone(monkeypatch):
 
 
 @without_ops
-def test_the_compiled_ops_by_mmcvs_loader():
-    """As BEVFormer's own autograd function calls them; in a process of its own."""
-    code = """
-import torch
-from ms_deform_attn import ms_deform_attn
-from ms_deform_attn.compat.mmcv_ops import use_in_mmcv
-use_in_mmcv()
-from mmcv.utils import ext_loader
-ext = ext_loader.load_ext("_ext", ["ms_deform_attn_backward", "ms_deform_attn_forward"])
-inputs = [torch.rand(1, 6, 2, 4), torch.rand(1, 3, 2, 1, 2, 2), torch.rand(1, 3, 2, 1, 2)]
-value, locations, weights = (x.requires_grad_() for x in inputs)
-geometry = torch.tensor([[2, 3]]), torch.tensor([0])
-output = ms_deform_attn(value, *geometry, locations, weights)
-assert torch.equal(ext.ms_deform_attn_forward(value, *geometry, locations, weights, im2col_step=64), output)
-output.sum().backward()
-arguments = [x.detach() for x in (value, *geometry, locations, weights)]
-names = ["value", "value_spatial_shapes", "value_level_start_index", "sampling_locations"]
-names.append("attention_weights")
-named = dict(zip(names, arguments), im2col_step=64)
-assert torch.equal(ext.ms_deform_attn_forward(**named), output)
-for by_name in (False, True):
-    grads = [torch.zeros_like(x) for x in inputs]
+@pytest.mark.parametrize("by_name", [False, True])
+def test_the_compiled_ops_by_mmcvs_loader(by_name):
+    """As BEVFormer's own autograd function calls them."""
+    names = ["ms_deform_attn_backward", "ms_deform_attn_forward"]
+    ext = import_module("mmcv.utils.ext_loader").load_ext("_ext", names)
+    _, inputs = attention_function()
+    output = ms_deform_attn(*inputs)
+    output.sum().backward()
+    given, wanted = [x.detach() for x in inputs], [inputs[i] for i in (0, 3, 4)]
+    grads = [torch.zeros_like(x) for x in wanted]
     if by_name:
-        targets = dict(zip(["grad_value", "grad_sampling_loc", "grad_attn_weight"], grads))
-        ext.ms_deform_attn_backward(**named, grad_output=torch.ones_like(output), **targets)
+        names = ["value", "value_spatial_shapes", "value_level_start_index", "sampling_locations"]
+        named = dict(zip([*names, "attention_weights"], given, strict=True), im2col_step=64)
+        found = ext.ms_deform_attn_forward(**named)
+        names = ["grad_value", "grad_sampling_loc", "grad_attn_weight"]
+        named |= dict(zip(names, grads, strict=True), grad_output=torch.ones_like(output))
+        ext.ms_deform_attn_backward(**named)
     else:
-        ext.ms_deform_attn_backward(*arguments, torch.ones_like(output), *grads, im2col_step=64)
-    assert all(torch.equal(grad, x.grad) for grad, x in zip(grads, inputs))
-print("equal")
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "equal", done.stderr
+        found = ext.ms_deform_attn_forward(*given, im2col_step=64)
+        ext.ms_deform_attn_backward(*given, torch.ones_like(output), *grads, im2col_step=64)
+    assert torch.equal(found, output)
+    assert all(torch.equal(grad, x.grad) for grad, x in zip(grads, wanted, strict=True))

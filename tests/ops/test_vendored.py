@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -12,11 +13,7 @@ from torch.autograd import Function, gradcheck
 from torch.autograd.function import once_differentiable
 
 from ms_deform_attn import _library, ms_deform_attn_reference
-from ms_deform_attn.compat.vendored import (
-    ms_deform_attn_backward,
-    ms_deform_attn_forward,
-    provide,
-)
+from ms_deform_attn.compat.vendored import ms_deform_attn_backward, provide
 
 ROOT = Path(__file__).parents[2]
 SHAPES = torch.tensor([(6, 4), (3, 2)])
@@ -88,14 +85,6 @@ def test_output_and_gradients_are_the_references(function, dtype, contiguous):
         torch.testing.assert_close(found.double(), right, rtol=tolerance, atol=tolerance)
 
 
-def test_double_backward_is_torchs_error(function):
-    value, locations, weights = inputs()
-    output = run(function, value, locations, weights)
-    (grad,) = torch.autograd.grad(output.square().sum(), value, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
-
-
 @pytest.mark.parametrize("extension", [True, False])
 @pytest.mark.parametrize(
     ("name", "wrong", "error", "named"),
@@ -106,14 +95,12 @@ def test_double_backward_is_torchs_error(function):
         ("grad_output", torch.zeros(3, 5, 4).double(), ValueError, r"grad_output .*\(3, 5, 8\)"),
         ("grad_output", torch.zeros(3, 5, 8, device="meta").double(), ValueError, "grad_output .*meta"),
         ("grad_output", None, TypeError, "grad_output .*NoneType"),
-        ("value", None, TypeError, "value .*NoneType"),
         ("attention_weights", torch.zeros(3, 5, 2, 2).double(), ValueError, "attention_weights"),
-        ("spatial_shapes", SHAPES.double(), TypeError, "spatial_shapes .*float64"),
         ("spatial_shapes", None, TypeError, "spatial_shapes .*None"),
-        ("level_start_index", torch.tensor([0]), ValueError, "level_start_index"),
     ],
 )
-def test_backward_names_bad_input_as_forward_does(monkeypatch, extension, name, wrong, error, named):
+def test_backward_names_bad_input(monkeypatch, extension, name, wrong, error, named):
+    """As forward does, which is `ms_deform_attn` itself."""
     if not extension:
         monkeypatch.setattr(_library, "serves", lambda device: False)
     value, locations, weights = inputs()
@@ -122,10 +109,6 @@ def test_backward_names_bad_input_as_forward_does(monkeypatch, extension, name, 
     arguments["grad_output"] = torch.zeros(3, 5, 8, dtype=torch.float64)
     with pytest.raises(error, match=named):
         ms_deform_attn_backward(**arguments | {name: wrong})
-    del arguments["grad_output"]
-    if name in arguments:
-        with pytest.raises(error, match=named):
-            ms_deform_attn_forward(**arguments | {name: wrong})
 
 
 def test_a_code_base_gets_the_module_that_it_imports(tmp_path, monkeypatch):
@@ -167,17 +150,25 @@ NAME = "MultiScaleDeformableAttention"
 OURS = (ROOT / "ops" / f"{NAME}.py").read_text()
 
 
-def which_is_imported(path: Path) -> tuple[str, str]:
-    """Theirs or ours, where ``path`` follows ours; and the warnings."""
-    code = f"import {NAME} as m; print('ours' if hasattr(m, 'ms_deform_attn_forward') else 'theirs')"
-    env = {"PYTHONPATH": f"{ROOT / 'ops'}:{path}"}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
-    return done.stdout.strip(), done.stderr
+@pytest.fixture
+def which_is_imported(monkeypatch):
+    """Theirs or ours, where a path follows ours; and the warnings."""
+
+    def run(path: Path) -> tuple[str, list[str]]:
+        monkeypatch.delitem(sys.modules, NAME, raising=False)
+        monkeypatch.setattr(sys, "path", [str(ROOT / "ops"), str(path), *sys.path])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            module = importlib.import_module(NAME)
+        found = "ours" if hasattr(module, "ms_deform_attn_forward") else "theirs"
+        return found, [f"{warning.category.__name__}: {warning.message}" for warning in caught]
+
+    return run
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-@pytest.mark.parametrize(("text", "found"), [("ours = False", "theirs"), (OURS, "ours")])
-def test_one_that_was_built_is_left_alone(tmp_path, zipped, text, found):
+@pytest.mark.parametrize(("text", "found"), [("a = 1", "theirs"), (OURS, "ours")], ids=["theirs", "ours"])
+def test_one_that_was_built_is_left_alone(which_is_imported, tmp_path, zipped, text, found):
     """Wherever on the path it lies, in a zipped egg too; another copy of ours is none."""
     path = tmp_path / f"{NAME}-1.0-py3.11.egg" if zipped else tmp_path
     if zipped:
@@ -185,26 +176,25 @@ def test_one_that_was_built_is_left_alone(tmp_path, zipped, text, found):
             egg.writestr(f"{NAME}.py", text)
     else:
         (path / f"{NAME}.py").write_text(text)
-    assert which_is_imported(path) == (found, "")
+    assert which_is_imported(path) == (found, [])
 
 
-def test_what_an_eggs_stub_puts_in_its_place_is_taken(tmp_path):
+def test_what_an_eggs_stub_puts_in_its_place_is_taken(which_is_imported, tmp_path):
     (tmp_path / f"{NAME}.py").write_text(
         "import sys, types\nms_deform_attn_forward = 'the stub'\n"
         "sys.modules[__name__] = types.ModuleType(__name__)"
     )
-    assert which_is_imported(tmp_path) == ("theirs", "")
+    assert which_is_imported(tmp_path) == ("theirs", [])
 
 
 @pytest.mark.parametrize("file", [f"{NAME}.abi3.so", f"{NAME}.py"])
-def test_one_that_cannot_be_loaded_gives_way_with_a_warning(tmp_path, file):
+def test_one_that_cannot_be_loaded_gives_way_with_a_warning(which_is_imported, tmp_path, file):
     """An extension built against another torch, or a stub that needs what is no more."""
     (tmp_path / file).write_text("import no_such_module")
-    found, said = which_is_imported(tmp_path)
-    assert found == "ours"
-    assert f"UserWarning: {tmp_path / file} cannot be loaded (" in said and said.count("\n") == 1, said
+    found, (said,) = which_is_imported(tmp_path)
+    assert found == "ours" and said.startswith(f"UserWarning: {tmp_path / file} cannot be loaded (")
 
 
-def test_a_folder_of_the_name_is_no_module(tmp_path):
+def test_a_folder_of_the_name_is_no_module(which_is_imported, tmp_path):
     (tmp_path / NAME).mkdir()
-    assert which_is_imported(tmp_path) == ("ours", "")
+    assert which_is_imported(tmp_path) == ("ours", [])

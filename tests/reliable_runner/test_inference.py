@@ -117,11 +117,6 @@ def test_an_address_is_read_and_leaves_nothing(detector, images, monkeypatch, tm
     assert {path.name for path in tmp_path.iterdir()} <= {"epoch_1.pth", *(path.name for path in images)}
 
 
-def test_read_image_is_bgr(detector, tmp_path):
-    Image.new("RGB", (4, 2), (200, 100, 50)).save(tmp_path / "a.png")
-    assert read_image(detector, tmp_path / "a.png").tolist() == [[[50, 100, 200]] * 4] * 2
-
-
 @pytest.mark.parametrize(
     ("meta", "classes"),
     [

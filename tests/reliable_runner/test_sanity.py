@@ -20,7 +20,6 @@ from projects.reliable_runner.sanity import (
     remedies,
     shrunk,
 )
-from projects.reliable_runner.training.hints import batch_hint
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "tests" / "tiny_ddetr.py"
@@ -131,15 +130,6 @@ def test_a_smaller_image_has_smaller_boxes(cfg):
     factor = 24 / max(item["inputs"].shape[1:])
     boxes = item["data_samples"].gt_instances.bboxes.tensor
     torch.testing.assert_close(small["data_samples"].gt_instances.bboxes, boxes * factor, rtol=0.03, atol=0.5)
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "hint"), [(32, ""), (24, ""), (4, "2.5e-05 would fit"), (256, "0.0016")]
-)
-def test_the_learning_rate_belongs_to_a_batch(batch_size, hint):
-    cfg = dict(auto_scale_lr=dict(enable=False, base_batch_size=32))
-    assert hint in batch_hint(cfg, batch_size, 2e-4) and bool(hint) == bool(batch_hint(cfg, batch_size, 2e-4))
-    assert batch_hint(dict(auto_scale_lr=dict(enable=True, base_batch_size=32)), 2, 2e-4) == ""
 
 
 def test_labels_without_a_class_end_the_tool(tmp_path, small_run, one_line_error):

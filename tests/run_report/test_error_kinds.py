@@ -72,12 +72,7 @@ def test_each_kind_once():
         (box(400), BLUE),  # missed
     )
     predicted = found(
-        (box(0), RED),
-        (box(1), RED),
-        (box(100), BLUE),
-        (box(205), RED),
-        (box(305), BLUE),
-        (box(600), BLUE),
+        (box(0), RED), (box(1), RED), (box(100), BLUE), (box(205), RED), (box(305), BLUE), (box(600), BLUE)
     )
     judged = judge(predicted, truth)
     assert judged.kinds.tolist() == [FOUND, DOUBLED, CLASS, PLACE, BOTH, BACKGROUND]

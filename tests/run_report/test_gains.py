@@ -29,26 +29,21 @@ def coco_ap50(results: list, truth: list, num_classes: int = 3) -> float:
     def sized(x1, y1, x2, y2):
         return [x1, y1, x2 - x1, y2 - y1]
 
-    anns = [
-        dict(image_id=i, category_id=int(label), bbox=sized(*box), area=1000, iscrowd=int(crowd))
-        for i, image in enumerate(truth)
+    anns, found = [], []
+    for i, (image, objects) in enumerate(zip(results, truth, strict=True)):
         for box, label, crowd in zip(
-            image["boxes"].tolist(), image["labels"], image["crowd"].tolist(), strict=True
-        )
-    ]
-    found = [
-        dict(image_id=i, category_id=int(label), bbox=sized(*box), score=score)
-        for i, image in enumerate(results)
-        for box, label, score in zip(
-            image["bboxes"].tolist(), image["labels"], image["scores"].tolist(), strict=True
-        )
-    ]
+            objects["boxes"].tolist(), objects["labels"], objects["crowd"], strict=True
+        ):
+            ann = dict(id=len(anns) + 1, image_id=i, category_id=int(label), bbox=sized(*box))
+            anns.append(ann | dict(area=1000, iscrowd=int(crowd)))
+        for box, label, score in zip(image["bboxes"].tolist(), image["labels"], image["scores"], strict=True):
+            found.append(dict(image_id=i, category_id=int(label), bbox=sized(*box), score=float(score)))
     with quiet():
         coco = COCO()
         coco.dataset = dict(
             images=[dict(id=i) for i in range(len(truth))],
             categories=[dict(id=i) for i in range(num_classes)],
-            annotations=[ann | dict(id=i) for i, ann in enumerate(anns, 1)],
+            annotations=anns,
         )
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes(found), "bbox")
@@ -68,8 +63,13 @@ def test_ap50_is_cocos(seed):
     assert {kind for kind in KINDS if sum(image.count(kind) for image in judged)} == set(KINDS)
 
 
-def box(x: float) -> list[float]:
-    return [x, 0, x + 10, 10]
+def judge_rows(found: list, objects: list):
+    """Detections (x, label, score) and objects (x, label), boxes of 10 x 10 pixels."""
+    found, objects = np.array(found, float), np.array(objects, float)
+    boxes, true_boxes = (rows[:, :1] * [1, 0, 1, 0] + [0, 0, 10, 10] for rows in (found, objects))
+    results = dict(bboxes=boxes, labels=found[:, 1].astype(int), scores=found[:, 2])
+    labels = objects[:, 1].astype(int)
+    return judge(results, dict(boxes=true_boxes, labels=labels, crowd=np.zeros(len(labels), bool)))
 
 
 # The first detection is right, at a score of 0.9: without errors AP50 is 1, of one in two objects 51 / 101.
@@ -77,41 +77,25 @@ ONE, HALF = 1.0, 51 / 101
 
 
 @pytest.mark.parametrize(
-    ("other", "ap50", "kind", "gain"),
+    ("others", "ap50", "kind", "gain"),
     [
-        (None, HALF, MISSED, ONE - HALF),
-        ((105, 0, 0.5), HALF, PLACE, ONE - HALF),
-        ((1, 0, 0.5), HALF, DOUBLED, 0.0),  # after the right one, so it costs nothing
-        ((500, 0, 0.95), HALF / 2, BACKGROUND, HALF / 2),
+        ([], HALF, MISSED, ONE - HALF),
+        ([(105, 0, 0.5)], HALF, PLACE, ONE - HALF),
+        ([(1, 0, 0.5)], HALF, DOUBLED, 0.0),  # after the right one, so it costs nothing
+        ([(500, 0, 0.95)], HALF / 2, BACKGROUND, HALF / 2),
     ],
 )
-def test_what_one_error_costs(other, ap50, kind, gain):
+def test_what_one_error_costs(others, ap50, kind, gain):
     """Two objects of a class; the right detection of the first, and one more."""
-    rows = [(0, 0, 0.9), *([other] if other else [])]
-    results = dict(
-        bboxes=np.array([box(x) for x, _, _ in rows], float),
-        labels=np.array([label for _, label, _ in rows]),
-        scores=np.array([score for *_, score in rows]),
-    )
-    truth = dict(boxes=np.array([box(0), box(100)], float), labels=np.zeros(2, int), crowd=np.zeros(2, bool))
-    found, gained = gains([judge(results, truth)], 1)
+    found, gained = gains([judge_rows([(0, 0, 0.9), *others], [(0, 0), (100, 0)])], 1)
     assert found == pytest.approx(ap50)
     assert gained[kind] == pytest.approx(gain)
 
 
 def test_a_wrong_class_costs_in_two_classes():
     """Red 1 of 2 found; the other red is taken for blue, before the right blue."""
-    results = dict(
-        bboxes=np.array([box(0), box(100), box(200)], float),
-        labels=np.array([0, 1, 1]),
-        scores=np.array([0.9, 0.8, 0.7]),
-    )
-    truth = dict(
-        boxes=np.array([box(0), box(100), box(200)], float),
-        labels=np.array([0, 0, 1]),
-        crowd=np.zeros(3, bool),
-    )
-    ap50, gained = gains([judge(results, truth)], 2)
+    judged = judge_rows([(0, 0, 0.9), (100, 1, 0.8), (200, 1, 0.7)], [(0, 0), (100, 0), (200, 1)])
+    ap50, gained = gains([judged], 2)
     assert ap50 == pytest.approx((HALF + 1 / 2) / 2)
     assert gained[CLASS] == pytest.approx(1 - ap50)
     assert all(gained[kind] == 0 for kind in (MISSED, PLACE, BOTH, DOUBLED, BACKGROUND))

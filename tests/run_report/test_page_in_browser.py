@@ -5,9 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from projects.attention_viewer.page import write_html
 from projects.run_report.charts import line_chart
 from projects.run_report.error_kinds import judge
-from projects.run_report.page import config_section, render, summary_section, write_page
+from projects.run_report.page import config_section, render, summary_section
 from projects.run_report.pictures import Shown, picture_section, worst
 from projects.run_report.tables import confusion_section, kind_section
 
@@ -55,7 +56,7 @@ def open_report(open_file, tmp_path) -> Callable:
             config_section("text = 1"),
         ]
         sections[0].append(line_chart("Loss", "epoch", {"loss": [(1, 2.0), (2, 1.0)]}))
-        write_page(render("Run", sections), tmp_path / "report.html")
+        write_html(render("Run", sections), tmp_path / "report.html", "--out")
         return open_file(tmp_path / "report.html", **context)
 
     return open_report

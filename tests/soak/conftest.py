@@ -4,7 +4,6 @@ import contextlib
 import io
 import logging
 import os
-import runpy
 import shutil
 import signal
 import traceback
@@ -14,24 +13,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from mmengine.config import Config
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.files.checkpoint_file import read_checkpoint
 from projects.reliable_runner.launcher import run_tool
+from tools.dataset_converters.draw_shapes import draw_split
 
-REPO = Path(__file__).resolve().parents[2]
-CONFIG = REPO / "tests" / "tiny_ddetr.py"
-TOOLS = {
-    "train": "tools/train.py",
-    "test": "tools/test.py",
-    "infer": "tools/infer.py",
-    "convert": "tools/model_converters/convert.py",
-    "draw_predictions": "tools/draw_predictions.py",
-}
+from ..conftest import CONFIG, forget_runs, main_of
+
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 SCALE = float(os.environ.get("FUZZ_SCALE", "1"))  # how many times the usual number of inputs
 SECONDS = 60  # of one input
@@ -44,42 +35,31 @@ def no_collection(monkeypatch) -> None:
     monkeypatch.setattr("mmengine.dataset.base_dataset.gc.collect", lambda: 0)
 
 
-@pytest.fixture(scope="session")
-def main() -> dict[str, Callable]:
-    """The tools' ``main`` by name."""
-    return {name: runpy.run_path(str(REPO / path))["main"] for name, path in TOOLS.items()}
-
-
 @pytest.fixture
 def data(tmp_path) -> Path:
     """Two training images and one held-out one, of 48 px."""
-    draw = runpy.run_path(str(REPO / "tools" / "dataset_converters" / "draw_shapes.py"))["draw_split"]
     for number, split in (2, "train"), (1, "val"):
-        draw(tmp_path / "data", split, num_images=number, size=48, seed=number)
+        draw_split(tmp_path / "data", split, num_images=number, size=48, seed=number)
     return tmp_path / "data"
 
 
 @pytest.fixture
-def tool(main, data, tmp_path, monkeypatch, forget_runs) -> Callable[..., str]:
+def tool(data, tmp_path, small_run, monkeypatch) -> Callable[..., str]:
     """Runs a tool on ``data``; returns its error, or "" if it ended well."""
-    monkeypatch.setattr(Config, "pretty_text", "")
-    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
     monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setattr(logging, "raiseExceptions", False)
     monkeypatch.setenv("SHAPES_ROOT", str(data))
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
 
     def run(name: str, *args: str | Path, options: tuple = ()) -> str:
         work_dir = tmp_path / "work"
         argv = list(map(str, args))
-        if name in ("train", "test", "draw_predictions"):
+        if name in ("train", "test"):
             argv = [str(CONFIG), *argv, "--work-dir", str(work_dir), "--cfg-options"]
             argv += [f"data_root={data}", "train_cfg.max_epochs=1", *options]
         error = io.StringIO()
         try:
             with contextlib.redirect_stderr(error), contextlib.redirect_stdout(io.StringIO()):
-                status = run_tool(partial(main[name], argv))
+                status = run_tool(partial(main_of(name), argv))
         finally:
             forget_runs()
             shutil.rmtree(work_dir, ignore_errors=True)
@@ -92,37 +72,29 @@ def tool(main, data, tmp_path, monkeypatch, forget_runs) -> Callable[..., str]:
         assert len(told) < 5000, told
         return told
 
-    yield run
-    torch.set_num_threads(before)
+    return run
 
 
 @pytest.fixture
 def trained(tool, tmp_path) -> dict:
     """What a training of an epoch leaves, read."""
-    folder = tmp_path / "trained"
-    error = tool("train", options=[f"default_hooks.checkpoint.out_dir={folder}"])
-    assert not error
-    (path,) = folder.rglob("epoch_1.pth")
+    assert not tool("train", options=[f"default_hooks.checkpoint.out_dir={tmp_path / 'trained'}"])
+    (path,) = tmp_path.glob("trained/**/epoch_1.pth")
     return read_checkpoint(path)
 
 
-@pytest.fixture
-def damaged() -> Callable[[bytes], st.SearchStrategy[bytes]]:
+@st.composite
+def damaged(draw, content: bytes) -> bytes:
     """Bytes cut short, with bits flipped, or others altogether."""
-
-    @st.composite
-    def damage(draw, content: bytes) -> bytes:
-        kind = draw(st.sampled_from(["cut", "flip", "any"]))
-        if kind == "cut":
-            return content[: draw(st.integers(0, len(content)))]
-        if kind == "any":
-            return draw(st.binary(max_size=300))
-        flipped = bytearray(content)
-        for place in draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=8)):
-            flipped[place] ^= 1 << draw(st.integers(0, 7))
-        return bytes(flipped)
-
-    return damage
+    kind = draw(st.sampled_from(["cut", "flip", "any"]))
+    if kind == "cut":
+        return content[: draw(st.integers(0, len(content)))]
+    if kind == "any":
+        return draw(st.binary(max_size=300))
+    flipped = bytearray(content)
+    for place in draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=8)):
+        flipped[place] ^= 1 << draw(st.integers(0, 7))
+    return bytes(flipped)
 
 
 @pytest.fixture
@@ -133,11 +105,12 @@ def canary(tmp_path) -> Iterator[Path]:
     assert not path.exists(), "code in a file was run"
 
 
-@pytest.fixture
+@pytest.fixture(params=["quick", pytest.param("soak", marks=pytest.mark.soak)])
 def fuzz(capsys, request) -> Callable[..., None]:
-    """Tries many inputs; fails with all different ways in which any of them ended badly."""
+    """Tries ``quick`` or ``soak`` inputs; fails with all different ways in which any of them ended badly."""
 
-    def run(strategy: st.SearchStrategy, attempt: Callable, examples: int) -> None:
+    def run(strategy: st.SearchStrategy, attempt: Callable, quick: int, soak: int) -> None:
+        examples = dict(quick=quick, soak=soak)[request.param]
         outcomes, failures = Counter(), {}
 
         @seed(SEED)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from projects.reliable_runner.data.coco_dataset import CocoDataset
 from projects.reliable_runner.metric.coco_metric import CocoMetric
 
+from .conftest import damaged
+
 DEEP, DIGITS = "@deep@", "@digits@"  # what json.dumps can't write
 JUNK = [
     *(None, True, 0, -1, 10**9, 10**30, 10**400, DIGITS),
@@ -31,7 +33,7 @@ def places(node: object) -> list[tuple]:
 
 
 @st.composite
-def spoilt(draw, coco: dict, damaged) -> bytes:
+def spoilt(draw, coco: dict) -> bytes:
     """The file with some of its values dropped, doubled or replaced, or its bytes damaged."""
     coco = copy.deepcopy(coco)
     for _ in range(draw(st.integers(0, 2))):
@@ -58,8 +60,7 @@ def spoilt(draw, coco: dict, damaged) -> bytes:
     )
 
 
-@pytest.mark.parametrize("examples", [40, pytest.param(800, marks=pytest.mark.soak)], ids=["quick", "soak"])
-def test_data_set_and_metric(data, fuzz, damaged, examples):
+def test_data_set_and_metric(data, fuzz):
     path = data / "annotations" / "train.json"
 
     def attempt(content: bytes) -> str:
@@ -77,16 +78,15 @@ def test_data_set_and_metric(data, fuzz, damaged, examples):
         CocoMetric(ann_file=str(path))
         return ""
 
-    fuzz(spoilt(json.loads(path.read_text()), damaged), attempt, examples)
+    fuzz(spoilt(json.loads(path.read_text())), attempt, 40, 800)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-@pytest.mark.parametrize("examples", [2, pytest.param(30, marks=pytest.mark.soak)], ids=["quick", "soak"])
-def test_train(data, tool, fuzz, damaged, split, examples):
+def test_train(data, tool, fuzz, split):
     path = data / "annotations" / f"{split}.json"
 
     def attempt(content: bytes) -> str:
         path.write_bytes(content)
         return tool("train")
 
-    fuzz(spoilt(json.loads(path.read_text()), damaged), attempt, examples)
+    fuzz(spoilt(json.loads(path.read_text())), attempt, 2, 30)

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from projects.reliable_runner.files.checkpoint_file import read_checkpoint
 from projects.reliable_runner.files.data_file import SafePickleHandler
 
-CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
+from ..conftest import CONFIG
+from .conftest import damaged
+
 CASTS = [
     *(torch.Tensor.half, torch.Tensor.double, torch.Tensor.int, torch.Tensor.bool),
     lambda t: t.float() * math.nan,
@@ -66,7 +68,7 @@ def gadgets(canary: Path) -> list[Gadget]:
 
 
 @st.composite
-def spoilt(draw, contents: dict, canary: Path, damaged) -> bytes:
+def spoilt(draw, contents: dict, canary: Path) -> bytes:
     """A checkpoint with weights or parts dropped or changed, with calls in it, or with damaged bytes."""
     weights = dict(contents["state_dict"])
     contents = contents | {"state_dict": weights}
@@ -91,8 +93,7 @@ def spoilt(draw, contents: dict, canary: Path, damaged) -> bytes:
     return target.getvalue()
 
 
-@pytest.mark.parametrize("examples", [30, pytest.param(600, marks=pytest.mark.soak)], ids=["quick", "soak"])
-def test_reading(tmp_path, trained, fuzz, canary, damaged, examples):
+def test_reading(tmp_path, trained, fuzz, canary):
     path = tmp_path / "epoch_3.pth"
 
     def attempt(content: bytes) -> str:
@@ -100,12 +101,11 @@ def test_reading(tmp_path, trained, fuzz, canary, damaged, examples):
         read_checkpoint(path)
         return ""
 
-    fuzz(spoilt(trained, canary, damaged), attempt, examples)
+    fuzz(spoilt(trained, canary), attempt, 30, 600)
 
 
-@pytest.mark.parametrize("examples", [3, pytest.param(30, marks=pytest.mark.soak)], ids=["quick", "soak"])
 @pytest.mark.parametrize("use", ["test", "resume", "load_from", "infer", "convert"])
-def test_tools(tmp_path, data, tool, trained, fuzz, canary, damaged, examples, use):
+def test_tools(tmp_path, data, tool, trained, fuzz, canary, use):
     path = tmp_path / "epoch_3.pth"
     image = data / "val" / "000001.png"
 
@@ -116,14 +116,13 @@ def test_tools(tmp_path, data, tool, trained, fuzz, canary, damaged, examples, u
             "resume": lambda: tool("train", "--resume", path, options=["train_cfg.max_epochs=2"]),
             "load_from": lambda: tool("train", options=[f"load_from={path}"]),
             "infer": lambda: tool("infer", image, CONFIG, path, "--out-dir", tmp_path / "out"),
-            "convert": lambda: tool("convert", path, tmp_path / "o.pth", "--to", "official"),
+            "convert": lambda: tool("model_converters/convert", path, tmp_path / "o.pth", "--to", "official"),
         }[use]()
 
-    fuzz(spoilt(trained, canary, damaged), attempt, examples)
+    fuzz(spoilt(trained, canary), attempt, 3, 30)
 
 
-@pytest.mark.parametrize("examples", [40, pytest.param(600, marks=pytest.mark.soak)], ids=["quick", "soak"])
-def test_pickled_predictions(tmp_path, fuzz, canary, damaged, examples):
+def test_pickled_predictions(tmp_path, fuzz, canary):
     path = tmp_path / "results.pkl"
     found = dict(bboxes=torch.rand(3, 4), scores=torch.rand(3), labels=torch.zeros(3, dtype=int))
     calls = st.sampled_from(gadgets(canary))
@@ -137,4 +136,4 @@ def test_pickled_predictions(tmp_path, fuzz, canary, damaged, examples):
         SafePickleHandler().load_from_path(str(path))
         return ""
 
-    fuzz(content | content.flatmap(damaged), attempt, examples)
+    fuzz(content | content.flatmap(damaged), attempt, 40, 600)

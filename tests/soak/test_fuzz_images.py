@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,9 @@ from PIL import Image
 from projects.deformable_detr.registry import TRANSFORMS
 from projects.reliable_runner.errors import InputError
 
-CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
+from ..conftest import CONFIG
+from .conftest import damaged
+
 MODES = ["RGB", "L", "1", "P", "RGBA", "LA", "CMYK", "YCbCr", "HSV", "I;16", "I", "F"]
 FORMATS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "ICO", "TGA", "JPEG2000"]
 NAMES = ["png", "jpg", "gif", "bmp", "tif", "webp", "mp4", "avi", "txt"]
@@ -51,7 +52,7 @@ def encode(mode: str, kind: str, size: tuple[int, int], frames: int) -> bytes:
 
 
 @st.composite
-def spoilt(draw, damaged) -> tuple[str, bytes]:
+def spoilt(draw) -> tuple[str, bytes]:
     """A name, and the bytes of a picture, often damaged, or of something else."""
     name = f"x.{draw(st.sampled_from(NAMES))}"
     kind = draw(st.sampled_from(["picture", "damaged", "damaged", "damaged", "bomb", "text"]))
@@ -64,9 +65,8 @@ def spoilt(draw, damaged) -> tuple[str, bytes]:
     return name, draw(damaged(content)) if kind == "damaged" else content
 
 
-@pytest.mark.parametrize("examples", [60, pytest.param(1000, marks=pytest.mark.soak)], ids=["quick", "soak"])
 @pytest.mark.parametrize("backend", ["pillow", "cv2"])
-def test_reading(tmp_path, fuzz, damaged, examples, backend):
+def test_reading(tmp_path, fuzz, backend):
     read = TRANSFORMS.build(dict(type="LoadImageFromFile", imdecode_backend=backend))
 
     def attempt(case: tuple[str, bytes]) -> str:
@@ -76,7 +76,7 @@ def test_reading(tmp_path, fuzz, damaged, examples, backend):
         assert img.ndim == 3 and img.shape[2] == 3 and img.dtype == np.uint8
         return ""
 
-    fuzz(spoilt(damaged), attempt, examples)
+    fuzz(spoilt(), attempt, 60, 1000)
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", ".", "", "\0", "x" * 5000, "~", "a://b"], ids=len)
@@ -85,8 +85,7 @@ def test_names_of_what_is_no_file(path):
         TRANSFORMS.build(dict(type="LoadImageFromFile"))(dict(img_path=path))
 
 
-@pytest.mark.parametrize("examples", [4, pytest.param(60, marks=pytest.mark.soak)], ids=["quick", "soak"])
-def test_infer(tmp_path, tool, trained, fuzz, damaged, examples):
+def test_infer(tmp_path, tool, trained, fuzz):
     folder, weights = tmp_path / "images", tmp_path / "trained.pth"
     torch.save(trained, weights)
 
@@ -99,13 +98,12 @@ def test_infer(tmp_path, tool, trained, fuzz, damaged, examples):
         path.unlink()
         return refused
 
-    fuzz(spoilt(damaged), attempt, examples)
+    fuzz(spoilt(), attempt, 4, 60)
 
 
-@pytest.mark.parametrize("examples", [2, pytest.param(20, marks=pytest.mark.soak)], ids=["quick", "soak"])
-def test_train(data, tool, fuzz, damaged, examples):
+def test_train(data, tool, fuzz):
     def attempt(case: tuple[str, bytes]) -> str:
         (data / "train" / "000001.png").write_bytes(case[1])
         return tool("train")
 
-    fuzz(spoilt(damaged), attempt, examples)
+    fuzz(spoilt(), attempt, 2, 20)

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmdet.structures import DetDataSample
 from mmengine.registry import init_default_scope
-from mmengine.structures import InstanceData
 
+from benchmarks.random_batch import random_batch
 from projects.deformable_detr.registry import MODELS
 from projects.reliable_runner.launcher import parse_config
 from studies import convergence as convergence_study
 from studies.convergence import main
 from studies.figures import ABLATIONS, epoch_of_equal_time, evenness, write_results
-from studies.observe import append, instability, read_matches
+from studies.observe import instability, read_matches
 from studies.results import Run, collect, markdown, read_run, summarise, write_run
 from studies.rows import FIGURE_3, ROWS, TABLE_2
 from studies.size_metric import SizeMetric
+from studies.table import write_rows
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -59,22 +59,19 @@ def test_epochs_are_counted_until_the_mean_reaches_detrs_last():
     assert "| two stage | – | – | – | 0.100 |" in markdown(table)
 
 
-def test_detr_dc5_is_the_goal_where_there_is_one():
-    aps = {"detr": [0.0, 0.1], "detr_dc5": [0.1, 0.3], "refine": [0.2, 0.4]}
+@pytest.mark.parametrize(
+    ("aps", "goal", "epochs"),
+    [
+        (dict(detr=[0.0, 0.1], detr_dc5=[0.1, 0.3], refine=[0.2, 0.4]), "detr dc5", [None, 20, 2]),
+        (dict(two_stage=[0.1, 0.3], dino=[0.4, 0.5]), "two stage", [2, 1]),
+        (dict(detr=[0.0, 0.0], refine=[0.1, 0.2]), "detr", [None, None]),  # it has learnt nothing
+        (dict(refine=[0.1, 0.2]), "", [None]),
+    ],
+)
+def test_the_goal_is_the_last_ap_of_detr_or_of_the_two_stage_model(aps, goal, epochs):
     table = summarise([run(row, 0, ap) for row, ap in aps.items()])
-    assert [cells["epochs"] for cells in table.values()] == [None, 20, 2]
-
-
-def test_without_detr_the_two_stage_model_is_the_goal():
-    table = summarise([run(row, 0, ap) for row, ap in {"two_stage": [0.1, 0.3], "dino": [0.4, 0.5]}.items()])
-    assert [cells["epochs"] for cells in table.values()] == [2, 1]
-    assert "epochs to AP of two stage" in markdown(table)
-
-
-@pytest.mark.parametrize("baseline", [[run("detr", 0, [0.0, 0.0])], []])
-def test_where_detr_has_learnt_nothing_there_is_nothing_to_reach(baseline):
-    table = summarise([*baseline, run("refine", 0, [0.1, 0.2])])
-    assert [cells["epochs"] for cells in table.values()] == [None] * len(table)
+    assert [cells["epochs"] for cells in table.values()] == epochs
+    assert (f"epochs to AP of {goal} |" in markdown(table)) == bool(goal)
 
 
 def test_an_interrupted_run_has_several_logs(tmp_path):
@@ -89,8 +86,9 @@ def test_an_interrupted_run_has_several_logs(tmp_path):
         lines = [*lines, {"step": int(start), "coco/bbox_mAP_s": 0.0, "coco/bbox_mAP_12-16": 0.3}]
         log.write_text("\n".join(map(json.dumps, lines)))
         sparsity = dict(epoch=start, stage="encoder", layer=0, negative_entropy=-0.5 * int(start), even=-4)
-        append(tmp_path / "attention.csv", [sparsity])
-        append(tmp_path / "matches.csv", [dict(epoch=start, image=0, object=0, query=start)])
+        match = dict(epoch=start, image=0, object=0, query=start)
+        for name, row in (("attention.csv", sparsity), ("matches.csv", match)):
+            write_rows(tmp_path / name, [row], append=True)
     done = collect("refine", 0, tmp_path, max_rss_mb=7.0)
     assert done.curves == {
         "AP": {1: 0.1, 2: 0.2},
@@ -116,16 +114,10 @@ def test_studies_are_trained_once_and_told(tmp_path, small_run, capfd, monkeypat
     detr, encoder_only = (read_run(results, row, 0) for row in ("detr", "encoder_only"))
     assert (detr.epochs, encoder_only.epochs) == ([2], [1])
     assert {"AP_S", "AP_20-24", "AP_64-81"} < detr.curves.keys()
-    assert all(
-        run.last("memory_mb") > 100 and run.last("seconds_per_epoch") > 0 for run in (detr, encoder_only)
-    )
-    # Tokens of 3 x 3.
-    layers = [
-        f"even {stage} {layer}"
-        for stage, number in (("encoder", 2), ("decoder", 3))
-        for layer in range(number)
-    ]
-    assert [detr.last(layer) for layer in layers] == [pytest.approx(-math.log(9), abs=1e-4)] * 5
+    for done in (detr, encoder_only):
+        assert done.last("memory_mb") > 100 and done.last("seconds_per_epoch") > 0
+    for layer in ("encoder 0", "encoder 1", "decoder 0", "decoder 1", "decoder 2"):  # tokens of 3 x 3
+        assert detr.last(f"even {layer}") == pytest.approx(-math.log(9), abs=1e-4)
     for picture in ("figure_3", "explanation", "sizes"):
         assert (results / f"{picture}.png").stat().st_size > 10_000
     assert "[2/2]" in capfd.readouterr().out
@@ -142,22 +134,15 @@ def test_studies_are_trained_once_and_told(tmp_path, small_run, capfd, monkeypat
 
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_is_a_model_that_trains(row, small_run):
-    options = dict(ROWS[row].options)
-    cfg = parse_config(
-        Namespace(config=REPO / "configs" / "shapes" / f"{ROWS[row].config}.py", cfg_options=options)
-    )
+    config = REPO / "configs" / "shapes" / f"{ROWS[row].config}.py"
+    cfg = parse_config(Namespace(config=config, cfg_options=dict(ROWS[row].options)))
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     torch.manual_seed(0)
     model.init_weights()
-    image = torch.randint(256, (3, 96, 96), dtype=torch.uint8)
-    sample = DetDataSample(
-        metainfo=dict(img_shape=(96, 96), batch_input_shape=(96, 96), img_id=0, img_path="")
-    )
-    sample.gt_instances = InstanceData(
-        bboxes=torch.tensor([[8.0, 8.0, 40.0, 40.0]]), labels=torch.tensor([1])
-    )
-    batch = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]), True)
+    batch = random_batch(1, 96, 96, num_classes=3)
+    batch["data_samples"][0].set_metainfo(dict(img_id=0, img_path=""))
+    batch = model.data_preprocessor(batch, True)
     losses = model.loss(batch["inputs"], batch["data_samples"])
     assert all(torch.as_tensor(value).isfinite().all() for value in losses.values())
 
@@ -196,7 +181,7 @@ def test_instability_is_the_share_of_objects_with_another_query(tmp_path):
     for epoch in (1, 2, 2, 4):
         pairs = zip("aabb", "0101", queries[epoch], strict=True)
         rows = [dict(epoch=epoch, image=image, object=index, query=query) for image, index, query in pairs]
-        append(tmp_path / "matches.csv", rows)
+        write_rows(tmp_path / "matches.csv", rows, append=True)
     assert instability(read_matches(tmp_path / "matches.csv")) == {2: 0.5, 4: 0.25}
 
 

@@ -1,6 +1,5 @@
 """The causes that the tool takes away are all that there are: without them, padding changes nothing."""
 
-import runpy
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,9 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 
 from projects.deformable_detr.registry import MODELS, SCOPE
+from studies.padding import detect, main, pair
 
-REPO = Path(__file__).resolve().parents[2]
-CONFIG = REPO / "tests" / "tiny_ddetr.py"
-TOOL = runpy.run_path(str(REPO / "studies" / "padding.py"))
+CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (50, 70)])
@@ -28,7 +26,7 @@ def test_no_other_cause(small_run, shape, without):
     model.data_preprocessor.pad_size_divisor = 32
     rng = np.random.default_rng(0)
     small, large = (rng.integers(0, 256, (*s, 3), np.uint8) for s in (shape, (150, 173)))
-    alone, padded = (TOOL["detect"](model, b, without) for b in ([small], [small, large]))
+    alone, padded = (detect(model, b, without) for b in ([small], [small, large]))
     equal = torch.allclose(alone.scores, padded.scores, rtol=1e-3, atol=1e-5)
     assert equal == bool(without)
     if without:
@@ -43,14 +41,12 @@ def test_pairs_are_of_one_class_and_near():
 
     alone = found([0, 0, 9, 9, 0.9, 0], [20, 20, 40, 40, 0.8, 1], [0, 0, 9, 9, 0.2, 0])
     padded = found([0, 0, 9, 9, 0.9, 1], [0, 1, 12, 9, 0.7, 0], [29, 20, 40, 40, 0.8, 1])
-    differences, num_lost = TOOL["pair"](alone, padded)
+    differences, num_lost = pair(alone, padded)
     assert differences == [pytest.approx((3.0, 0.2))] and num_lost == 1
 
 
-def test_mistakes_are_one_line(small_run, checkpoint, shapes_root, tmp_path, one_line_error):
+def test_mistakes_are_one_line(small_run, checkpoint, shapes_root, one_line_error):
     sizes = ["--size", "48", "48", "--beside", "64", "64"]
-    assert "nothing is detected" in one_line_error(
-        TOOL["main"], CONFIG, checkpoint, shapes_root / "val", *sizes
-    )
-    (tmp_path / "one.png").write_bytes((shapes_root / "val" / "000001.png").read_bytes())
-    assert "two images" in one_line_error(TOOL["main"], CONFIG, checkpoint, tmp_path / "one.png", *sizes)
+    folder = shapes_root / "val"
+    for images, named in (folder, "nothing is detected"), (folder / "000001.png", "two images"):
+        assert named in one_line_error(main, CONFIG, checkpoint, images, *sizes)

@@ -132,15 +132,8 @@ def test_the_encoder_is_shown_where_there_is_nothing_else(name, options, checkpo
         ("dat", ["--stage=backbone", "--query=3"], "--point X Y"),
         ("dat", ["--stage=backbone", "--point", "65", "3"], "64 x 64"),
         *(
-            ("ddetr", ["--html=page.html", *option], f"{option[0]}: in the page of --html")
-            for option in (
-                ["--layer", "0"],
-                ["--head", "0"],
-                ["--query", "0"],
-                ["--detection", "2"],
-                ["--point", "3", "4"],
-                ["--level", "1"],
-            )
+            ("ddetr", ["--html=page.html", *option.split()], f"{option.split()[0]}: in the page of --html")
+            for option in ("--layer 0", "--head 0", "--query 0", "--detection 2", "--point 3 4", "--level 1")
         ),
         *(
             ("ddetr", ["--html=page.html", "--max-mb", size], f"--max-mb {size}: ")

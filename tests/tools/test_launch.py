@@ -16,14 +16,9 @@ def srun(tmp_path):
     (tmp_path / "srun").write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
     (tmp_path / "srun").chmod(0o755)
 
-    def run(script: str, *args: str, **env: str) -> subprocess.CompletedProcess:
-        path = f"{tmp_path}:{os.environ['PATH']}"
-        return subprocess.run(
-            ["sh", TOOLS / script, *args],
-            env={**os.environ, "PATH": path, **env},
-            capture_output=True,
-            text=True,
-        )
+    def run(script: str, *args: str, **env: str) -> list[str]:
+        env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", **env}
+        return subprocess.check_output(["sh", TOOLS / script, *args], env=env, text=True).splitlines()
 
     return run
 
@@ -39,7 +34,7 @@ def test_asks_for_one_process_a_gpu(srun, script, tool):
     args = ["night", "ddetr", "config.py", "dir or file", "--cfg-options", "a='[1, 2]'"]
     env = dict(GPUS="16", GPUS_PER_NODE="4", CPUS_PER_TASK="3")
     env |= dict(PYTHON="my python", SRUN_ARGS="--quotatype=spot -x n1")
-    assert srun(script, *args, **env).stdout.splitlines() == [
+    assert srun(script, *args, **env) == [
         *("--partition=night", "--job-name=ddetr", "--gres=gpu:4", "--ntasks=16"),
         *("--ntasks-per-node=4", "--cpus-per-task=3", "--kill-on-bad-exit=1"),
         *("--quotatype=spot", "-x", "n1", "my python", "-u", f"{TOOLS}/{tool[0]}", *tool[1:]),
@@ -49,7 +44,7 @@ def test_asks_for_one_process_a_gpu(srun, script, tool):
 
 @pytest.mark.parametrize(("gpus", "a_node"), [({}, 8), ({"GPUS": "2"}, 2), ({"GPUS": "32"}, 8)], ids=str)
 def test_takes_at_most_eight_gpus_of_a_node(srun, gpus, a_node):
-    asked = srun("slurm_train.sh", "p", "j", "c", "w", **gpus).stdout.splitlines()
+    asked = srun("slurm_train.sh", "p", "j", "c", "w", **gpus)
     assert f"--gres=gpu:{a_node}" in asked
     assert f"--ntasks={gpus.get('GPUS', 8)}" in asked
     assert f"--ntasks-per-node={a_node}" in asked

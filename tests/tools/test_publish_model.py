@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import runpy
 import sys
 import threading
 from contextlib import contextmanager
@@ -22,10 +21,7 @@ from projects.reliable_runner.files.checkpoint_file import read_checkpoint
 from projects.reliable_runner.inference import inference_detector, init_detector, prepare
 
 sys.path.append(str(Path(sys.prefix) / "transformers"))  # where `make test` installs it
-REPO = Path(__file__).resolve().parents[2]
-CONFIG = REPO / "tests" / "tiny_ddetr.py"
-main = runpy.run_path(str(REPO / "tools" / "publish_model.py"))["main"]
-run_test = runpy.run_path(str(REPO / "tools" / "test.py"))["main"]
+CONFIG = Path(__file__).resolve().parents[1] / "tiny_ddetr.py"
 
 pytestmark = pytest.mark.usefixtures("small_run")
 
@@ -90,10 +86,11 @@ def images(tmp_path) -> list[Path]:
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_weights_load_like_any_checkpoint(suffix, tmp_path, detector_files, images, capsys):
+def test_weights_load_like_any_checkpoint(suffix, tmp_path, detector_files, images, tool, capsys):
     config, checkpoint = detector_files("refine")
-    main([str(config), str(checkpoint), "--out", str(tmp_path / "out"), "--format", suffix])
-    main([str(config), str(checkpoint), "--out", str(tmp_path / f"out/mine{suffix}")])  # the same contents
+    tool("publish_model", config, checkpoint, "--out", tmp_path / "out", "--format", suffix)
+    # The same contents.
+    tool("publish_model", config, checkpoint, "--out", tmp_path / f"out/mine{suffix}")
     (published,) = (tmp_path / "out").iterdir()
     assert published.name == f"mine-{hashlib.sha256(published.read_bytes()).hexdigest()[:8]}{suffix}"
     assert f"weights, classes and config: {published}\n" in capsys.readouterr().out
@@ -108,22 +105,21 @@ def test_weights_load_like_any_checkpoint(suffix, tmp_path, detector_files, imag
     for a, b in zip(before, after, strict=True):
         for key in ("bboxes", "scores", "labels"):
             assert torch.equal(a.pred_instances[key], b.pred_instances[key])
-    names = [f"experiment_name={tmp_path.name}", f"visualizer.name={tmp_path.name}"]
-    run_test([str(config), str(published), "--work-dir", str(tmp_path / "test"), "--cfg-options", *names])
+    tool("test", config, published, "--work-dir", tmp_path / "test")
     assert "Average Precision" in capsys.readouterr().out
 
 
-def test_a_name_of_another_format_is_refused(tmp_path, detector_files, one_line_error):
+def test_a_name_of_another_format_is_refused(tmp_path, detector_files, tool, one_line_error):
     config, checkpoint = detector_files()
-    error = one_line_error(main, config, checkpoint, "--out", tmp_path / "out.onnx")
+    error = one_line_error("publish_model", config, checkpoint, "--out", tmp_path / "out.onnx")
     assert "out.onnx: a file ends with .pth or .safetensors" in error
     assert not (tmp_path / "out.onnx").exists()
     (tmp_path / "v1.0").mkdir()
-    main([str(config), str(checkpoint), "--out", str(tmp_path / "v1.0")])
+    tool("publish_model", config, checkpoint, "--out", tmp_path / "v1.0")
     assert [path.suffix for path in (tmp_path / "v1.0").iterdir()] == [".pth"]
 
 
-def test_an_average_is_what_is_published(tmp_path, detector_files):
+def test_an_average_is_what_is_published(tmp_path, detector_files, tool):
     config, checkpoint = detector_files()
     model, hook = init_detector(config, checkpoint, "cpu"), EMAHook()
     hook.src_model, hook.ema_model = model, ExponentialMovingAverage(model)
@@ -133,7 +129,7 @@ def test_an_average_is_what_is_published(tmp_path, detector_files):
     saved = {"state_dict": model.state_dict(), "meta": {}}
     hook.before_save_checkpoint(None, saved)
     torch.save(saved, checkpoint)
-    main([str(config), str(checkpoint), "--out", str(tmp_path / "out")])
+    tool("publish_model", config, checkpoint, "--out", tmp_path / "out")
     (published,) = (tmp_path / "out").iterdir()
     weights = torch.load(published)["state_dict"]
     assert weights.keys() == average.keys()
@@ -142,13 +138,13 @@ def test_an_average_is_what_is_published(tmp_path, detector_files):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("depth", [18, 50])
-def test_transformers_detects_the_same(variant, depth, tmp_path, detector_files, images):
+def test_transformers_detects_the_same(variant, depth, tmp_path, detector_files, images, tool):
     transformers = pytest.importorskip("transformers", reason="`make test` installs it; Python >= 3.11")
     config, checkpoint = detector_files(variant, depth)
     folder, results = tmp_path / "folder", tmp_path / "metrics.json"
     results.write_text('{"coco/bbox_mAP": 0.25, "time": 0.1}')
     options = ["--to-folder", folder, "--results", results, "--license", "mit"]
-    main(list(map(str, [config, checkpoint, *options])))
+    tool("publish_model", config, checkpoint, *options)
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlicense: mit\n")
     assert "3\nclasses: `circle`, `square`, `triangle`." in card and "| coco/bbox_mAP | 0.25 |" in card
@@ -194,25 +190,22 @@ def test_transformers_detects_the_same(variant, depth, tmp_path, detector_files,
             "model.encoder.layer_cfg.self_attn_cfg.type is 'LevelwiseDeformAttn'",
         ),
         ("model['as_two_stage'] = True", "model.with_box_refine is False"),
-        (
-            "test_pipeline[1] = dict(type='Resize', scale=(64, 64))",
-            "Resize.keep_ratio is False",
-        ),
+        ("test_pipeline[1] = dict(type='Resize', scale=(64, 64))", "Resize.keep_ratio is False"),
     ],
 )
 def test_refuses_what_transformers_has_not(changes, named, tmp_path, detector_files, one_line_error):
     config, checkpoint = detector_files(changes=changes)
-    error = one_line_error(main, config, checkpoint, "--to-folder", tmp_path / "folder")
+    error = one_line_error("publish_model", config, checkpoint, "--to-folder", tmp_path / "folder")
     assert f"{config}: " in error and named in error
     assert not any((tmp_path / "folder").iterdir())
 
 
-def test_refuses_detr(tmp_path, one_line_error):
+def test_refuses_detr(tmp_path, tool, one_line_error):
     config, checkpoint = CONFIG.with_name("tiny_detr.py"), tmp_path / "detr.pth"
     torch.save({"state_dict": init_detector(config, device="cpu").state_dict()}, checkpoint)
-    main([str(config), str(checkpoint), "--out", str(tmp_path / "out")])
+    tool("publish_model", config, checkpoint, "--out", tmp_path / "out")
     assert len(list((tmp_path / "out").iterdir())) == 1
-    error = one_line_error(main, config, checkpoint, "--to-folder", tmp_path / "folder")
+    error = one_line_error("publish_model", config, checkpoint, "--to-folder", tmp_path / "folder")
     assert "model.type is 'DETR'" in error
 
 
@@ -224,11 +217,8 @@ def hub(status: int = 200):
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            answer = {
-                "url": f"{address}/me/mine",
-                "commitUrl": f"{address}/me/mine/commit/1",
-                "commitOid": "1",
-            }
+            repo = f"{address}/me/mine"
+            answer = dict(url=repo, commitUrl=f"{repo}/commit/1", commitOid="1")
             if "/preupload/" in self.path:
                 paths = [file["path"] for file in json.loads(body)["files"]]
                 modes = dict(uploadMode="regular", shouldIgnore=False)
@@ -256,25 +246,25 @@ def hub(status: int = 200):
     server.shutdown()
 
 
-def test_uploads_the_folder(tmp_path, detector_files, one_line_error, monkeypatch, capsys):
+def test_uploads_the_folder(tmp_path, detector_files, tool, one_line_error, monkeypatch, capsys):
     constants = pytest.importorskip("huggingface_hub.constants", reason="`make test` installs it")
     config, checkpoint = detector_files()
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "notes.txt").write_text("not for all to see")
-    args = list(map(str, [config, checkpoint, "--to-folder", folder, "--to-hub", "me/mine"]))
+    args = ["publish_model", config, checkpoint, "--to-folder", folder, "--to-hub", "me/mine"]
     monkeypatch.setenv("HF_TOKEN", "hf_abc")
     with hub() as (address, got):
         monkeypatch.setattr(constants, "ENDPOINT", address)  # HF_ENDPOINT is read by the import
-        main(args)
+        tool(*args)
     assert f"uploaded to {address}/me/mine" in capsys.readouterr().out
     assert got == {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "notes.txt"}
     assert 'from_pretrained("me/mine")' in (folder / "README.md").read_text()
 
-    error = one_line_error(main, *args)  # nothing listens any more
+    error = one_line_error(*args)  # nothing listens any more
     assert "the upload to" in error and "check the network" in error
     with hub(403) as (address, got):
         monkeypatch.setattr(constants, "ENDPOINT", address)
-        assert "HF_TOKEN, with a token that may write to me/mine" in one_line_error(main, *args)
+        assert "HF_TOKEN, with a token that may write to me/mine" in one_line_error(*args)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert "pip install huggingface_hub" in one_line_error(main, *args)
+    assert "pip install huggingface_hub" in one_line_error(*args)

@@ -71,11 +71,8 @@ def expected_precision(data: Path, results: Path) -> dict[str, list[str]]:
         truth = COCO(str(data / "annotations" / "val.json"))
         ids = [next(i for i, x in truth.cats.items() if x["name"] == name) for name in CLASSES]
         detections = truth.loadRes([x | dict(category_id=ids[x["category_id"]]) for x in found])
-        expected = {}
-        for name, chosen in {
-            "all classes": ids,
-            **{n: [i] for n, i in zip(CLASSES, ids, strict=True)},
-        }.items():
+        expected, by_class = {}, {name: [i] for name, i in zip(CLASSES, ids, strict=True)}
+        for name, chosen in ({"all classes": ids} | by_class).items():
             evaluation = COCOeval(truth, detections, "bbox")
             evaluation.params.catIds = chosen
             evaluation.evaluate()
@@ -150,7 +147,7 @@ def test_what_the_run_has_not_left_is_not_on_the_page(run, tool):
     assert facts["Model"] == "DeformableDETR with ResNet"
     assert facts["Trained for"] == "2 epochs, 8 iterations, 0 minutes"
 
-    log, config = next(run.rglob("scalars.json")), next(run.rglob("config.py"))
+    log, config = next(run.rglob("scalars.json")), config_of(run)
     log.write_text(re.sub(r'"(time|epoch)": [\d.]+, ', "", log.read_text()))
     cfg = Config.fromfile(config)
     cfg.pop("model")
@@ -176,24 +173,13 @@ def test_images_are_linked_to_where_attention_looked(run, tool, tmp_path):
         (lambda run: run.rename(run.with_name("gone")), "run: there is no such folder"),
         (lambda run: next(run.rglob("scalars.json")).unlink(), "no training has logged in it"),
         (lambda run: (run / "results.pkl").write_bytes(b"\x80\x04junk"), "not a complete pickle"),
-        (
-            lambda run: (run / "results.pkl").write_bytes(pickle.dumps([1], protocol=2)),
-            "it holds no predictions",
-        ),
-        (
-            lambda run: spoil_results(run, labels=torch.tensor([7])),
-            "one has the label 7, but the test set has 3",
-        ),
+        (lambda run: (run / "results.pkl").write_bytes(pickle.dumps([1], 2)), "it holds no predictions"),
+        (lambda run: spoil_results(run, labels=torch.tensor([7])), "label 7, but the test set has 3"),
         (lambda run: spoil_results(run, bboxes=None), "it holds no predictions"),
         (lambda run: (run / "results.pkl").unlink(), "it has no checkpoint; name one with --checkpoint"),
+        (lambda run: config_of(run).write_text("model = dict(type='resnet50')"), "no test_dataloader"),
         (
-            lambda run: next(run.rglob("config.py")).write_text("model = dict(type='resnet50')"),
-            "no test_dataloader",
-        ),
-        (
-            lambda run: (
-                next(run.rglob("config.py")).open("a").write("\ntest_evaluator = dict(type='VOCMetric')")
-            ),
+            lambda run: config_of(run).open("a").write("\ntest_evaluator = dict(type='VOCMetric')"),
             "test_evaluator has no CocoMetric",
         ),
     ],
@@ -202,6 +188,10 @@ def test_images_are_linked_to_where_attention_looked(run, tool, tmp_path):
 def test_mistakes_are_one_line(spoil, message, run, one_line_error):
     spoil(run)
     assert message in one_line_error("analysis_tools/report", run)
+
+
+def config_of(run: Path) -> Path:
+    return next(run.rglob("config.py"))
 
 
 def spoil_results(run: Path, **changes) -> None:

@@ -17,7 +17,7 @@ CONFIG = REPO / "tests" / "tiny_ddetr.py"
 errors = runpy.run_path(str(REPO / "tools/analysis_tools/coco_error_analysis.py"))
 
 
-def save_truth(data: Path, out: Path, shift: float = 0) -> CocoFile:
+def save_truth(data: Path, out: Path, shift: float) -> None:
     """Save the true boxes of the validation set as what tools/test.py --out would have found."""
     truth = CocoFile(str(data / "annotations" / "val.json"))
     order = {category: label for label, category in enumerate(sorted(truth.cats))}
@@ -30,27 +30,21 @@ def save_truth(data: Path, out: Path, shift: float = 0) -> CocoFile:
         found = dict(bboxes=boxes + shift, labels=labels, scores=np.full(len(anns), 0.9))
         results.append(dict(img_id=image_id, img_path=image["file_name"], pred_instances=found))
     out.write_bytes(pickle.dumps(results, protocol=2))
-    return truth
 
 
 def test_confusion_matrix_of_the_truth_is_diagonal(data, tmp_path, tool, capsys):
-    truth = save_truth(data, tmp_path / "results.pkl")
-    tool("analysis_tools/confusion_matrix", CONFIG, tmp_path / "results.pkl", tmp_path / "out")
-    name, *rows = csv.reader((tmp_path / "out" / "confusion_matrix.csv").read_text().splitlines())
-    matrix = np.array([row[1:] for row in rows], int)
+    def matrix_of(shift: float) -> np.ndarray:
+        save_truth(data, tmp_path / "results.pkl", shift)
+        tool("analysis_tools/confusion_matrix", CONFIG, tmp_path / "results.pkl", tmp_path / "out")
+        names, *rows = csv.reader((tmp_path / "out" / "confusion_matrix.csv").read_text().splitlines())
+        assert names[1:] == [row[0] for row in rows]
+        return np.array([row[1:] for row in rows], int)
+
+    truth, matrix = CocoFile(str(data / "annotations" / "val.json")), matrix_of(shift=0)
     assert np.trace(matrix) == matrix.sum() == len(truth.anns)
-    assert name[1:] == [row[0] for row in rows]
     assert Image.open(tmp_path / "out" / "confusion_matrix.png").width > 300
     assert f"{len(truth.anns)} of {len(truth.anns)} objects" in capsys.readouterr().out
-
-    save_truth(data, tmp_path / "results.pkl", shift=1000)
-    tool("analysis_tools/confusion_matrix", CONFIG, tmp_path / "results.pkl", tmp_path / "out")
-    missed = np.loadtxt(
-        tmp_path / "out" / "confusion_matrix.csv",
-        delimiter=",",
-        skiprows=1,
-        usecols=range(1, len(matrix) + 1),
-    )
+    missed = matrix_of(shift=1000)
     assert missed[:-1, -1].sum() == missed[-1].sum() == len(truth.anns)
 
 
@@ -77,11 +71,9 @@ def annotated(tmp_path: Path) -> CocoFile:
         ([[0, 0, 10, 10]], (51 / 101,) * 5),  # recalls up to a half
         ([[0, 0, 10, 6], [20, 0, 10, 6]], (0, 1, 1, 1, 1)),
         ([[0, 0, 10, 3], [20, 0, 10, 3]], (0, 0, 1, 1, 1)),
-        (
-            [[40, 0, 10, 10], [0, 0, 10, 10], [20, 0, 10, 10]],
-            (2 / 3, 2 / 3, 2 / 3, 1, 1),
-        ),  # blue taken for red
-        ([[80, 30, 9, 9], [0, 0, 10, 10], [20, 0, 10, 10]], (2 / 3, 2 / 3, 2 / 3, 2 / 3, 1)),  # background
+        # Blue is taken for red; and a detection is of the background.
+        ([[40, 0, 10, 10], [0, 0, 10, 10], [20, 0, 10, 10]], (2 / 3, 2 / 3, 2 / 3, 1, 1)),
+        ([[80, 30, 9, 9], [0, 0, 10, 10], [20, 0, 10, 10]], (2 / 3, 2 / 3, 2 / 3, 2 / 3, 1)),
         ([], (0,) * 5),
     ],
 )
@@ -98,11 +90,8 @@ def test_error_analysis_draws_each_class(tmp_path, capsys):
     (tmp_path / "found.json").write_text(json.dumps(found))
     options = ["--ann", str(tmp_path / "truth.json")]
     errors["main"]([str(tmp_path / "found.json"), str(tmp_path / "out"), *options])
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "00_all_classes.png",
-        "01_red.png",
-        "02_blue.png",
-    }
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert files == ["00_all_classes.png", "01_red.png", "02_blue.png"]
     assert "blue                   1.000   1.000" in capsys.readouterr().out
 
 

@@ -1,14 +1,13 @@
 """Exports written by hand become COCO files with the boxes that were meant."""
 
 import json
-import runpy
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-REPO = Path(__file__).resolve().parents[2]
-main = runpy.run_path(str(REPO / "tools" / "dataset_converters" / "to_coco.py"))["main"]
+from tools.dataset_converters.to_coco import main
+
 BOXES = {
     "a.png": [("cat", [10, 20, 30, 15]), ("dog", [0, 0, 80, 60])],
     "b.png": [("dog", [40.5, 5, 9.5, 50])],
@@ -30,11 +29,9 @@ def draw(path: Path, size: tuple[int, int] = SIZE, orientation: int = 1) -> None
 
 
 def voc_text(name: str, width: int = SIZE[0]) -> str:
-    boxes = [(label, x, y, x + w, y + h) for label, (x, y, w, h) in BOXES[name]]
-    keys = "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
-    objects = "".join(
-        f"<object><name>{label}</name><bndbox>{keys.format(*box)}</bndbox></object>" for label, *box in boxes
-    )
+    corners = "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
+    one = f"<object><name>{{}}</name><bndbox>{corners}</bndbox></object>"
+    objects = "".join(one.format(label, x, y, x + w, y + h) for label, (x, y, w, h) in BOXES[name])
     size = f"<size><width>{width}</width><height>60</height></size>"
     return f"<annotation><filename>{name}</filename>{size}{objects}</annotation>"
 
@@ -148,28 +145,17 @@ def boxes_of(out: Path, split: str) -> dict[str, list]:
     return found
 
 
-LAYOUTS = (
-    *(
-        "voc",
-        "voc nested",
-        "voc flat",
-        "yolo",
-        "yolo lists",
-        "yolo label studio",
-        "yolo roboflow",
-        "yolo flat",
-    ),
-    *("labelme", "cvat", "coco", "coco roboflow"),
-)
+WITH_SPLITS = "voc", "voc nested", "yolo", "yolo lists", "yolo roboflow", "coco roboflow"
+OTHERS = "voc flat", "yolo label studio", "yolo flat", "labelme", "cvat", "coco"
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", WITH_SPLITS + OTHERS)
 def test_boxes_in_pixels(layout, tmp_path, capsys):
     out = tmp_path / "out"
     main([str(export(tmp_path / "in", layout)), str(out)])
     parts = boxes_of(out, "train"), boxes_of(out, "val")
     assert parts[0] | parts[1] == BOXES and not parts[0].keys() & parts[1].keys()
-    if layout in ("voc", "voc nested", "yolo", "yolo lists", "yolo roboflow", "coco roboflow"):
+    if layout in WITH_SPLITS:
         assert list(parts[0]) == ["a.png"]
     assert (out / "train" / next(iter(parts[0]))).is_symlink()
     printed = capsys.readouterr().out
@@ -190,22 +176,18 @@ def test_files_that_macos_adds_are_passed_over(layout, tmp_path):
 
 def test_polygons(tmp_path):
     corners = [10, 10, 30, 10, 30, 40]
-    outlines = {}
-    root = export(tmp_path / "yolo", "yolo flat")
     fractions = (f"{side / SIZE[i % 2]:.8f}" for i, side in enumerate(corners))
-    put(root / "a.txt", f"1 {' '.join(fractions)}\n")
-    outlines["yolo"] = root
-    root = export(tmp_path / "labelme", "labelme")
     shape = dict(label="dog", points=[corners[:2], corners[2:4], corners[4:]])
     ignored = dict(label="dog", shape_type="point", points=[[1, 1]])
-    put(root / "json" / "a.json", json.dumps(dict(shapes=[shape, ignored], imagePath="../x/a.png")))
-    outlines["labelme"] = root
-    root = export(tmp_path / "cvat", "cvat")
     turned = '<box label="cat" xtl="20" ytl="25" xbr="60" ybr="35" rotation="90"/><points label="dog"/>'
-    shape = '<polygon label="dog" points="10,10;30,10;30,40"/>'
-    put(root / "annotations.xml", cvat_text({"a.png": shape + turned}))
-    outlines["cvat"] = root
-    for name, root in outlines.items():
+    polygon = '<polygon label="dog" points="10,10;30,10;30,40"/>'
+    for name, file, text in (
+        ("yolo flat", "a.txt", f"1 {' '.join(fractions)}\n"),
+        ("labelme", "json/a.json", json.dumps(dict(shapes=[shape, ignored], imagePath="../x/a.png"))),
+        ("cvat", "annotations.xml", cvat_text({"a.png": polygon + turned})),
+    ):
+        root = export(tmp_path / name, name)
+        put(root / file, text)
         main([str(root), str(tmp_path / "out" / name), "--split", "1", "--copy"])
         content = json.loads((tmp_path / "out" / name / "annotations" / "train.json").read_text())
         (found,) = [a for a in content["annotations"] if a.get("segmentation") == [corners]]
@@ -263,17 +245,13 @@ def test_exif_orientation(stated, tmp_path, one_line_error):
     assert {(image["width"], image["height"]) for image in content["images"]} == {SIZE}
 
 
+VOC, LABELME, COCO = "Annotations/a.xml", "json/a.json", "annotations/instances_default.json"
 BOMB = '<!DOCTYPE x [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]><annotation>&b;</annotation>'
 FAULTS = [
-    ("voc", "Annotations/a.xml", "<annotation>", "Annotations/a.xml: it is not XML, or cut short"),
-    ("voc", "Annotations/a.xml", BOMB, "Annotations/a.xml: it has a DOCTYPE"),
-    (
-        "voc",
-        "Annotations/a.xml",
-        voc_text("a.png").replace("<xmin>0<", "<xmin>?<"),
-        "a.xml: object 2: xmin is '?'",
-    ),
-    ("voc", "Annotations/a.xml", voc_text("a.png").replace("dog", ""), "a.xml: object 2 has no name"),
+    ("voc", VOC, "<annotation>", "Annotations/a.xml: it is not XML, or cut short"),
+    ("voc", VOC, BOMB, "Annotations/a.xml: it has a DOCTYPE"),
+    ("voc", VOC, voc_text("a.png").replace("<xmin>0<", "<xmin>?<"), "a.xml: object 2: xmin is '?'"),
+    ("voc", VOC, voc_text("a.png").replace("dog", ""), "a.xml: object 2 has no name"),
     ("voc", "ImageSets/Main/val.txt", "a\n", "is there twice: "),
     ("voc", "JPEGImages/a.png", None, "Annotations/a.xml: its image 'a.png' is missing"),
     ("voc", "JPEGImages/a.png", "", "JPEGImages/a.png ("),
@@ -283,45 +261,20 @@ FAULTS = [
     ("yolo", "data.yaml", "train: nowhere\nnames: [a]", "data.yaml: train is nowhere, which is not in"),
     ("yolo lists", "val.txt", "images/val/c.png\n", "val.txt: its image images/val/c.png is missing"),
     ("yolo", "data.yaml", None, "in: no class names"),
-    (
-        "yolo",
-        "labels/train/a.txt",
-        "0 .5 .5 .1 .1\n2 .5 .5 .1 .1\n",
-        "a.txt, line 2: class 2, but there are 2",
-    ),
+    ("yolo", "labels/train/a.txt", "\n2 .5 .5 .1 .1\n", "a.txt, line 2: class 2, but there are 2"),
     ("yolo", "labels/train/a.txt", "0 .5 .5 .1\n", "a.txt, line 1: 4 values"),
     ("yolo", "labels/train/a.txt", "0 .5 nan .1 .1\n", "a.txt, line 1: a value is 'nan'"),
     ("yolo", "labels/train/a.txt", "0 40 30 20 20\n", "are they pixels?"),
     ("yolo", "labels/train/c.txt", "0 .5 .5 .1 .1\n", "labels/train/c.txt: its image is missing"),
     ("yolo", "images/train/a.jpg", "", "labels/train/a.txt: it belongs to two images"),
-    ("labelme", "json/a.json", '{"imagePath": [', "json/a.json: it is not JSON"),
-    (
-        "labelme",
-        "json/a.json",
-        labelme_text("a.png").replace("cat", " "),
-        "json/a.json: shapes[0] has no label",
-    ),
+    ("labelme", LABELME, '{"imagePath": [', "json/a.json: it is not JSON"),
+    ("labelme", LABELME, labelme_text("a.png").replace("cat", " "), "a.json: shapes[0] has no label"),
     ("labelme", "x/a.png", None, "json/a.json: its image 'a.png' is missing"),
-    (
-        "cvat",
-        "annotations.xml",
-        "<annotations><track/></annotations>",
-        "annotations.xml: it is CVAT's format for",
-    ),
-    (
-        "cvat",
-        "annotations.xml",
-        cvat_text().replace('label="dog"', 'label="cow"'),
-        "an object is of class 'cow'",
-    ),
-    (
-        "coco",
-        "annotations/instances_default.json",
-        coco_text().replace('y_id": 3', 'y_id": 5'),
-        "annotation 0: its",
-    ),
+    ("cvat", "annotations.xml", "<annotations><track/></annotations>", "xml: it is CVAT's format for"),
+    ("cvat", "annotations.xml", cvat_text().replace('l="dog"', 'l="cow"'), "an object is of class 'cow'"),
+    ("coco", COCO, coco_text().replace('y_id": 3', 'y_id": 5'), "annotation 0: its"),
     ("coco roboflow", "train/x.json", "{}", "train/x.json is not COCO"),
-    ("coco", "annotations/instances_default.json", None, "in: no annotations found"),
+    ("coco", COCO, None, "in: no annotations found"),
     ("coco", "data.yaml", "names: [a]", "looks like coco and yolo; say which with --from"),
 ]
 

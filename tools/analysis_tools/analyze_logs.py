@@ -16,11 +16,10 @@ from matplotlib.figure import Figure
 
 from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import run_tool
-from projects.run_report.training_log import by_epoch, read_log
+from projects.run_report.run_folder import by_epoch, read_log
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Plot or print as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Analyse training logs.")
     tasks = parser.add_subparsers(dest="task", required=True)
     plot = tasks.add_parser("plot_curve", help="values against the epoch")
@@ -31,8 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     plot.add_argument("--out", type=Path, default=Path("curve.png"), help="picture to write")
     time = tasks.add_parser("cal_train_time", help="seconds an iteration, by epoch")
     time.add_argument("json_logs", nargs="+", type=Path, help="vis_data/scalars.json of runs")
-    what = "count the first value of each epoch too"
-    time.add_argument("--include-outliers", action="store_true", help=what)
+    time.add_argument("--include-outliers", action="store_true", help="count the first of each epoch too")
     args = parser.parse_args(argv)
     dict(plot_curve=plot_logs, cal_train_time=print_train_times)[args.task](args)
 

@@ -38,19 +38,13 @@ from projects.reliable_runner.training.resumed_settings import read_config_text
 
 @dataclass
 class Timing:
-    """How fast a detector is with batches of one size.
-
-    Attributes:
-        seconds: of each batch, from the images in memory to the detections.
-        memory_mb: the most that the GPU had allocated; without one, the process's largest resident set.
-        scores: (n,), those of the detections in the first image, falling.
-    """
+    """How fast a detector is with batches of one size."""
 
     target: str
     batch_size: int
-    seconds: np.ndarray
-    memory_mb: float
-    scores: np.ndarray
+    seconds: np.ndarray  # of each batch, from the images in memory to the detections
+    memory_mb: float  # most allocated on the GPU; without one, the largest resident set, NaN if unknown
+    scores: np.ndarray  # (n,), those of the detections in the first image, falling
 
     def line(self, first: "Timing") -> list[str]:
         """A line of the table; ``first`` is what it is compared with."""
@@ -66,7 +60,6 @@ HEADS = ["detector", "batch", "images/s", "p50, ms", "p95, ms", "memory, MB", "s
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Time and print as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     what = "a config (random weights), a checkpoint of tools/train.py, the name of a published model, or a "
     what += "file of tools/deployment/export.py"
@@ -116,11 +109,7 @@ def time_in_turn(targets: list[str], batch_size: int, args: Namespace) -> list[T
 
 
 def receive(pipe: Connection, target: str) -> object:
-    """What the process of ``target`` answers.
-
-    Raises:
-        InputError: it says why it can't.
-    """
+    """What the process of ``target`` answers; `InputError` if it says why it can't, or has ended."""
     try:
         answer = pipe.recv()
     except EOFError:
@@ -153,7 +142,9 @@ def serve(pipe: Connection, target: str, batch_size: int, args: Namespace) -> No
             found = detector.test_step(dict(inputs=list(images), data_samples=samples))
         scores = found[0].pred_instances.scores.cpu().numpy()  # waits for a GPU
         pipe.send(time.perf_counter() - start)
-    pipe.send((peak_memory_mb(), np.sort(scores)[::-1]))
+    on_gpu = torch.cuda.is_initialized()
+    memory_mb = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_resident_mb()
+    pipe.send((memory_mb, np.sort(scores)[::-1]))
 
 
 def open_detector(target: str, device: str | None) -> nn.Module:
@@ -169,13 +160,6 @@ def open_detector(target: str, device: str | None) -> nn.Module:
         if text is None:
             raise InputError(f"{target}: it has no config inside; give the config in its place")
         return init_detector(Config(read_config_text(text)), target, device)
-
-
-def peak_memory_mb() -> float:
-    """The most that this process has had, of the GPU if it uses one; NaN where the system does not tell."""
-    if torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return peak_resident_mb()
 
 
 if __name__ == "__main__":

@@ -27,14 +27,11 @@ from projects.reliable_runner.run_state import leaf_datasets
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw as ``argv`` (by default the command line) says."""
     parser = config_parser("Draw what the training pipeline feeds the model.")
-    what = "folder for the pictures"
-    parser.add_argument("--output-dir", type=Path, default="work_dirs/browse_dataset", help=what)
+    parser.add_argument("--output-dir", type=Path, default="work_dirs/browse_dataset", help="of the pictures")
     parser.add_argument("--num", type=int, help="only so many images, the first ones of the data set")
     parser.add_argument("--show", action="store_true", help="show them in a window too")
-    what = "as in MMDetection; here the default"
-    parser.add_argument("--not-show", dest="show", action="store_false", help=what)
+    parser.add_argument("--not-show", dest="show", action="store_false", help="the default (MMDetection's)")
     parser.add_argument("--show-interval", type=float, default=2, help="seconds between shown ones (2)")
     args = parser.parse_args(argv)
 

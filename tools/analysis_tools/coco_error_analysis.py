@@ -34,7 +34,6 @@ LEAST_IOU = 0.1  # of a detection that is badly placed, or of another class, and
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Evaluate and draw as ``argv`` (by default the command line) says."""
     parser = ArgumentParser(description="Draw precision-recall curves and what the precision lacks.")
     parser.add_argument("result", type=Path, help="detections: .bbox.json of a test, or predictions.json")
     parser.add_argument("out_dir", type=Path, help="folder for a picture a class, and one of all")
@@ -82,13 +81,8 @@ def read_detections(path: Path, truth: CocoFile) -> list[dict]:
 def error_curves(truth: CocoFile, found: list[dict], category_id: int) -> np.ndarray:
     """Precision of a class at 101 recalls, as it is and without one kind of error after the other.
 
-    Args:
-        truth: the true boxes.
-        found: detections of all classes, as COCO's results.
-        category_id: the class.
-
-    Returns:
-        (6, 101), in the order of `CURVES`, rising from row to row; -1 if there is no object of the class.
+    ``found`` are detections of all classes. Returns (6, 101), in the order of `CURVES`, rising from row to
+    row; -1 if there is no object of the class.
     """
     found = [x for x in found if x["category_id"] == category_id]
     evaluation = evaluate(truth, found, category_id, [0.75, 0.5, LEAST_IOU])

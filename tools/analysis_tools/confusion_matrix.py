@@ -6,7 +6,6 @@ python tools/analysis_tools/confusion_matrix.py CONFIG results.pkl work_dirs/min
 
 import csv
 import sys
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,25 +16,22 @@ from matplotlib.figure import Figure
 from mmengine.registry import DATASETS, init_default_scope
 
 from projects.reliable_runner.files.disk_space import check_writable
-from projects.reliable_runner.launcher import add_common_arguments, read_config, run_tool
+from projects.reliable_runner.launcher import config_parser, parse_config, run_tool
 from projects.reliable_runner.metric.confusion import confusion_matrix
 from projects.reliable_runner.metric.saved_results import read_results, true_objects
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Count and draw as ``argv`` (by default the command line) says."""
-    parser = ArgumentParser(description="Draw the confusion matrix of a detector.")
-    parser.add_argument("config", help="config file")
+    parser = config_parser("Draw the confusion matrix of a detector.")
     parser.add_argument("prediction_path", type=Path, help="what tools/test.py --out has written")
     parser.add_argument("save_dir", type=Path, help="folder for confusion_matrix.png and .csv")
     parser.add_argument("--score-thr", type=float, default=0.3, help="least score of a detection (0.3)")
     parser.add_argument("--tp-iou-thr", type=float, default=0.5, help="least IoU with its object (0.5)")
-    add_common_arguments(parser)
     args = parser.parse_args(argv)
 
     check_writable(args.save_dir, "folder of the matrix", "save_dir")
     results = read_results(args.prediction_path)
-    cfg = read_config(args)
+    cfg = parse_config(args)
     init_default_scope(cfg.get("default_scope"))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     classes = dataset.metainfo["classes"]

@@ -33,14 +33,10 @@ Shape = tuple[int, int]
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Count as ``argv`` (by default the command line) says."""
     parser = config_parser("Count parameters and multiply-adds of a detector.")
-    what = "height and width, or the side"
-    parser.add_argument("--shape", nargs="+", type=positive_int, default=[800, 1333], help=what)
-    what = "average over the images of this COCO file instead of --shape"
-    parser.add_argument("--ann-file", type=Path, help=what)
-    what = "of --ann-file: the first ones, by id"
-    parser.add_argument("--num-images", type=positive_int, default=100, help=what)
+    parser.add_argument("--shape", nargs="+", type=positive_int, default=[800, 1333], help="h w, or the side")
+    parser.add_argument("--ann-file", type=Path, help="average over images of this COCO file instead")
+    parser.add_argument("--num-images", type=positive_int, default=100, help="the first of --ann-file, by id")
     args = parser.parse_args(argv)
     if len(args.shape) > 2:
         parser.error(f"--shape takes one or two numbers, got {len(args.shape)}")
@@ -133,7 +129,6 @@ def op_formulas() -> dict:
 
 
 def table(parameters: Counter[str], flops: Counter[str]) -> str:
-    """Stages and their total."""
     rows = {stage or "rest": (parameters[stage], flops[stage]) for stage in parameters | flops}
     rows["total"] = parameters.total(), flops.total()
     lines = [f"{'':20}{'params (M)':>12}{'FLOPs (G)':>12}"]

@@ -17,17 +17,13 @@ from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, init_default_scope
 from tqdm import tqdm
 
-from projects.attention_viewer.page import image_names
+from projects.attention_viewer.page import image_names, write_html
 from projects.dataset_report.check import check_datasets
 from projects.reliable_runner.data.image_arrays import as_shown
 from projects.reliable_runner.data.image_loading import image_loader
@@ -49,7 +45,7 @@ from projects.reliable_runner.run_state import leaf_datasets
 from projects.run_report.curves import recall_section, training_section
 from projects.run_report.data import data_section
 from projects.run_report.error_kinds import Judged, judge
-from projects.run_report.page import config_section, render, summary_section, write_page
+from projects.run_report.page import config_section, render, summary_section
 from projects.run_report.pictures import Shown, picture_section, worst
 from projects.run_report.precision import evaluate
 from projects.run_report.run_folder import RunFolder
@@ -57,21 +53,18 @@ from projects.run_report.tables import confusion_section, kind_section, precisio
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write the page that ``argv`` (by default the command line) asks for."""
     parser = ArgumentParser(description="Write one HTML page of a run.")
     parser.add_argument("work_dir", type=Path, help="folder of a training")
     parser.add_argument("--out", type=Path, help="page to write (WORK_DIR/report.html)")
-    results_help = (
-        "what tools/test.py --out has written (WORK_DIR/results.pkl); where there is none, it is made here"
-    )
-    parser.add_argument("--results", type=Path, help=results_help)
+    what = "what tools/test.py --out has written (WORK_DIR/results.pkl); made here where there is none"
+    parser.add_argument("--results", type=Path, help=what)
     parser.add_argument("--checkpoint", help="what to test then (the best one, or the last)")
-    split_help = "data set of the predictions (test, as for tools/test.py)"
-    parser.add_argument("--split", choices=["val", "test"], default="test", help=split_help)
+    what = "data set of the predictions (test, as for tools/test.py)"
+    parser.add_argument("--split", choices=["val", "test"], default="test", help=what)
     parser.add_argument("--num", type=positive_int, default=20, help="images with most errors to show (20)")
     parser.add_argument("--score-thr", type=float, default=0.3, help="least score of a detection (0.3)")
-    viewer_help = "page of visualize_attention.py --html, which images in it are linked to"
-    parser.add_argument("--viewer", type=Path, metavar="PAGE", help=viewer_help)
+    what = "page of visualize_attention.py --html, which images in it are linked to"
+    parser.add_argument("--viewer", type=Path, metavar="PAGE", help=what)
     add_cfg_options(parser)
     args = parser.parse_args(argv)
 
@@ -118,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
         data_section(report, (cfg.get("model") or {}).get("num_queries")),
         config_section(run.config.read_text("utf-8")),
     ]
-    write_page(render(f"Run report: {run.path.resolve().name}", sections), args.out)
+    write_html(render(f"Run report: {run.path.resolve().name}", sections), args.out, "--out")
     print(f"saved {args.out} ({args.out.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -24,7 +24,7 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from projects.attention_viewer.page import MAX_MB, PageImage, model_data, page_data, write_page
+from projects.attention_viewer.page import MAX_MB, add_view, image_data, page_data, write_page
 from projects.attention_viewer.pictures import (
     picture_map,
     picture_offsets,
@@ -41,12 +41,10 @@ from projects.reliable_runner.launcher import config_parser, run_tool
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw as ``argv`` (by default the command line) says."""
     parser = config_parser("Show where attention looks.")
     parser.add_argument("checkpoint", help="checkpoint file; with --initial it is not read")
     parser.add_argument("image", nargs="+", help="image file; several with --html alone")
-    out_help = "picture to write (.png, .svg, .jpg, ...)"
-    parser.add_argument("--out", type=Path, default=Path("attention.png"), help=out_help)
+    parser.add_argument("--out", type=Path, default="attention.png", help="picture (.png, .svg, .jpg, ...)")
     parser.add_argument(
         "--show",
         choices=["points", "map", "total", "offsets"],
@@ -54,9 +52,7 @@ def main(argv: list[str] | None = None) -> None:
         "of DETR), the sum of all layers, heads and detections, or how the backbone moves its points",
     )
     parser.add_argument(
-        "--stage",
-        choices=["encoder", "decoder", "backbone"],
-        help="by default the decoder, or the encoder of a model without one",
+        "--stage", choices=["encoder", "decoder", "backbone"], help="the decoder by default, if there is one"
     )
     parser.add_argument("--layer", help="a number from 0, last (default) or all: a sheet")
     parser.add_argument("--head", type=int, help="show this head alone, from 0")
@@ -106,17 +102,15 @@ def make_page(args: Namespace) -> None:
         is_initial = checkpoint == "-"
         detector = init_detector(config, None if is_initial else checkpoint, "cpu", args.cfg_options)
         name = f"{Path(config).stem}, {'as initialised' if is_initial else file_name(checkpoint)}"
-        models.append(model_data(name, detector.dataset_meta["classes"]))
+        models.append(dict(name=name, classes=detector.dataset_meta["classes"]))
         if not images:
-            truths = (
-                read_truth(detector.cfg, args.split, args.image) if args.split else [None] * len(args.image)
-            )
-            images = [
-                PageImage.of(file_name(path), shown_image(detector, path), len(detectors), truth, args.max_mb)
-                for path, truth in zip(args.image, truths, strict=True)
-            ]
+            truths = [None] * len(args.image)
+            if args.split:
+                truths = read_truth(detector.cfg, args.split, args.image)
+            shown = (shown_image(detector, path) for path in args.image)
+            images = list(map(image_data, map(file_name, args.image), shown, truths))
         for image, path, truth in zip(tqdm(images, name, unit="image"), args.image, truths, strict=True):
-            image.add(View.of(detector, path, truth))
+            add_view(image, View.of(detector, path, truth), args.max_mb, len(detectors))
     write_page(page_data(models, images, args.score_thr), args.html)
     print(f"saved {args.html} ({args.html.stat().st_size / 1e6:.1f} MB)")
 
@@ -147,7 +141,6 @@ def check_stage(args: Namespace) -> None:
 
 
 def picture(view: View, args: Namespace) -> Figure:
-    """The picture that the arguments ask for."""
     if args.stage == "backbone":
         layers = view.layers("backbone", args.layer or ("all" if args.show == "offsets" else "last"))
         if args.show == "offsets":
@@ -168,7 +161,6 @@ def picture(view: View, args: Namespace) -> Figure:
 
 
 def find_query(view: View, args: Namespace) -> int:
-    """The query that the arguments name."""
     if args.query is not None:
         return view.query(args.stage, args.query)
     if args.stage == "encoder":

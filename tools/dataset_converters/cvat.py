@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 from projects.reliable_runner.errors import InputError
 from tools.dataset_converters.export import Export, Picture, find_files, find_image, size_of, split_of, unique
 from tools.dataset_converters.outline import number, polygon, rectangle
-from tools.dataset_converters.xml_file import read_xml
+from tools.dataset_converters.voc import read_xml
 
 _CORNERS = "xtl", "ytl", "xbr", "ybr"
 

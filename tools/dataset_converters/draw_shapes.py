@@ -19,7 +19,6 @@ CLASSES = ("circle", "square", "triangle")
 
 
 def main() -> None:
-    """Parse, draw, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("out_dir", type=Path, help="where to write the data set")
     parser.add_argument("--num-train", type=int, default=800, help="number of training images")

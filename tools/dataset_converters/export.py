@@ -16,35 +16,23 @@ SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 
 
 class Picture(NamedTuple):
-    """An image with its objects.
-
-    Args:
-        path: of the image.
-        size: width and height, as the image is shown.
-        objects: annotations as COCO has them, boxes in pixels, with the class as "name" and without ids.
-        source: the file that lists the objects.
-        split: "train", "val" or "test"; None if the export does not say.
-    """
+    """An image with its objects."""
 
     path: Path
-    size: tuple[int, int]
-    objects: list[dict]
-    source: Path
-    split: str | None
+    size: tuple[int, int]  # width and height, as the image is shown
+    objects: list[
+        dict
+    ]  # annotations as COCO has them, boxes in pixels, with the class as "name", without ids
+    source: Path  # the file that lists the objects
+    split: str | None  # "train", "val" or "test"; None if the export does not say
 
 
 class Export(NamedTuple):
-    """A folder whose annotations are found.
+    """A folder whose annotations are found."""
 
-    Args:
-        classes: names in their order; None if the format lists none.
-        num_images: how many ``pictures`` there are.
-        pictures: read one by one; `InputError` at the first that is at fault.
-    """
-
-    classes: list[str] | None
+    classes: list[str] | None  # names in their order; None if the format lists none
     num_images: int
-    pictures: Iterator[Picture]
+    pictures: Iterator[Picture]  # read one by one; `InputError` at the first that is at fault
 
 
 def find_files(folder: Path, *patterns: str) -> list[Path]:
@@ -80,8 +68,7 @@ def find_image(name: str, folders: Sequence[Path], source: Path, stem: str = "")
 def size_of(path: Path, source: Path, stated: Sequence[object] = ()) -> tuple[int, int]:
     """Width and height of an image as it is shown, its EXIF orientation honoured.
 
-    Raises:
-        InputError: it can't be read, or its ``source`` has ``stated`` another width and height than 0.
+    `InputError` if it can't be read, or its ``source`` has ``stated`` another width and height than 0.
     """
     if not (size := image_size(path)):
         raise InputError(f"image {path} ({source}) can't be read: it is empty, cut short or no image")

@@ -16,10 +16,7 @@ def split_pictures(
 
     A hash of ``seed`` and the path below ``folder`` says which part: order and machine play no role, and a
     new image moves few. ``share`` is that of train, above 0, at most 1; None is 0.8. Splits without an image
-    are left out.
-
-    Raises:
-        InputError: there is a val although a ``share`` is given, or there are less than two images to split.
+    are left out. `InputError` if there is a val although a ``share`` is given, or nothing to split.
     """
     splits: dict[str, list[Picture]] = dict(train=[], val=[], test=[])
     for picture in pictures:

@@ -83,13 +83,9 @@ def tell_format(folder: Path) -> str:
 
 
 def read_export(folder: Path, name: str | None = None) -> tuple[list[str], list[Picture]]:
-    """Read an export in the format ``name``, by default that which it looks like.
+    """Read an export in the format ``name``, by default that which it looks like: its classes and pictures.
 
-    Returns:
-        The classes, sorted if the format has no order of its own, and all pictures.
-
-    Raises:
-        InputError: it can't be read; the message names the file, and the line or object.
+    Classes are sorted if the format has no order of its own. `InputError` names the file, and line or object.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; unpack an archive first")
@@ -119,8 +115,7 @@ def read_export(folder: Path, name: str | None = None) -> tuple[list[str], list[
 def write(out_dir: Path, classes: Sequence[str], splits: dict[str, list[Picture]], copy: bool) -> None:
     """Write ``annotations/SPLIT.json`` and ``SPLIT/`` with copies of the images or relative links to them.
 
-    Raises:
-        InputError: ``out_dir``, which is new or empty, can't be written; then nothing is.
+    `InputError` if ``out_dir``, which is new or empty, can't be written; then nothing is.
     """
     unfinished = out_dir.with_name(f"{out_dir.name}.{os.getpid()}.unfinished")
     try:
@@ -163,7 +158,6 @@ def coco_content(classes: Sequence[str], pictures: Sequence[Picture], names: Seq
 
 
 def audit(folder: Path, classes: Sequence[str], splits: Sequence[str]) -> Report:
-    """Check what was written, as data of our config for one's own."""
     options = dict(data_root=f"{folder}/", classes=tuple(classes))
     cfg = parse_config(Namespace(config=str(CONFIG), cfg_options=options))
     test = dict(ann_file="annotations/test.json", data_prefix=dict(img="test/"))

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
+from xml.etree import ElementTree
 
 from projects.reliable_runner.errors import InputError
 from tools.dataset_converters.export import SPLITS, Export, Picture, find_files, find_image, size_of, split_of
 from tools.dataset_converters.outline import number, rectangle
-from tools.dataset_converters.xml_file import read_xml
 
 
 def read(folder: Path) -> Export:
@@ -20,6 +20,24 @@ def read(folder: Path) -> Export:
         (path, split_of(path.relative_to(folder).parts[:-1])) for path in find_files(folder, "**/*.xml")
     ]
     return Export(None, len(files), (_picture(path, split) for path, split in files))
+
+
+def read_xml(path: Path, tag: str) -> ElementTree.Element:
+    """Parse a file whose root is ``tag``; `InputError` if it is none, or declares a document type.
+
+    Its entities could grow to any size or name other files.
+    """
+    content = path.read_bytes()
+    try:
+        has_doctype = b"<!DOCTYPE" in content.replace(b"\0", b"")  # without the zeros of UTF-16
+        root = None if has_doctype else ElementTree.fromstring(content)
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # its encoding may be unknown
+        raise InputError(f"{path}: it is not XML, or cut short ({error})") from error
+    if root is None:
+        raise InputError(f"{path}: it has a DOCTYPE, which no label tool writes; it is not read")
+    if root.tag != tag:
+        raise InputError(f"{path}: it holds <{root.tag:.80}>, not <{tag}>")
+    return root
 
 
 def _listed(folder: Path) -> Iterator[tuple[Path, str]]:

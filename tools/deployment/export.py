@@ -9,7 +9,7 @@ See docs/deployment.md.
 import logging
 import sys
 import warnings
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,23 +22,18 @@ from torch import Tensor, nn
 from projects.deployment.description import Description
 from projects.deployment.exported_detector import ExportedDetector
 from projects.deployment.graph import DetectorGraph
-from projects.deployment.parity import HEADS, Comparison, compare
+from projects.deployment.parity import HEADS, compare
 from projects.deployment.targets import SUFFIXES, module_of
 from projects.reliable_runner.errors import InputError, first_line
 from projects.reliable_runner.files.disk_space import check_writable
 from projects.reliable_runner.files.media import find_media, is_video
 from projects.reliable_runner.inference import init_detector, prepare
-from projects.reliable_runner.launcher import add_cfg_options, positive_int, run_tool
+from projects.reliable_runner.launcher import config_parser, positive_int, run_tool
 
 TOLERANCE, HALF_TOLERANCE = 1e-4, 0.1
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Export as ``argv`` (by default the command line) says.
-
-    Raises:
-        InputError: what was asked for can't be done, or the file finds other objects than PyTorch.
-    """
     args = parse_args(argv)
     check_writable(args.out.parent, "folder of the file", "--out")
     detector = init_detector(args.config, args.checkpoint, "cpu", args.cfg_options)
@@ -63,9 +58,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse_args(argv: list[str] | None) -> Namespace:
-    """Read the command line."""
-    parser = ArgumentParser(description="Export a detector and check the file.")
-    parser.add_argument("config", help="config file")
+    parser = config_parser("Export a detector and check the file.")
     parser.add_argument("checkpoint", help="checkpoint: a file, an address or the name of a published model")
     what = "onnxruntime and others; OpenVINO; torch without this code base"
     parser.add_argument("--to", choices=SUFFIXES, required=True, help=what)
@@ -76,7 +69,6 @@ def parse_args(argv: list[str] | None) -> Namespace:
     parser.add_argument("--images", nargs="+", help=what)
     parser.add_argument("--num-images", type=positive_int, default=3, help="how many of them (3)")
     parser.add_argument("--no-check", action="store_true", help="write the file alone")
-    add_cfg_options(parser)
     args = parser.parse_args(argv)
     suffix = SUFFIXES[args.to]
     if args.out is None:
@@ -108,17 +100,16 @@ def read_images(detector: nn.Module, args: Namespace) -> list[Tensor]:
 
 def check(detector: nn.Module, path: Path, images: Sequence[Tensor], tolerance: float) -> None:
     """Compare the file with ``detector`` and print the table; `InputError` if they differ."""
-    comparisons: list[Comparison] = []
+    wrong = []
     print_line(HEADS)
     for comparison in compare(detector, ExportedDetector(path), images, tolerance):
-        comparisons.append(comparison)
         print_line(comparison.line())
-    if wrong := [comparison.case for comparison in comparisons if comparison.missing]:
+        wrong += [comparison.case] if comparison.missing else []
+    if wrong:
         raise InputError(f"{path} differs from PyTorch by more than {tolerance:g}: {', '.join(wrong)}")
 
 
 def print_line(cells: Sequence[str]) -> None:
-    """Print a line of the table."""
     widths = 14, 5, 11, 10, 16, 15, 0
     print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
 

@@ -7,19 +7,10 @@ from projects.reliable_runner.errors import InputError, first_line
 
 
 def upload(folder: Path, files: Iterable[str], repo: str, private: bool = False) -> str:
-    """Upload files of a folder; the token is that of ``HF_TOKEN`` or of ``hf auth login``.
+    """Upload ``files`` of a folder to ``owner/name``, which is made if it is not there; return its address.
 
-    Args:
-        folder: holds the files.
-        files: their names; others in ``folder`` stay here.
-        repo: ``owner/name``, made if it is not there.
-        private: whether a repository that is made is private.
-
-    Returns:
-        The address of the repository; ``HF_ENDPOINT`` names another hub.
-
-    Raises:
-        InputError: huggingface_hub is missing, or the upload failed.
+    The token is that of ``HF_TOKEN`` or of ``hf auth login``; ``HF_ENDPOINT`` names another hub. `InputError`
+    if huggingface_hub is missing, or the upload failed.
     """
     try:
         from huggingface_hub import HfApi

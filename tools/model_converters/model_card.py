@@ -63,14 +63,7 @@ It was trained with MMDetection's Runner and this config:
 def model_card(
     detector: nn.Module, name: str, results: dict[str, float] | None = None, license: str | None = None
 ) -> str:
-    """Write what a detector is and how transformers loads it.
-
-    Args:
-        detector: what `init_detector` returns.
-        name: what ``from_pretrained`` takes.
-        results: see `read_results`.
-        license: its name on the hub, such as "apache-2.0".
-    """
+    """Write what a detector is and how transformers loads it, by ``name``."""
     rows = [f"| {metric} | {value:g} |" for metric, value in (results or {}).items()]
     table = "\n".join(["## Measured", "", "| metric | value |", "| --- | --- |", *rows, "", ""])
     classes = detector.dataset_meta["classes"]
@@ -87,11 +80,7 @@ def model_card(
 
 
 def read_results(path: Path) -> dict[str, float]:
-    """Read the metrics of the JSON file that ``tools/test.py`` writes beside its log.
-
-    Raises:
-        InputError: it can't be read, or holds no metrics of a test.
-    """
+    """Read the metrics of the JSON file that ``tools/test.py`` writes beside its log."""
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

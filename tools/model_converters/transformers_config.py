@@ -57,14 +57,9 @@ def variant_of(detector: nn.Module) -> str:
 
 
 def model_config(detector: nn.Module) -> dict:
-    """The ``DeformableDetrConfig`` of a detector, as JSON has it.
+    """The ``DeformableDetrConfig`` of what `init_detector` returns, as JSON has it.
 
-    Args:
-        detector: what `init_detector` returns.
-
-    Raises:
-        InputError: transformers has no such model, or prepares no images so; the message names the key of
-            the config.
+    `InputError` names the key of the config if transformers has no such model, or prepares no images so.
     """
     for key, found, known in _demands(detector):
         if found not in known:
@@ -119,11 +114,7 @@ def _backbone_config(backbone: nn.Module) -> dict:
 
 
 def image_processor_config(detector: nn.Module) -> dict:
-    """The ``DeformableDetrImageProcessor`` that prepares images as the test pipeline does, as JSON has it.
-
-    Args:
-        detector: one that `model_config` accepts.
-    """
+    """The ``DeformableDetrImageProcessor`` that prepares images as the test pipeline does, as JSON has it."""
     (resize,) = (step for step in detector.test_pipeline if isinstance(step, Resize))
     preprocessor = detector.data_preprocessor
     mean, std = ((x / 255).flatten().expand(3).tolist() for x in (preprocessor.mean, preprocessor.std))

@@ -21,9 +21,8 @@ backend_args = None
 # The shorter side of a training image is one of these, the longer side at most long_side.
 short_sides = [480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800]
 long_side = 1333
-random_resize = dict(
-    type="RandomChoiceResize", scales=[(side, long_side) for side in short_sides], keep_ratio=True
-)
+choose_scale = dict(type="RandomChoiceResize", keep_ratio=True)
+random_resize = dict(choose_scale, scales=[(side, long_side) for side in short_sides])
 train_pipeline = [
     dict(type="LoadImageFromFile", backend_args=backend_args),
     dict(type="LoadAnnotations", with_bbox=True),
@@ -33,11 +32,7 @@ train_pipeline = [
         transforms=[
             [random_resize],
             [
-                dict(
-                    type="RandomChoiceResize",
-                    scales=[(400, 4200), (500, 4200), (600, 4200)],
-                    keep_ratio=True,
-                ),
+                dict(choose_scale, scales=[(400, 4200), (500, 4200), (600, 4200)]),
                 dict(
                     type="RandomCrop",
                     crop_type="absolute_range",
@@ -54,16 +49,12 @@ test_pipeline = [
     dict(type="LoadImageFromFile", backend_args=backend_args),
     dict(type="Resize", scale=(long_side, short_sides[-1]), keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),
-    dict(
-        type="PackDetInputs",
-        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
-    ),
+    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
 ]
 
 train_dataloader = dict(
     batch_size=batch_size,
     num_workers=2,
-    persistent_workers=False,
     sampler=dict(type="DefaultSampler", shuffle=True),
     batch_sampler=dict(type="AspectRatioBatchSampler"),
     dataset=dict(
@@ -80,8 +71,6 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
-    persistent_workers=False,
-    drop_last=False,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
         type="CocoDataset",
@@ -100,7 +89,6 @@ val_evaluator = dict(
     type="CocoMetric",
     ann_file=data_root + val_annotations,
     metric="bbox",
-    format_only=False,
     backend_args=backend_args,
 )
 test_evaluator = val_evaluator

@@ -19,8 +19,7 @@ model = dict(
     positional_encoding=dict(num_feats=64),
     encoder=dict(num_layers=2, layer_cfg=dict(self_attn_cfg=small_attn, ffn_cfg=small_ffn)),
     decoder=dict(
-        num_layers=3,
-        layer_cfg=dict(self_attn_cfg=small_attn, cross_attn_cfg=small_attn, ffn_cfg=small_ffn),
+        num_layers=3, layer_cfg=dict(self_attn_cfg=small_attn, cross_attn_cfg=small_attn, ffn_cfg=small_ffn)
     ),
     bbox_head=dict(embed_dims=128),
 )

@@ -40,9 +40,7 @@ model = dict(
         type="DeformableDetrTransformerEncoder",
         num_layers=6,
         layer_cfg=dict(
-            type="DeformableDetrTransformerEncoderLayer",
-            self_attn_cfg=deformable_attn,
-            ffn_cfg=ffn,
+            type="DeformableDetrTransformerEncoderLayer", self_attn_cfg=deformable_attn, ffn_cfg=ffn
         ),
     ),
     decoder=dict(

@@ -7,11 +7,7 @@ optim_wrapper = dict(
     constructor="GroupedOptimWrapperConstructor",
     optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
     paramwise_cfg=dict(
-        custom_keys={
-            "norm": no_decay,
-            "relative_position_bias_table": no_decay,
-            "rpe_table": no_decay,
-        }
+        custom_keys={"norm": no_decay, "relative_position_bias_table": no_decay, "rpe_table": no_decay}
     ),
 )
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=1)

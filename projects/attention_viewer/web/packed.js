@@ -2,7 +2,7 @@
 
 const BYTES = { uint8: 1, int16: 2, int32: 4 };
 
-/** The numbers that Python's `pack` (packed.py) has packed: their values in one row, and their shape. */
+/** The numbers that Python's `pack` (layer_data.py) has packed: their values in one row, and their shape. */
 async function unpack({ dtype, shape, step, data }) {
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
   const inflated = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));

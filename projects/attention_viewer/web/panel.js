@@ -6,7 +6,7 @@ const share = (part, whole) => `${(100 * part) / whole}%`;
 /** How one model sees the image: the picture with what is drawn over it, and the same in words. */
 class Panel {
   /**
-   * @param model `model_data` of page.py; @param scales its colours;
+   * @param model its name and classes; @param scales its colours;
    * @param settings what is chosen (page.js);
    * @param actions what a person does in it: hover(place), pick(panel, place), choose(panel, row),
    *   key(panel, event).

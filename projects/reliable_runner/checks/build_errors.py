@@ -39,10 +39,10 @@ class BuildError(InputError):
 
 
 def explain_errors(build: Callable) -> Callable:
-    """``Registry.build``, whose errors name the key and the type of the config that is wrong.
+    """``Registry.build``, in which a `BuildError` names the key and the type of the config that is wrong.
 
-    A type that is registered nowhere, a keyword that its class does not take or wants, and a value that a
-    model refuses become a `BuildError`.
+    That is a type that is registered nowhere, a keyword that its class does not take or wants, or a value
+    that a model refuses.
     """
 
     @wraps(build)
@@ -81,12 +81,11 @@ def _explanation(registry: Registry, cfg: dict, error: Exception) -> str | None:
 
 def _ways(cfg: object, wanted: dict) -> Iterator[list[str]]:
     """The keys that lead from ``cfg`` to the dict of which ``wanted`` was made, perhaps with more keys."""
+    children = enumerate(cfg) if isinstance(cfg, (list, tuple)) else ()
     if isinstance(cfg, dict):
         if cfg and cfg.keys() <= wanted.keys() and all(wanted[key] == value for key, value in cfg.items()):
             yield []
         children = cfg.items()
-    else:
-        children = enumerate(cfg) if isinstance(cfg, (list, tuple)) else ()
     for key, child in children:
         for way in _ways(child, wanted):
             yield [str(key), *way]
@@ -100,8 +99,7 @@ def _runners_key(cfg: dict, part: str) -> str | None:
 
 
 def _type_name(cfg: dict) -> str:
-    kind = cfg["type"]
-    return kind if isinstance(kind, str) else kind.__name__
+    return cfg["type"] if isinstance(cfg["type"], str) else cfg["type"].__name__
 
 
 def _unknown_type(registry: Registry, cfg: dict) -> str:
@@ -119,6 +117,10 @@ def _unknown_type(registry: Registry, cfg: dict) -> str:
 
 def _in_another_scope(here: Registry, name: str, keyword: str = "type") -> str:
     """The scope that has ``name``, of a class that takes ``keyword``, and how to say it; "" without one."""
+    # A namespace, whose packages bring scopes of their own.
+    for package in pkgutil.iter_modules(projects.__path__, "projects."):
+        if importlib.util.find_spec(f"{package.name}.registry"):
+            importlib.import_module(f"{package.name}.registry")
     root = here
     while root.parent is not None:
         root = root.parent
@@ -130,10 +132,6 @@ def _in_another_scope(here: Registry, name: str, keyword: str = "type") -> str:
 
 def _scopes_with(registry: Registry, name: str) -> Iterator[tuple[str, type]]:
     """The scopes below a registry in which ``name`` is registered, and as what."""
-    # A namespace, whose packages bring scopes of their own.
-    for package in pkgutil.iter_modules(projects.__path__, "projects."):
-        if importlib.util.find_spec(f"{package.name}.registry"):
-            importlib.import_module(f"{package.name}.registry")
     for child in registry._children.values():
         child.import_from_location()
         if name in child.module_dict:

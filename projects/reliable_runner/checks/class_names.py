@@ -16,17 +16,13 @@ from ..run_state import bare_model, built_loops, leaf_datasets
 class ClassCheckHook(Hook):
     """Compares model, data sets and metrics before the first iteration of a run.
 
-    A metric that reads another annotation file than its data set, more detections an image than count, and
-    an image with more objects than the model has queries are warned about.
+    `InputError` if ``bbox_head.num_classes`` is not the number of classes of a data set, a class has another
+    label in another data set, or a data set makes no batch. A metric that reads another annotation file than
+    its data set, more detections an image than count, and an image with more objects than the model has
+    queries are warned about.
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Compare.
-
-        Raises:
-            InputError: ``bbox_head.num_classes`` is not the number of classes of a data set, a class has
-                another label in another data set, or a data set makes no batch.
-        """
         model, loops = bare_model(runner), list(built_loops(runner))
         datasets = [dataset for loop in loops for dataset in leaf_datasets(loop.dataloader.dataset)]
         sources = []
@@ -45,12 +41,18 @@ class ClassCheckHook(Hook):
                     f"drop_last=True leaves no batch: the data set has {len(loader.dataset)} images, "
                     f"batch_size is {loader.batch_sampler.batch_size}. Lower it or set drop_last=False."
                 )
-        for warning in [*_detection_limits(model, loops), *_too_few_queries(model, datasets)]:
+        for warning in _limits(model, loops, datasets):
             warn(warning)
 
 
-def _detection_limits(model: nn.Module, loops: list[BaseLoop]) -> Iterator[str]:
-    head = getattr(model, "bbox_head", None)
+def _limits(model: nn.Module, loops: list[BaseLoop], datasets: list) -> Iterator[str]:
+    head, num_queries = getattr(model, "bbox_head", None), getattr(model, "num_queries", None)
+    most, image = max((getattr(dataset, "max_instances", (0, "")) for dataset in datasets), default=(0, ""))
+    if num_queries is not None and most > num_queries:
+        yield (
+            f"image {image} has {most} objects, but the model has {num_queries} queries: it can find no more "
+            "objects than that in an image. Raise model.num_queries."
+        )
     wanted = getattr(head, "max_per_img", 0)
     for loop in loops:
         for metric in getattr(getattr(loop, "evaluator", None), "metrics", []):
@@ -63,8 +65,8 @@ def _detection_limits(model: nn.Module, loops: list[BaseLoop]) -> Iterator[str]:
             if not hasattr(metric, "proposal_nums"):
                 continue
             limits = {"val_evaluator.proposal_nums[-1]": metric.proposal_nums[-1]}
-            if wanted and getattr(model, "num_queries", None):  # without a decoder each token is one
-                limits["num_queries * num_classes"] = model.num_queries * head.num_classes
+            if wanted and num_queries:  # without a decoder each token is one
+                limits["num_queries * num_classes"] = num_queries * head.num_classes
             for name, limit in limits.items():
                 if wanted > limit:
                     yield (
@@ -73,22 +75,8 @@ def _detection_limits(model: nn.Module, loops: list[BaseLoop]) -> Iterator[str]:
                     )
 
 
-def _too_few_queries(model: nn.Module, datasets: list) -> Iterator[str]:
-    num_queries = getattr(model, "num_queries", None)
-    most, image = max((getattr(dataset, "max_instances", (0, "")) for dataset in datasets), default=(0, ""))
-    if num_queries is not None and most > num_queries:
-        yield (
-            f"image {image} has {most} objects, but the model has {num_queries} queries: it can find no more "
-            "objects than that in an image. Raise model.num_queries."
-        )
-
-
 def check_num_classes(model: nn.Module, classes: list[str] | None, source: object) -> None:
-    """Compare the head of ``model`` with the classes that ``source`` names; None if it names none.
-
-    Raises:
-        InputError: ``bbox_head.num_classes`` is another number.
-    """
+    """`InputError` if ``bbox_head.num_classes`` is not the number of classes that ``source`` names."""
     num_classes = getattr(getattr(model, "bbox_head", None), "num_classes", None)
     if None not in (num_classes, classes) and len(classes) != num_classes:
         raise InputError(

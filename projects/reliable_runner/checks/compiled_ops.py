@@ -8,7 +8,7 @@ from ..errors import InputError
 
 
 def check_compiled_ops(model: nn.Module, config: str) -> None:
-    """Refuse a model that needs compiled ops of mmcv which are not installed; the message names ``config``.
+    """`InputError`, which names ``config``, for a model that needs ops of mmcv which are not installed.
 
     Beside modules of ``mmcv.ops`` these are the kinds of NMS that an mmdet head's ``test_cfg`` asks for,
     other than the plain one; a loss on a GPU may need one too.

@@ -1,23 +1,28 @@
 """A checkpoint fits what the run does with it, or the run stops."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from projects.checkpoint_conversion.family import foreign_weights, guess_family
 
 from ..errors import InputError
 from ..files.coco_file import shorten
 from ..log import warn
-from ..run_state import bare_model, must_fit_exactly
+from ..run_state import bare_model, missing_state
 from .class_names import class_difference
-from .training_state import check_state
 
 _BACKBONE = "backbone."
 _CLASS_BRANCHES = (".cls_branches.", ".fc_cls.")  # the latter is DETR's
+# Settings that tell one kind of optimizer from another, and the averages that have a parameter's shape.
+_MARKS = {"betas", "amsgrad", "momentum_decay", "momentum", "dampening"}
+_MARKS |= {"alpha", "rho", "lr_decay", "lambd", "etas"}
+_AVERAGES = ("exp_avg", "exp_avg_sq", "momentum_buffer", "square_avg", "sum")
 
 
 class CheckpointCheckHook(Hook):
@@ -31,14 +36,10 @@ class CheckpointCheckHook(Hook):
     priority = "ABOVE_NORMAL"  # after ResumedSettingsHook, before EMAHook copies the weights
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Check what the runner is going to read, and adapt it if a training starts from it.
-
-        Raises:
-            InputError: The checkpoint lacks what the run needs, or is of other classes or of another model.
-        """
+        """Check what the runner is going to read, and adapt it if a training starts from it."""
         path = runner._load_from or find_latest_checkpoint(runner.work_dir)
         weights = checkpoint.get("state_dict", checkpoint)
-        model, exact = bare_model(runner), must_fit_exactly(runner)
+        model, exact = bare_model(runner), runner._resume or not isinstance(runner._train_loop, BaseLoop)
         difference = class_difference(runner, checkpoint)
         if exact and difference:
             raise InputError(
@@ -54,13 +55,10 @@ class CheckpointCheckHook(Hook):
 
 
 def check_fits(path: str | Path, weights: dict, model: nn.Module, exact: bool = True) -> None:
-    """Refuse weights, a state dict read from ``path``, of another code base or of another model.
+    """Refuse, by `InputError`, weights read from ``path`` that are of another code base or another model.
 
     Unless ``exact`` it is enough if some fit that are not the backbone's. A leading ``module.`` is passed
     over, and so are counters of batches, which old checkpoints lack.
-
-    Raises:
-        InputError: They do not fit.
     """
     foreign = foreign_weights(weights, path)
     if foreign and guess_family(weights) != guess_family(model.state_dict()):
@@ -139,3 +137,44 @@ def _adapt(weights: dict, model: nn.Module, difference: str) -> str:
         "here), all others are loaded exactly"
     )
     return "\n".join([title + difference, *lines])
+
+
+def check_state(path: str | Path, checkpoint: dict, runner: Runner) -> None:
+    """Refuse, by `InputError`, a state read from ``path`` that the run could not resume from."""
+    for fault in _faults(checkpoint, runner):
+        raise InputError(
+            f"{path}: a run can't be resumed from this checkpoint: {fault}. To start from its weights alone, "
+            f"leave --resume out and set --cfg-options load_from={path}"
+        )
+
+
+def _faults(checkpoint: dict, runner: Runner) -> Iterator[str]:
+    if missing := missing_state(checkpoint):
+        yield f"it lacks {', '.join(missing)}"
+        return
+    if optimizer := getattr(runner.optim_wrapper, "optimizer", None):
+        yield from _optimizer_faults(checkpoint["optimizer"], optimizer)
+    schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
+    keys = [state.keys() for state in checkpoint.get("param_schedulers", [])]
+    own = [scheduler.state_dict().keys() for scheduler in schedulers]
+    if len(keys) != len(own) or any(theirs - ours for theirs, ours in zip(keys, own, strict=True)):
+        yield "param_scheduler is another schedule; --resume-schedule config takes that of the config"
+
+
+def _optimizer_faults(state: dict, optimizer: Optimizer) -> Iterator[str]:
+    groups, own = state["param_groups"], optimizer.param_groups
+    outline, ours = (
+        [(len(group["params"]), sorted(_MARKS & group.keys())) for group in part] for part in (groups, own)
+    )
+    if outline != ours:
+        yield (
+            f"its optimizer has groups of (parameters, settings) {outline!s:.200}, that of this run "
+            f"{ours!s:.200}: the run was started with another optimizer or paramwise_cfg. Resume with the "
+            "config that it was started with"
+        )
+        return
+    for group, here in zip(groups, own, strict=True):
+        for number, parameter in zip(group["params"], here["params"], strict=True):
+            averages = map(state["state"].get(number, {}).get, _AVERAGES)
+            if any(average is not None and average.shape != parameter.shape for average in averages):
+                yield f"optimizer.state[{number}] is not that of a parameter of {tuple(parameter.shape)}"

@@ -16,8 +16,7 @@ def labels_by_category(categories: Sequence[dict], classes: Sequence[str]) -> di
 def compare_names(classes: Sequence[str] | str, categories: Sequence[str], ann_file: str) -> None:
     """Compare the classes of a data set with the categories of its file, which may be more, in any order.
 
-    Raises:
-        InputError: ``classes`` is a string, or a class is no category or more than one.
+    `InputError` if ``classes`` is a string, or a class is no category or more than one.
     """
     if isinstance(classes, str):
         raise InputError(

@@ -24,12 +24,10 @@ class CocoDataset(_CocoDataset, SeededItems):
     Boxes that cannot be trained on (NaN or infinite, of no area, thinner than a pixel, outside the image) and
     annotations whose image or category the file does not hold are skipped, counted and named in one
     warning. Boxes partly outside the image stay as they are: the transforms clip them. Crowd boxes keep
-    ``ignore_flag`` 1. What is random about a training image is seeded (`SeededItems`). Arguments are those of
-    mmdet's class.
+    ``ignore_flag`` 1. What is random about a training image is seeded (`SeededItems`).
 
-    Raises:
-        InputError: The annotation file is missing or not COCO, its categories do not match the classes,
-            no image is left, or all annotations are skipped.
+    `InputError` if the annotation file is missing or not COCO, its categories do not match the classes, no
+    image is left, or all annotations are skipped.
     """
 
     max_instances: tuple[int, str] = (0, "")  # the most objects (crowds left out) in one image, and its path
@@ -38,10 +36,12 @@ class CocoDataset(_CocoDataset, SeededItems):
     missing_images: Sequence[str] = ()  # paths
 
     def load_data_list(self) -> list[dict]:
-        """Read the annotation file once; see mmdet's method for what an item holds."""
         data_list = super().load_data_list()
         if self._skipped:
-            report = self._skipped_report()
+            total = sum(map(len, self._skipped.values()))
+            lines = [f"\n  {len(names)} {fault}: {shorten(names)}" for fault, names in self._skipped.items()]
+            scored = "\n  (the COCO metric reads the file itself and still counts them)" * self.test_mode
+            report = f"{self.ann_file}: {total} annotations are skipped{''.join(lines)}{scored}"
             if not any(info["instances"] for info in data_list):
                 raise InputError(
                     f"{report}\nNone is left. Boxes are x, y, width, height in pixels; ids are equal only if "
@@ -52,9 +52,9 @@ class CocoDataset(_CocoDataset, SeededItems):
 
     def COCOAPI(self, path: str) -> CocoFile:
         """Read ``path``; mmdet's ``load_data_list`` calls what has this name."""
-        coco = CocoFile(path, self.data_prefix.get("img", ""), self._metainfo["classes"])
-        content = coco.dataset
         classes = self._metainfo["classes"]
+        coco = CocoFile(path, self.data_prefix.get("img", ""), classes)
+        content = coco.dataset
         categories = [category["name"] for category in content["categories"]]
         compare_names(classes, categories, self.ann_file)
         if len(categories) > len(classes):
@@ -71,12 +71,10 @@ class CocoDataset(_CocoDataset, SeededItems):
         return coco
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """Leave out the boxes that cannot be trained on, then parse as mmdet does."""
         kept = [ann for ann in raw_data_info["raw_ann_info"] if ann["id"] not in self._faulty_ids]
         return super().parse_data_info({**raw_data_info, "raw_ann_info": kept})
 
     def filter_data(self) -> list[dict]:
-        """Apply ``filter_cfg`` as mmdet does, and say how many images that leaves out."""
         kept = super().filter_data()
         total = len(self.data_list)
         if not total:
@@ -95,13 +93,6 @@ class CocoDataset(_CocoDataset, SeededItems):
 
     @name_steps
     def prepare_data(self, idx: int) -> dict | None:
-        """Load and transform an image."""
         info = self.get_data_info(idx)
         note_image(info["img_path"])
         return self.pipeline(info.copy())
-
-    def _skipped_report(self) -> str:
-        total = sum(map(len, self._skipped.values()))
-        lines = [f"\n  {len(names)} {fault}: {shorten(names)}" for fault, names in self._skipped.items()]
-        scored = "\n  (the COCO metric reads the file itself and still counts them)"
-        return f"{self.ann_file}: {total} annotations are skipped{''.join(lines)}{scored * self.test_mode}"

@@ -6,18 +6,11 @@ from ..errors import InputError
 
 
 def as_values(array: np.ndarray, name: str) -> np.ndarray:
-    """An array in a type that the steps of a pipeline take.
+    """An array (h, w) or (h, w, channels) of any numbers in a type that the steps of a pipeline take.
 
-    Args:
-        array: (h, w) or (h, w, channels), of any numbers.
-        name: for the message.
-
-    Returns:
-        (h, w), or (h, w, channels) of more than one channel: uint8 as it is, bool as 0 and 255, all else as
-        float32 of the same values.
-
-    Raises:
-        InputError: it is empty, of another form, or NaN or infinite.
+    Returns (h, w), or (h, w, channels) of more than one channel: uint8 as it is, bool as 0 and 255, all else
+    as float32 of the same values. `InputError`, which says ``name``, if the array is empty, of another form,
+    NaN or infinite.
     """
     if array.ndim not in (2, 3) or not array.size:
         raise InputError(
@@ -37,20 +30,11 @@ def as_values(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def as_image(array: np.ndarray, num_channels: int, name: str, any_range: bool = False) -> np.ndarray:
-    """An array in the form that a model wants.
+    """An array (see `as_values`) as a model wants it: (h, w, num_channels), or (h, w) of one channel.
 
-    Args:
-        array: see `as_values`. Where the model takes three channels of 8 bits, grey becomes three and a
-            fourth (alpha) is dropped.
-        num_channels: what the model takes.
-        name: for the message.
-        any_range: whether it is for a model of more than 8 bits, whose values are taken as they are.
-
-    Returns:
-        (h, w, num_channels), or (h, w) of one channel.
-
-    Raises:
-        InputError: it is no image, has other channels, or is not in [0, 255] where that is wanted.
+    Where the model takes three channels of 8 bits, grey becomes three and a fourth (alpha) is dropped;
+    ``any_range`` is for a model of more than 8 bits, whose values are taken as they are. `InputError`, which
+    says ``name``, if the array is no image, has other channels, or leaves the [0, 255] that is wanted.
     """
     array = as_values(array, name)
     if num_channels == 3 and not any_range:
@@ -72,14 +56,10 @@ def channels_of(image: np.ndarray) -> int:
 
 
 def as_shown(image: np.ndarray) -> np.ndarray:
-    """An image to look at: its first three channels, or the first of fewer.
+    """An image (h, w) or (h, w, channels) to look at: its first three channels, or the first of fewer.
 
-    Args:
-        image: (h, w) or (h, w, channels). What is not uint8 is scaled channel by channel: its percentiles 1
-            and 99 become 0 and 255.
-
-    Returns:
-        (h, w, 3), uint8.
+    What is not uint8 is scaled channel by channel: its percentiles 1 and 99 become 0 and 255. Returns
+    (h, w, 3), uint8.
     """
     image = image[..., None] if image.ndim == 2 else image
     image = image[..., :3] if image.shape[2] >= 3 else image[..., [0, 0, 0]]

@@ -4,6 +4,7 @@ import io
 import os
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 
 import mmcv
 import numpy as np
@@ -23,13 +24,9 @@ class LoadImageFromFile(_LoadImageFromFile):
     OpenCV 4 fills the missing part with grey and says nothing. The pixels are those that OpenCV gives, EXIF
     orientation included.
 
-    Args:
-        imdecode_backend: The backend of ``mmcv.imfrombytes``.
-        color_type: "color", "grayscale", "color_ignore_orientation" or "grayscale_ignore_orientation" for
-            pictures of 8 bits; "unchanged" for files of any depth and number of channels, see `read_stored`
-            and `as_values`.
-        **kwargs: As in mmcv's class; with ``ignore_empty`` an image that cannot be read is passed over
-            (another one is drawn for training) instead of raising.
+    ``color_type`` "unchanged" is for files of any depth and number of channels, see `read_stored` and
+    `as_values`; the others are for pictures of 8 bits. With ``ignore_empty`` an image that cannot be read is
+    passed over (another one is drawn for training) instead of raising.
     """
 
     def __init__(self, imdecode_backend: str = "pillow", **kwargs) -> None:
@@ -38,51 +35,52 @@ class LoadImageFromFile(_LoadImageFromFile):
     def transform(self, results: dict) -> dict | None:
         """Read ``results["img_path"]``; set ``img``, ``img_shape`` and ``ori_shape`` (h, w).
 
-        ``img`` is (h, w, 3; BGR) in colour, (h, w) in grey; with "unchanged" (h, w) or (h, w, channels),
-        uint8 of files of 8 bits, else float32.
-
-        Raises:
-            InputError: The file is missing, empty, cut short or no image, has more than 8 bits or other
-                channels than a picture (unless "unchanged"), or its size is not the ``height`` and ``width``
-                that the annotation file states.
+        `InputError` if the file is missing, can't be decoded (see `decode`), or is not of the ``height`` and
+        ``width`` that the annotation file states.
         """
         path = results["img_path"]
         try:
-            if "://" not in path and not os.path.isfile(path):
-                raise FileNotFoundError  # a folder, or a device, which could be read for ever
-            img = self._decode(fileio.get(path, backend_args=self.backend_args), path)
+            img = self.decode(self._read(path), path)
         except InputError:
-            raise
-        except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, cv2.error, ...
             if self.ignore_empty:
                 return None
-            raise InputError(f"image {path} {_reason(path, error)}") from error
-        self._check_size(results, img.shape)
+            raise
+        _check_size(results, img.shape)
         results["img"] = img
         results["img_shape"] = results["ori_shape"] = img.shape[:2]
         return results
 
-    def decode(self, content: bytes, name: str) -> np.ndarray:
-        """The ``img`` of `transform`, of the contents of a file; `InputError` says ``name``."""
+    def _read(self, path: str) -> bytes:
+        # A folder is no file, nor a device, which could be read for ever.
+        if "://" not in path and not os.path.isfile(path):
+            hint = "check data_root, data_prefix and file_name in the annotation file"
+            raise InputError(f"image {path} does not exist; {hint}")
         try:
-            return self._decode(content, name)
+            return fileio.get(path, backend_args=self.backend_args)
+        except Exception as error:  # of a store, too
+            raise InputError(f"image {path} can't be read ({first_line(error)})") from error
+
+    def decode(self, content: bytes, name: str) -> np.ndarray:
+        """The image in the contents of a file.
+
+        Returns (h, w, 3; BGR) in colour, (h, w) in grey; with "unchanged" (h, w) or (h, w, channels), uint8
+        of files of 8 bits, else float32. `InputError`, which says ``name``, if it is empty, cut short, no
+        image, or (unless "unchanged") has more than 8 bits or other channels than a picture.
+        """
+        try:
+            img = self._decode(content, name)
         except InputError:
             raise
-        except Exception as error:
-            raise InputError(f"image {name} {_reason(name, error)}") from error
-
-    def _decode(self, content: bytes, path: str) -> np.ndarray:
-        if not content:
-            raise _EmptyFile
-        img = self._decode_stored(content, path)
+        except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, cv2.error, ...
+            raise InputError(f"image {name} {_reason(content, name, error)}") from error
         return img.astype(np.float32) if self.to_float32 else img
 
-    def _decode_stored(self, content: bytes, path: str) -> np.ndarray:
+    def _decode(self, content: bytes, name: str) -> np.ndarray:
         if self.color_type == "unchanged":
-            return as_values(read_stored(content), f"image {path}")
+            return as_values(read_stored(content), f"image {name}")
         if (deep := read_if_deep(content)) is not None:
             raise InputError(
-                f"image {path} holds {deep.dtype} from {deep.min()} to {deep.max()}, channels: "
+                f"image {name} holds {deep.dtype} from {deep.min()} to {deep.max()}, channels: "
                 f"{channels_of(deep)}, but color_type={self.color_type!r} reads pictures of 8 bits, no "
                 "arrays: if the others have 8 bits, convert it to them; if all are so, they want "
                 "LoadImageFromFile(color_type='unchanged') and in_channels, mean and std of theirs, see "
@@ -99,27 +97,35 @@ class LoadImageFromFile(_LoadImageFromFile):
             raise UnidentifiedImageError(f"{backend} cannot decode it")
         return img
 
-    @staticmethod
-    def _check_size(results: dict, shape: tuple[int, ...]) -> None:
-        stated, decoded = (results.get("height"), results.get("width")), shape[:2]
-        if None in stated or stated == decoded:
-            return
-        hint = "its boxes would be wrong; correct the annotation file or the image"
-        if stated == decoded[::-1]:
-            hint = (
-                "it may carry an EXIF orientation; if the boxes belong to the stored orientation, set "
-                "color_type='color_ignore_orientation' in LoadImageFromFile"
-            )
-        elif stated == shape[1:]:
-            hint = "its channels come first; save array.transpose(1, 2, 0)"
-        raise InputError(
-            f"image {results['img_path']} is {decoded[1]}x{decoded[0]} (width x height), the annotation "
-            f"file says {stated[1]}x{stated[0]}: {hint}"
+
+def _reason(content: bytes, path: str, error: Exception) -> str:
+    if not content:
+        return "is empty (0 bytes); fetch it again or take it out of the annotation file"
+    if isinstance(error, ImportError) or "imagecodecs" in str(error):
+        return f"cannot be decoded: {error}; install that package"
+    if path.endswith(".npz"):
+        return "is an archive of arrays; save the array as .npy, (h, w) or (h, w, channels)"
+    if isinstance(error, UnidentifiedImageError):
+        return "is not an image, or is cut short in its first bytes; fetch it again"
+    return f"cannot be decoded, it is cut short or damaged ({first_line(error)}); fetch it again"
+
+
+def _check_size(results: dict, shape: tuple[int, ...]) -> None:
+    stated, decoded = (results.get("height"), results.get("width")), shape[:2]
+    if None in stated or stated == decoded:
+        return
+    hint = "its boxes would be wrong; correct the annotation file or the image"
+    if stated == decoded[::-1]:
+        hint = (
+            "it may carry an EXIF orientation; if the boxes belong to the stored orientation, set "
+            "color_type='color_ignore_orientation' in LoadImageFromFile"
         )
-
-
-class _EmptyFile(Exception):
-    """There is nothing to decode."""
+    elif stated == shape[1:]:
+        hint = "its channels come first; save array.transpose(1, 2, 0)"
+    raise InputError(
+        f"image {results['img_path']} is {decoded[1]}x{decoded[0]} (width x height), the annotation "
+        f"file says {stated[1]}x{stated[0]}: {hint}"
+    )
 
 
 def image_loader(dataset: BaseDataset) -> _LoadImageFromFile:
@@ -136,26 +142,11 @@ def missing_files(paths: Iterable[str]) -> list[str]:
             by_folder[os.path.dirname(path)].append(path)
     missing = []
     for folder, wanted in by_folder.items():
-        try:
-            there = set(os.listdir(folder or "."))
-        except OSError:
-            there = set()
+        there: set[str] = set()
+        with suppress(OSError):
+            there |= set(os.listdir(folder or "."))
         # A folder that ignores case, or spells accents in another way, may have it all the same.
         missing += [
             path for path in wanted if os.path.basename(path) not in there and not os.path.exists(path)
         ]
     return missing
-
-
-def _reason(path: str, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "does not exist; check data_root, data_prefix and file_name in the annotation file"
-    if isinstance(error, ImportError) or "imagecodecs" in str(error):
-        return f"cannot be decoded: {error}; install that package"
-    if isinstance(error, _EmptyFile):
-        return "is empty (0 bytes); fetch it again or take it out of the annotation file"
-    if path.endswith(".npz"):
-        return "is an archive of arrays; save the array as .npy, (h, w) or (h, w, channels)"
-    if isinstance(error, UnidentifiedImageError):
-        return "is not an image, or is cut short in its first bytes; fetch it again"
-    return f"cannot be decoded, it is cut short or damaged ({first_line(error)}); fetch it again"

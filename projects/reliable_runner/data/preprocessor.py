@@ -28,11 +28,7 @@ class DetDataPreprocessor(_DetDataPreprocessor):
             self.mean, self.std = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Normalise, pad and stack images (channels, h, w); see mmdet's method.
-
-        Raises:
-            InputError: an image has other channels than there are means, or than the first image.
-        """
+        """`InputError` if an image (channels, h, w) has other channels than the means or the first image."""
         images, samples = data["inputs"], data.get("data_samples") or ()
         wanted = self._num_channels = self._num_channels or len(images[0])
         for image, sample in zip_longest(images, samples):

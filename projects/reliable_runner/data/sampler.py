@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from itertools import chain
 
-from mmengine.dataset import DefaultSampler as _DefaultSampler
-from mmengine.dataset import InfiniteSampler as _InfiniteSampler
+from mmengine import dataset
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch.utils.data import DataLoader
 
@@ -21,21 +20,19 @@ class EpochIndex(int):
 
     @classmethod
     def of(cls, index: int, seed: int, epoch: int) -> "EpochIndex":
-        """``index`` in the pass ``epoch`` of a run with ``seed``."""
         self = cls(index)
         self.seed, self.epoch = seed, epoch
         return self
 
 
-class DefaultSampler(_DefaultSampler):
+class DefaultSampler(dataset.DefaultSampler):
     """mmengine's ``DefaultSampler``, which yields `EpochIndex`."""
 
     def __iter__(self) -> Iterator[EpochIndex]:
-        """The indices of this process in the order of this epoch."""
         return (EpochIndex.of(index, self.seed, self.epoch) for index in super().__iter__())
 
 
-class InfiniteSampler(_InfiniteSampler):
+class InfiniteSampler(dataset.InfiniteSampler):
     """mmengine's ``InfiniteSampler``, which yields `EpochIndex`."""
 
     def _indices_of_rank(self) -> Iterator[EpochIndex]:

@@ -6,10 +6,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from mmdet.datasets import ConcatDataset as _ConcatDataset
-from mmdet.datasets import MultiImageMixDataset as _MultiImageMixDataset
-from mmengine.dataset import ClassBalancedDataset as _ClassBalancedDataset
-from mmengine.dataset import RepeatDataset as _RepeatDataset
+from mmdet import datasets
+from mmengine import dataset
 from mmengine.structures import BaseDataElement
 
 from .sampler import EpochIndex
@@ -54,11 +52,7 @@ def generators_kept() -> Iterator[None]:
 
 
 def seed_generators(*entropy: int) -> int:
-    """Seed python, numpy and torch's CPU generator from integers >= 0; each gets a number of its own.
-
-    Returns:
-        One more such number.
-    """
+    """Seed python, numpy and torch's CPU generator from integers >= 0, each by its own; return one more."""
     python_seed, numpy_seed, torch_seed, another = map(int, np.random.SeedSequence(entropy).generate_state(4))
     random.seed(python_seed)
     np.random.seed(numpy_seed)
@@ -66,19 +60,19 @@ def seed_generators(*entropy: int) -> int:
     return another
 
 
-class ConcatDataset(_ConcatDataset, SeededItems):
+class ConcatDataset(datasets.ConcatDataset, SeededItems):
     """mmdet's ``ConcatDataset`` with `SeededItems`."""
 
 
-class RepeatDataset(_RepeatDataset, SeededItems):
+class RepeatDataset(dataset.RepeatDataset, SeededItems):
     """mmengine's ``RepeatDataset`` with `SeededItems`."""
 
 
-class ClassBalancedDataset(_ClassBalancedDataset, SeededItems):
+class ClassBalancedDataset(dataset.ClassBalancedDataset, SeededItems):
     """mmengine's ``ClassBalancedDataset`` with `SeededItems`."""
 
 
-class MultiImageMixDataset(_MultiImageMixDataset, SeededItems):
+class MultiImageMixDataset(datasets.MultiImageMixDataset, SeededItems):
     """mmdet's ``MultiImageMixDataset`` with `SeededItems`."""
 
-    __getitem__ = name_steps(_MultiImageMixDataset.__getitem__)
+    __getitem__ = name_steps(datasets.MultiImageMixDataset.__getitem__)

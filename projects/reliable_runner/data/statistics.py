@@ -115,15 +115,9 @@ def share(chosen: np.ndarray) -> float:
 
 @np.errstate(invalid="ignore")
 def box_faults(boxes: np.ndarray, areas: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Why a model can't be trained on boxes.
+    """Why a model can't be trained on boxes: (n,), the index of the first of `BOX_FAULTS`, -1 without one.
 
-    Args:
-        boxes: (n, 4), x, y, width, height.
-        areas: (n,).
-        sizes: (n, 2), width and height of the image of each.
-
-    Returns:
-        (n,), the index of the first of `BOX_FAULTS` that a box has, -1 if it has none.
+    ``boxes`` (n, 4) are x, y, width, height; ``areas`` (n,); ``sizes`` (n, 2) width and height of the images.
     """
     start, extent = boxes[:, :2], boxes[:, 2:]
     has_fault = [

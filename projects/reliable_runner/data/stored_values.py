@@ -13,17 +13,11 @@ _RARELY_DEEP = ("PPM", "JPEG2000")  # Pillow does not say for colour
 
 
 def read_stored(content: bytes) -> np.ndarray:
-    """The values of an image file: PNG, JPEG, TIFF, ``.npy``, what else Pillow knows.
+    """The values of an image file of this ``content``: PNG, JPEG, TIFF, ``.npy``, what else Pillow knows.
 
-    Args:
-        content: of the file.
-
-    Returns:
-        (h, w) or (h, w, channels), in the file's own type. Pictures of three or four channels come as BGR and
-        BGRA, others in the order of the file. The pages of a TIFF are channels. EXIF turns nothing.
-
-    Raises:
-        Exception: what the decoder raises at a file that is damaged or cut short.
+    Returns (h, w) or (h, w, channels), in the file's own type. Pictures of three or four channels come as BGR
+    and BGRA, others in the order of the file. The pages of a TIFF are channels. EXIF turns nothing. What the
+    decoder raises at a file that is damaged or cut short is not caught.
     """
     if content.startswith(_NPY):
         return np.load(io.BytesIO(content), allow_pickle=False)
@@ -55,11 +49,8 @@ def stated_pixels(content: bytes) -> int:
     """How many pixels a file says it has, all pages of a TIFF together, of which nothing is decoded.
 
     0 of what Pillow does not know, which is no picture, or an array that takes all of its bytes; of a TIFF
-    that Pillow does not know, the number of its values.
-
-    Raises:
-        Exception: what the decoder raises at a file that is damaged or cut short; Pillow's
-            ``DecompressionBombError`` at more than twice its ``MAX_IMAGE_PIXELS``.
+    that Pillow does not know, the number of its values. Raises what the decoder does, and Pillow's
+    ``DecompressionBombError`` at more than twice its ``MAX_IMAGE_PIXELS``.
     """
     try:
         with Image.open(io.BytesIO(content)) as image:

@@ -13,10 +13,8 @@ _SUFFIX = ".unfinished"
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write ``data`` to a temporary file beside ``path`` and, once it is on the disk, rename it.
 
-    The folder is made. A link stays, and the file that it names is written.
-
-    Raises:
-        InputError: it can't be written; what was there before is still there.
+    The folder is made. A link stays, and the file that it names is written. `InputError` if it can't be
+    written; what was there before is still there.
     """
     path = Path(os.path.realpath(path))
     temporary = path.with_name(f"{path.name}.{os.getpid()}{_SUFFIX}")
@@ -28,7 +26,11 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
         if os.name != "nt":  # Windows opens no folders
-            _sync_folder(path.parent)
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # the renaming outlives a loss of power
+            finally:
+                os.close(folder)
     except OSError as error:
         raise InputError(
             f"{path}: {len(data)} bytes can't be written ({error.strerror}); what was there before is as it "
@@ -36,15 +38,6 @@ def write_atomically(path: str | Path, data: bytes) -> None:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a renaming in ``folder`` outlive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_unfinished(folder: str | Path) -> list[Path]:
@@ -59,12 +52,7 @@ class AtomicLocalBackend(LocalBackend):
     """mmengine's local files, written by `write_atomically`."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        """Write ``obj``; devices and pipes are no files, and are written as they were before."""
-        if os.path.exists(filepath) and not os.path.isfile(filepath):
-            super().put(obj, filepath)
-        else:
-            write_atomically(filepath, obj)
+        write_atomically(filepath, obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = "utf-8") -> None:
-        """Write the text ``obj``."""
         self.put(obj.encode(encoding), filepath)

@@ -69,18 +69,24 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
 
     The weights of the official code, transformers and detrex are converted; the log says so.
 
-    Returns:
-        A dict with ``state_dict`` and whatever else the Runner saved, or a dict of tensors alone. A text
-        ``meta.config`` is left out: ``Runner.resume`` would run it as Python. So are mean and standard
-        deviation of the images, which mmdet's published checkpoints carry: a config gives them. Of converted
-        weights ``meta.cfg_options`` are the settings that a config needs for them.
+    Returns a dict with ``state_dict`` and whatever else the Runner saved, or a dict of tensors alone. A text
+    ``meta.config`` is left out: ``Runner.resume`` would run it as Python. So are mean and standard deviation
+    of the images, which mmdet's published checkpoints carry: a config gives them. Of converted weights
+    ``meta.cfg_options`` are the settings that a config needs for them.
 
-    Raises:
-        InputError: The file can't be read, holds no weights, or can't be converted. Nothing in it was run.
+    `InputError` if the file can't be read, holds no weights, or can't be converted. Nothing in it was run.
     """
     checkpoint = read_file(path, map_location)
-    if foreign := _foreign_tensors(checkpoint):
-        checkpoint = _converted(path, foreign)
+    tensors = _find_tensors(checkpoint)
+    if tensors and guess_family(tensors) in FAMILIES.keys() - {"mmdet"}:
+        try:
+            weights, meta = convert(tensors)
+        except ValueError as error:
+            raise InputError(f"{path}: {error}") from error
+        checkpoint = dict(state_dict=weights, meta=meta)
+        wanted = ", ".join(f"{key}={value}" for key, value in meta["cfg_options"].items())
+        text = f"{path}: converted from {FAMILIES[meta['converted_from']]}, {meta['variant']}"
+        print_log(f"{text}; for it {wanted}" if wanted else text, logger="current")
     weights = _weights(path, checkpoint)
     for statistic in ("mean", "std"):
         weights.pop(f"data_preprocessor.{statistic}", None)
@@ -88,50 +94,28 @@ def read_checkpoint(path: str | Path, map_location: MapLocation = "cpu") -> dict
     return checkpoint
 
 
-def _foreign_tensors(contents: object) -> dict[str, Tensor] | None:
-    """The weights of a file that another code base has saved."""
-    if not isinstance(contents, dict):
-        return None
-    parts = (contents.get(key) for key in ("state_dict", "model"))
-    tensors = next(filter(_is_tensors, parts), contents)
-    can_convert = _is_tensors(tensors) and guess_family(tensors) in FAMILIES.keys() - {"mmdet"}
-    return tensors if can_convert else None
-
-
-def _converted(path: str | Path, tensors: dict[str, Tensor]) -> dict:
-    try:
-        weights, meta = convert(tensors)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from error
-    owner, settings = FAMILIES[meta["converted_from"]], meta["cfg_options"]
-    wanted = ", ".join(f"{key}={value}" for key, value in settings.items())
-    print_log(
-        f"{path}: converted from {owner}, {meta['variant']}" + (f"; for it {wanted}" if wanted else ""),
-        logger="current",
-    )
-    return dict(state_dict=weights, meta=meta)
-
-
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     """Read the weights by name, and everything else in a file of any code base.
 
     They stand under ``state_dict`` (mmdet) or ``model`` (official, detrex), or alone (transformers).
-
-    Raises:
-        InputError: The file can't be read, or holds no weights.
+    `InputError` if the file can't be read, or holds no weights.
     """
     contents = read_file(path)
-    contents = contents if isinstance(contents, dict) else {}
-    for key in ("state_dict", "model"):
-        if _is_tensors(contents.get(key)):
-            return contents.pop(key), contents
-    if _is_tensors(contents):
-        return contents, {}
+    if tensors := _find_tensors(contents):
+        others = {} if tensors is contents else contents
+        return tensors, {key: value for key, value in others.items() if value is not tensors}
+    keys = ", ".join(map(repr, contents)) if isinstance(contents, dict) else ""
     raise InputError(
         f"{path}: it holds no weights under 'state_dict' or 'model', nor weights alone; its keys are "
-        f"{', '.join(map(repr, contents)) or 'none'}. If they stand elsewhere, or to convert their running "
-        f"average, {_SAVE_WEIGHTS}"
+        f"{keys or 'none'}. If they stand elsewhere, or to convert their running average, {_SAVE_WEIGHTS}"
     )
+
+
+def _find_tensors(contents: object) -> dict[str, Tensor] | None:
+    """The weights in a file of any code base, if there are some."""
+    if not isinstance(contents, dict):
+        return None
+    return next(filter(_is_tensors, (contents.get("state_dict"), contents.get("model"), contents)), None)
 
 
 def _is_tensors(value: object) -> bool:
@@ -166,9 +150,8 @@ def _is_safetensors(path: Path) -> bool:
 def read_torch_file(path: str | Path, map_location: MapLocation = "cpu") -> object:
     """Read what ``torch.save`` has written into a local file; nothing in it is run.
 
-    Raises:
-        InputError: The file is missing, empty, cut short or foreign, or holds objects other than tensors,
-            plain values and mmengine's log history.
+    `InputError` if the file is missing, empty, cut short or foreign, or holds objects other than tensors,
+    plain values and mmengine's log history.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -208,7 +191,7 @@ def _weights(path: str | Path, checkpoint: object) -> dict:
     contents = checkpoint if isinstance(checkpoint, dict) else {}
     if isinstance(contents.get("state_dict"), dict):
         return contents["state_dict"]
-    if contents and all(isinstance(value, torch.Tensor) for value in contents.values()):
+    if _is_tensors(contents):
         return contents
     parts = [contents, *(part for part in contents.values() if isinstance(part, dict))]
     remedy = foreign_weights([str(key) for part in parts for key in part], path) or _SAVE_WEIGHTS

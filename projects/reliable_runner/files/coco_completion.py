@@ -55,8 +55,7 @@ def complete(content: dict, folder: str | None = None) -> list[str]:
 def name_categories(content: dict, classes: Sequence[str]) -> None:
     """Number ``classes`` as the annotations do, from 1 or from 0 on, where the file names no category.
 
-    Raises:
-        InputError: the annotations have other numbers.
+    `InputError` if the annotations have other numbers.
     """
     used = {annotation["category_id"] for annotation in content["annotations"]}
     first = 0 if 0 in used else 1

@@ -28,13 +28,8 @@ _told: set[tuple[str, str]] = set()
 class CocoFile(COCO):
     """The COCO API over a file whose every entry was completed and checked before it was indexed.
 
-    Args:
-        path: The annotation file (JSON).
-        folder: Of the images; None if their sizes are not needed.
-        classes: Names of the categories where the file has none.
-
-    Raises:
-        InputError: The file is missing, is not JSON or is not COCO.
+    ``folder`` is that of the images, None if their sizes are not needed; ``classes`` name the categories
+    where the file has none. `InputError` if the file is missing, is not JSON or is not COCO.
     """
 
     def __init__(self, path: str, folder: str | None = None, classes: Sequence[str] = ()) -> None:
@@ -43,7 +38,7 @@ class CocoFile(COCO):
             super().__init__(path)
 
     def createIndex(self) -> None:
-        """Complete and check every entry, then build the index (the parent's constructor calls this)."""
+        """Complete and check every entry, then build the index; the parent's constructor calls this."""
         faults = [f"no images (it holds {', '.join(self.dataset) or 'nothing'})"]
         if "images" in self.dataset:
             for line in complete(self.dataset, self.folder):

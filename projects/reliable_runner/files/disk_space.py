@@ -26,15 +26,20 @@ def check_writable(folder: Path, name: str, option: str) -> None:
 def check_disk_space(runner: Runner, hook: CheckpointHook) -> None:
     """Compare what ``hook`` is going to write with what is free, before the first iteration.
 
-    Raises:
-        InputError: There is no room for one more checkpoint beside the one that it replaces.
+    `InputError` if there is no room for one more checkpoint beside the one that it replaces.
     """
-    added = to_write = _checkpoints_to_write(runner, hook)
+    done, end = (runner.epoch, runner.max_epochs) if hook.by_epoch else (runner.iter, runner.max_iters)
+    left = end - max(done, hook.save_begin)
+    added = to_write = ceil(left / hook.interval) if hook.interval > 0 else int(hook.save_last and left > 0)
     if not to_write:
         return
     if hook.max_keep_ckpts > 0:
         added = min(to_write, hook.max_keep_ckpts - len(hook.keep_ckpt_ids))
-    one, best = _sizes(runner, hook)
+    model = bare_model(runner)
+    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+    trained = sum(weight.nbytes for weight in model.parameters() if weight.requires_grad)
+    best = weights * (1 + any(isinstance(other, EMAHook) for other in runner.hooks))
+    one = best + 2 * trained * hook.save_optimizer  # Adam's two moments stand for any optimizer
     # The temporary file of a checkpoint stands beside the checkpoint that it replaces.
     needed = one * (min(added, 1) + 1)
     wanted = one * (added + 1) + best * len(hook.save_best or ())
@@ -50,22 +55,6 @@ def check_disk_space(runner: Runner, hook: CheckpointHook) -> None:
         )
     if free < wanted:
         warn(f"{found}, and the whole run {_mb(wanted)}: {remedy}")
-
-
-def _checkpoints_to_write(runner: Runner, hook: CheckpointHook) -> int:
-    """How often the run is still to save."""
-    done, end = (runner.epoch, runner.max_epochs) if hook.by_epoch else (runner.iter, runner.max_iters)
-    left = end - max(done, hook.save_begin)
-    return ceil(left / hook.interval) if hook.interval > 0 else int(hook.save_last and left > 0)
-
-
-def _sizes(runner: Runner, hook: CheckpointHook) -> tuple[int, int]:
-    """Bytes of a checkpoint, and of a best checkpoint; Adam's two moments stand for any optimizer."""
-    model = bare_model(runner)
-    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
-    trained = sum(weight.nbytes for weight in model.parameters() if weight.requires_grad)
-    best = weights * (1 + any(isinstance(other, EMAHook) for other in runner.hooks))
-    return best + 2 * trained * hook.save_optimizer, best
 
 
 def _mb(size: int) -> str:

@@ -16,62 +16,38 @@ from filelock import FileLock
 
 from ..errors import InputError, first_line
 from ..progress import progress
-from .atomic_file import write_atomically
 
 _TRIES = 4  # in a row that bring nothing
 _TIMEOUT = 60  # seconds in which nothing comes
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
-def cached_path(url: str) -> Path:
-    """Where the file of an address lies once it is fetched: in torch.hub's folder, under its own name.
+def cached_path(url: str, digest: str | None = None) -> Path:
+    """Where the file of an address lies once it is fetched: in torch.hub's folder.
 
-    If another address has begun a file of this name, the name gets the first digits of the address's SHA-256.
-
-    Raises:
-        InputError: the address ends with a folder.
+    It keeps its name if its ``digest`` is known; else the name gets digits of the address's SHA-256, so that
+    files of one name from two addresses are two. `InputError` if the address ends with a folder.
     """
     name = urllib.parse.urlsplit(url).path.rpartition("/")[2]
     if not name:
         raise InputError(f"{url}: this address names no file")
     path = Path(torch.hub.get_dir(), "checkpoints", name)
-    note = _note(path)
-    if note.exists() and note.read_text() != _sha256(url):
-        path = path.with_stem(f"{path.stem}-{_sha256(url)[:8]}")
-    return path
-
-
-def _sha256(url: str) -> str:
-    return hashlib.sha256(url.encode()).hexdigest()  # for an address may hold a secret
-
-
-def _note(path: Path) -> Path:
-    """The file that says which address another one, or a part of it, is from."""
-    return path.with_name(path.name + ".url")
+    return path if digest else path.with_stem(f"{path.stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}")
 
 
 def download(url: str, digest: str | None = None, path: Path | None = None) -> Path:
-    """Fetch a file, unless it is there.
+    """Fetch a file, unless it is there, to ``path``, by default `cached_path`, and return where it is.
 
     A bar shows the progress. After a break it goes on where it was, in a later call too. Of several
-    processes one fetches, and the others wait for it.
+    processes one fetches, and the others wait for it. ``digest`` is the beginning of the file's SHA-256.
 
-    Args:
-        url: an ``http://`` or ``https://`` address.
-        digest: the first digits of the file's SHA-256, in hexadecimal.
-        path: where it is to lie; by default `cached_path`.
-
-    Returns:
-        The file.
-
-    Raises:
-        InputError: there is no connection or no such file, no space, or what came is a web page or another
-            text, nothing, or has another digest. A wrong file is removed; the message says where in
-            torch.hub's folder to put one fetched by other means.
+    `InputError` if there is no connection or no such file, no space, or what came is a web page or another
+    text, nothing, or has another digest. A wrong file is removed; the message says where in torch.hub's
+    folder to put one fetched by other means.
     """
-    in_cache, again, ways = path is None, "", ""
+    again = ways = ""
     if path is None:
-        path = cached_path(url)
+        path = cached_path(url, digest)
         again = ". Try again, what has come is kept"
         ways = (
             f". You may download it by other means and put it at {path}; or do without it: for a backbone's "
@@ -83,10 +59,7 @@ def download(url: str, digest: str | None = None, path: Path | None = None) -> P
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(path.name + ".lock")):
-            # Another process may have begun a file of this name from another address.
-            is_taken = in_cache and cached_path(url) != path
-            if not is_taken and not path.exists():
-                write_atomically(_note(path), _sha256(url).encode())
+            if not path.exists():  # another process may have fetched it
                 _fetch(url, part)
                 if fault := _fault(part, digest):
                     part.unlink()
@@ -94,14 +67,14 @@ def download(url: str, digest: str | None = None, path: Path | None = None) -> P
                 os.replace(part, path)
     except (OSError, http.client.HTTPException) as error:
         raise InputError(f"{url}: the download failed ({first_line(error)}){again}{ways}") from error
-    return download(url, digest) if is_taken else path
+    return path
 
 
 def _fetch(url: str, part: Path) -> None:
     """Append to ``part`` until all is there; a break after which something has come does not count."""
     tries = 0
     while True:
-        before = _size(part)
+        before = part.stat().st_size if part.exists() else 0
         try:
             if _fetch_from(url, part, before):
                 return
@@ -111,20 +84,17 @@ def _fetch(url: str, part: Path) -> None:
             if refused or getattr(error, "errno", None) in _OF_THE_DISK:
                 raise
             problem = error
-        tries = 0 if _size(part) > before else tries + 1
+        tries = 0 if part.exists() and part.stat().st_size > before else tries + 1
         if tries == _TRIES:
             raise problem
         time.sleep(tries)
 
 
-def _size(part: Path) -> int:
-    return part.stat().st_size if part.exists() else 0
-
-
 def _fetch_from(url: str, part: Path, start: int) -> bool:
     """Fetch the bytes from ``start`` on; whether that is all of them."""
     headers = {"Range": f"bytes={start}-"} if start else {}
-    request = urllib.request.Request(_quoted(url), headers=headers)
+    # Blanks and letters of any language, as a browser shows them.
+    request = urllib.request.Request(urllib.parse.quote(url, string.punctuation), headers=headers)
     try:
         answer = urllib.request.urlopen(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -148,13 +118,6 @@ def _fetch_from(url: str, part: Path, start: int) -> bool:
                 file.write(chunk)
                 bar.update(len(chunk))
     return total is None or part.stat().st_size == total
-
-
-def _quoted(url: str) -> str:
-    """An address as a browser shows it, with blanks and letters of any language, as a server wants it."""
-    parts = urllib.parse.urlsplit(url)
-    path, query = (urllib.parse.quote(part, string.punctuation) for part in (parts.path, parts.query))
-    return urllib.parse.urlunsplit(parts._replace(path=path, query=query))
 
 
 def _fault(part: Path, digest: str | None) -> str | None:

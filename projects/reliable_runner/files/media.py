@@ -19,12 +19,8 @@ VIDEO_EXTENSIONS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".m
 def find_media(inputs: Sequence[str | Path]) -> list[Path]:
     """Find images and videos, each once, those of a folder or pattern in the order of their names.
 
-    Args:
-        inputs: files (any), folders and patterns; of a folder the images and videos in it, not those in its
-            subfolders; in a pattern ``**`` stands for any subfolders.
-
-    Raises:
-        InputError: an input does not exist, or holds neither image nor video.
+    ``inputs`` are files (any), folders without their subfolders, and patterns, in which ``**`` stands for any
+    subfolders. `InputError` if one does not exist, or holds neither image nor video.
     """
     found: dict[Path, None] = {}
     for path in (Path(entry).expanduser() for entry in inputs):
@@ -65,9 +61,7 @@ class Video:
 
     Not mmcv's ``VideoReader``: it seeks wherever a container counts its frames otherwise, and loses some.
     ``num_frames`` is what the file says (some tell an estimate), 0 if it does not, ``fps`` then 25.
-
-    Raises:
-        InputError: the file is no video. While it is iterated: it ends before it should.
+    `InputError` if the file is no video, or, while it is iterated, ends before it should.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,9 +98,7 @@ class MediaWriter(ExitStack):
         """Write a picture (h, w, 3), uint8, BGR, or the next frame of a video of ``fps`` frames a second.
 
         What is neither JPEG nor PNG gets ``.png``, a video ``.mp4`` after its ``name`` below the folder.
-
-        Raises:
-            InputError: the file can't be written.
+        `InputError` if it can't be written.
         """
         if fps is None:
             name = picture_name(name)

@@ -30,30 +30,24 @@ class PublishedModel:
 @cache
 def published_models() -> dict[str, PublishedModel]:
     """All rows, by name."""
-    rows = yaml.safe_load((_ROOT / "model-index.yml").read_text(encoding="utf-8"))["Models"]
-    return {row["Name"]: _model(row) for row in rows}
-
-
-def _model(row: dict) -> PublishedModel:
-    facts = row["Metadata"]
-    return PublishedModel(
-        name=row["Name"],
-        config=row["Config"],
-        weights=row["Weights"],
-        sha256=facts.get("SHA-256", ""),
-        megabytes=facts["File Size (MB)"],
-        source=facts["Source"],
-        license=facts["License"],
-        box_ap=row["Results"][0]["Metrics"]["box AP"],
-    )
+    models = {}
+    for row in yaml.safe_load((_ROOT / "model-index.yml").read_text(encoding="utf-8"))["Models"]:
+        facts = row["Metadata"]
+        models[row["Name"]] = PublishedModel(
+            name=row["Name"],
+            config=row["Config"],
+            weights=row["Weights"],
+            sha256=facts.get("SHA-256", ""),
+            megabytes=facts["File Size (MB)"],
+            source=facts["Source"],
+            license=facts["License"],
+            box_ap=row["Results"][0]["Metrics"]["box AP"],
+        )
+    return models
 
 
 def find_model(name: str) -> PublishedModel:
-    """The row of a name.
-
-    Raises:
-        InputError: there is none; the nearest names are told.
-    """
+    """The row of a name; `InputError` with the nearest names if there is none."""
     models = published_models()
     if name not in models:
         nearest = did_you_mean(name, models)

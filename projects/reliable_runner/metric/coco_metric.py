@@ -1,17 +1,20 @@
-"""The COCO metric with its input checked."""
+"""The COCO metric with its input checked, by pycocotools or by faster-coco-eval."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import isfinite
 from unittest.mock import patch
 
 import numpy as np
+from mmdet.datasets.api_wrappers import COCOeval, COCOevalMP
 from mmdet.evaluation import CocoMetric as _CocoMetric
 from mmdet.evaluation.metrics import coco_metric as _module
 from mmengine.structures import InstanceData
 
 from ..errors import InputError, NonFiniteError
 from ..files.coco_file import CocoFile, shorten
-from .coco_eval import evaluations
+
+BACKENDS = ("pycocotools", "faster_coco_eval")
 
 
 class CocoMetric(_CocoMetric):
@@ -25,10 +28,9 @@ class CocoMetric(_CocoMetric):
         backend: "pycocotools", or "faster_coco_eval" for the same numbers in less time.
         **kwargs: As in mmdet's class.
 
-    Raises:
-        InputError: A local ``ann_file`` does not exist, is not COCO or has NaN or infinite boxes; the
-            backend is not there; ``proposal_nums`` or ``iou_thrs`` are not what the summary wants;
-            ``format_only`` without ``outfile_prefix``.
+    `InputError` if a local ``ann_file`` does not exist, is not COCO or has NaN or infinite boxes, the backend
+    is not there, ``proposal_nums`` or ``iou_thrs`` are not what the summary wants, ``format_only`` comes
+    without ``outfile_prefix``, or the file does not hold an image that was predicted.
     """
 
     def __init__(self, ann_file: str | None = None, backend: str = "pycocotools", **kwargs) -> None:
@@ -44,23 +46,15 @@ class CocoMetric(_CocoMetric):
         self.iou_thrs = np.atleast_1d(np.asarray(self.iou_thrs, dtype=float))
         self._check_options()
         if self._coco_api is not None:
-            _check_truth(self._coco_api)
-            if backend == "faster_coco_eval":
-                _check_ids(self._coco_api)
+            _check_truth(self._coco_api, backend)
             self._coco_api.number_annotations()
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Take a batch of predictions; see `check_finite`."""
         for sample in data_samples:
             check_finite(sample["pred_instances"], sample.get("img_path", sample["img_id"]))
         super().process(data_batch, data_samples)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Compare the predictions of all images with the true boxes; see mmdet's method.
-
-        Raises:
-            InputError: The annotation file does not hold an image that was predicted.
-        """
         if self._coco_api is not None:
             self._coco_api.name_categories(self.dataset_meta["classes"])
             images = [truth["img_id"] for truth, _ in results]
@@ -95,21 +89,71 @@ def check_finite(predictions: InstanceData | dict, image: object) -> None:
         )
 
 
-def _check_truth(coco: CocoFile) -> None:
-    """Refuse NaN or infinite true boxes: any detection would match them."""
+def _check_truth(coco: CocoFile, backend: str) -> None:
+    """Refuse NaN or infinite true boxes, which any detection would match, and ids that are no doubles."""
     anns = coco.dataset["annotations"]
     if faulty := [f"annotation {x['id']}" for x in anns if not all(map(isfinite, (*x["bbox"], x["area"])))]:
         raise InputError(
             f"annotation file {coco.path}: bbox or area is NaN or infinite, so it can't be scored: "
             f"{shorten(faulty)}; correct or remove them"
         )
-
-
-def _check_ids(coco: CocoFile) -> None:
-    """Refuse ids that faster-coco-eval's doubles do not hold."""
-    for id_ in (*coco.imgs, *coco.cats):
+    for id_ in (*coco.imgs, *coco.cats) if backend == "faster_coco_eval" else ():
         if not isinstance(id_, int) or abs(id_) >= 2**53:
             raise InputError(
                 f"annotation file {coco.path} has the id {id_!r}, but backend='faster_coco_eval' takes "
                 "integers below 2**53; use backend='pycocotools'"
             )
+
+
+class _Evaluation:
+    """Mixed into an evaluation of either package.
+
+    The summary's first number counts ``maxDets[-1]`` detections of a class in an image, as all others do:
+    pycocotools counts 100 there, and gives -1 if ``maxDets`` does not hold 100. The classes stand in the
+    order of ``params.catIds``, where the packages sort them by id.
+    """
+
+    def evaluate(self) -> None:
+        self._order = np.unique(self.params.catIds, return_inverse=True)[1]
+        super().evaluate()
+
+    def accumulate(self) -> None:
+        super().accumulate()
+        if self.params.useCats and (np.diff(self._order) < 0).any():
+            for key in ("precision", "recall", "scores"):  # (..., classes, areas, maxDets)
+                self.eval[key] = np.take(self.eval[key], self._order, axis=-3)
+
+    def summarize(self) -> None:
+        super().summarize()
+        precision = self.eval["precision"][..., 0, -1]  # of all areas
+        counted = precision[precision > -1]
+        self.stats[0] = counted.mean() if counted.size else -1
+
+
+class _PyCoco(_Evaluation, COCOeval):
+    pass
+
+
+class _PyCocoInProcesses(_Evaluation, COCOevalMP):
+    pass
+
+
+def evaluations(backend: str) -> dict[str, Callable]:
+    """What makes the evaluations that mmdet's metric calls, by the names that they have there.
+
+    `InputError` if there is no such backend, or its package is not installed.
+    """
+    if backend not in BACKENDS:
+        known = " or ".join(map(repr, BACKENDS))
+        raise InputError(f"val_evaluator.backend is {backend!r}; it may be {known}")
+    if backend == "pycocotools":
+        return dict(COCOeval=_PyCoco, COCOevalMP=_PyCocoInProcesses)
+    try:
+        from faster_coco_eval import COCOeval_faster
+    except ImportError as error:
+        raise InputError(
+            'val_evaluator.backend="faster_coco_eval" wants a package that is not installed: pip install '
+            f"--no-deps faster-coco-eval ({error})"
+        ) from error
+    faster = partial(type("_FasterCoco", (_Evaluation, COCOeval_faster), {}), print_function=print)
+    return dict(COCOeval=faster, COCOevalMP=faster)

@@ -39,8 +39,7 @@ class CocoResults:
     def add(self, file_name: str, sample: DetDataSample, frame_id: int | None = None) -> list[dict]:
         """Add the ``pred_instances`` of an image, or of a video's frame ``frame_id``, from 0 on.
 
-        Returns:
-            Its annotations: ``bbox`` is x, y, width, height in pixels.
+        Returns its annotations, of which ``bbox`` is x, y, width, height in pixels.
         """
         height, width = sample.ori_shape
         image_id = self.image_ids[file_name] if self.image_ids else len(self.images) + 1
@@ -62,7 +61,6 @@ class CocoResults:
         return f"  {self.names[annotation['category_id']]} {annotation['score']:.3f}  {box}"
 
     def to_dict(self) -> dict:
-        """What the file holds."""
         return dict(images=self.images, categories=self.categories, annotations=self.annotations)
 
     def save(self, path: Path) -> None:
@@ -82,21 +80,19 @@ def write_json(path: Path, contents: object) -> None:
 def ids_of(ann_file: Path, paths: Sequence[Path], classes: Sequence[str]) -> tuple[list[int], list[int]]:
     """The ids that a COCO file gives to images, with whose ``file_name`` a path ends, and to classes.
 
-    Raises:
-        InputError: the file can't be read, or it does not hold all of them.
+    `InputError` if the file can't be read, or does not hold all of them.
     """
+
+    def ends(path: Path) -> Iterator[str]:  # a/b.jpg, then b.jpg
+        parts = path.absolute().parts
+        return ("/".join(parts[start:]) for start in range(1, len(parts)))
+
     coco = CocoFile(str(ann_file))
     by_file = {image["file_name"]: image["id"] for image in coco.imgs.values()}
     by_class = {category["name"]: category["id"] for category in coco.cats.values()}
-    image_ids = [next((by_file[end] for end in _ends(path) if end in by_file), None) for path in paths]
+    image_ids = [next((by_file[end] for end in ends(path) if end in by_file), None) for path in paths]
     lacking = [str(path) for path, known in zip(paths, image_ids, strict=True) if known is None]
     lacking += [f"class {name!r}" for name in classes if name not in by_class]
     if lacking:
         raise InputError(f"--ann-file {ann_file} does not hold {shorten(lacking)}")
     return image_ids, [by_class[name] for name in classes]
-
-
-def _ends(path: Path) -> Iterator[str]:
-    """``a/b.jpg``, then ``b.jpg``."""
-    parts = path.absolute().parts
-    return ("/".join(parts[start:]) for start in range(1, len(parts)))

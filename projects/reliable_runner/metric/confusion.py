@@ -26,9 +26,8 @@ def confusion_matrix(
         score_thr: least score of a detection, in [0, 1].
         iou_thr: least overlap of detection and object, in (0, 1].
 
-    Returns:
-        (num_classes + 1, num_classes + 1), int. Rows are true classes, columns predicted ones; the last row
-        are detections of nothing, the last column objects that are missed.
+    Returns (num_classes + 1, num_classes + 1), int. Rows are true classes, columns predicted ones; the last
+    row are detections of nothing, the last column objects that are missed.
     """
     matrix = np.zeros((num_classes + 1, num_classes + 1), int)
     for result, objects in zip(results, truth, strict=True):

@@ -56,27 +56,16 @@ def write_csv(results: CocoResults, folder: Path) -> None:
                 table.writerow([*place, results.names[ann["category_id"]], ann["score"], x, y, x + w, y + h])
 
 
-def write_coco(results: CocoResults, folder: Path) -> None:
-    """``predictions.json``."""
-    results.save(folder / "predictions.json")
-
-
 FORMATS: dict[str, Callable[[CocoResults, Path], None]] = dict(
-    coco=write_coco, yolo=write_yolo, voc=write_voc, csv=write_csv
+    coco=lambda results, folder: results.save(folder / "predictions.json"),
+    yolo=write_yolo,
+    voc=write_voc,
+    csv=write_csv,
 )
 
 
 def save_as(results: CocoResults, kind: str, folder: Path) -> None:
-    """Write detections into a folder.
-
-    Args:
-        results: the detections.
-        kind: one of `FORMATS`.
-        folder: it is made.
-
-    Raises:
-        InputError: it can't be written.
-    """
+    """Write detections in one of `FORMATS` into a folder, which is made; `InputError` if that fails."""
     try:
         FORMATS[kind](results, folder)
     except OSError as error:

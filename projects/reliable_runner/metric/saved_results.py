@@ -29,11 +29,8 @@ def read_results(path: Path) -> list[dict]:
 def true_objects(dataset: BaseDataset, results: list[dict]) -> list[dict[str, np.ndarray]]:
     """The true objects of the image of each result.
 
-    Returns:
-        ``boxes`` (n, 4) as x1, y1, x2, y2 in pixels, ``labels`` (n,) and ``crowd`` (n,), bool.
-
-    Raises:
-        InputError: the data set does not hold all images of the results, or they are of other classes.
+    Those are ``boxes`` (n, 4) as x1, y1, x2, y2 in pixels, ``labels`` (n,) and ``crowd`` (n,), bool.
+    `InputError` if the data set does not hold all images of the results, or they are of other classes.
     """
     infos = {info["img_id"]: info for info in map(dataset.get_data_info, range(len(dataset)))}
     if strange := [result["img_path"] for result in results if result["img_id"] not in infos]:

@@ -1,11 +1,11 @@
-"""Checkpoints that outlive a kill at any instant."""
+"""Checkpoints that outlive a kill at any instant, and the early stopping that they hold."""
 
 import inspect
 from pathlib import Path
 
+from mmengine import hooks
 from mmengine.dist import is_main_process
 from mmengine.fileio import BaseStorageBackend, LocalBackend
-from mmengine.hooks import CheckpointHook as _CheckpointHook
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
 from ..files.atomic_file import remove_unfinished
@@ -31,7 +31,7 @@ class _LateRemover:
                 self.backend.remove(path)
 
 
-class CheckpointHook(_CheckpointHook):
+class CheckpointHook(hooks.CheckpointHook):
     """mmengine's hook with another order: a file is removed after those that replace it are on the disk.
 
     What the validation after an epoch has found (the best score, the count of early stopping) goes into the
@@ -48,10 +48,10 @@ class CheckpointHook(_CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Clear up after a killed run; `InputError` if there is no room, or the folder can't be written."""
         super().before_train(runner)
-        self._find_in_out_dir(runner.message_hub.runtime_info)
+        noted = runner.message_hub.runtime_info
+        self._find_in_out_dir(noted)
         # What a checkpoint notes as outdated, the killed run may not have come to remove.
-        noted = runner.message_hub.runtime_info.get("outdated_ckpts", [])
-        outdated = [Path(path).name for path in noted]  # of no other folder
+        outdated = [Path(path).name for path in noted.get("outdated_ckpts", [])]  # of no other folder
         runner.message_hub.update_info("outdated_ckpts", outdated)
         self.file_backend = _LateRemover(self.file_backend, self.out_dir, outdated)
         self.file_backend.remove_outdated()
@@ -97,17 +97,25 @@ class CheckpointHook(_CheckpointHook):
         runner.message_hub.update_info("epoch_validated", runner.epoch)
         self._is_noted = False
         super().after_val_epoch(runner, metrics or {})
-        step = runner.epoch if self.by_epoch else runner.iter
-        path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
-        if path == self.last_ckpt and not self._is_noted:
-            self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=runner.iter))
+        if self._is_saved(runner) and not self._is_noted:
+            self._save(runner)
 
     def save_unsaved(self, runner: Runner) -> None:
         """Save what was trained since the last checkpoint."""
-        step = runner.epoch if self.by_epoch else runner.iter
-        if self.last_ckpt != self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step)):
-            self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=runner.iter))
+        if not self._is_saved(runner):
+            self._save(runner)
             runner.logger.error(f"a validation has failed; {self.last_ckpt} holds what was trained before")
+
+    def _step(self, runner: Runner) -> int:
+        return runner.epoch if self.by_epoch else runner.iter
+
+    def _is_saved(self, runner: Runner) -> bool:
+        name = self.filename_tmpl.format(self._step(runner))
+        return self.last_ckpt == self.file_backend.join_path(self.out_dir, name)
+
+    def _save(self, runner: Runner) -> None:
+        meta = dict(epoch=runner.epoch, iter=runner.iter)
+        self._save_checkpoint_with_step(runner, self._step(runner), meta)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         super()._save_best_checkpoint(runner, metrics)
@@ -118,3 +126,33 @@ class CheckpointHook(_CheckpointHook):
         super()._save_checkpoint_with_step(runner, step, meta)
         self.file_backend.remove_outdated()
         self._is_noted = True
+
+
+class EarlyStoppingHook(hooks.EarlyStoppingHook):
+    """mmengine's hook, whose best score and count are in the checkpoints.
+
+    ``min_delta`` is what counts as better; mmengine's 0.1 is ten points of AP.
+    """
+
+    priority = "LOW"  # before CheckpointHook, which saves what is counted here
+
+    def __init__(self, *args, min_delta: float = 0.001, **kwargs) -> None:
+        super().__init__(*args, min_delta=min_delta, **kwargs)
+
+    def before_train(self, runner: Runner) -> None:
+        """Continue where a resumed run has stopped; if it has stopped early, stop again."""
+        monitor, *state = runner.message_hub.runtime_info.get("early_stopping", [None])
+        if monitor != self.monitor:
+            return
+        self.best_score, self.wait_count = state
+        if self.wait_count >= self.patience:
+            runner.train_loop.stop_training = True
+            runner.logger.warning(
+                f"this run has stopped early: {self.monitor} had not improved in {self.wait_count} "
+                f"validations. A patience above {self.patience} lets it continue"
+            )
+
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
+        super().after_val_epoch(runner, metrics)
+        state = [self.monitor, float(self.best_score), self.wait_count]
+        runner.message_hub.update_info("early_stopping", state)

@@ -14,9 +14,7 @@ FOR_INFERENCE = dict(options=dict(freezing=True))  # weights become constants, i
 def compile_networks(model: nn.Module, **options) -> None:
     """Compile those of a detector's `NETWORKS` that it has, each for itself, at its next call.
 
-    Args:
-        model: the detector; names, parameters and ``state_dict`` stay as they are.
-        **options: of ``torch.compile``.
+    Names, parameters and ``state_dict`` stay as they are; ``options`` are those of ``torch.compile``.
     """
     for network in (getattr(model, name, None) for name in NETWORKS):
         if network is not None:

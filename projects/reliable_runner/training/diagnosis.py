@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import torch
@@ -43,17 +44,14 @@ class Forward:
 def forward(model: nn.Module, data_batch: dict) -> Forward:
     """Run the forward pass of a training step on a batch of the data loader; note what each module gives."""
     record = Forward()
-    handles = [
-        module.register_forward_hook(_noting(name, record.outputs, len(data_batch["data_samples"])))
-        for name, module in model.named_modules()
-        if name
-    ]
-    try:
+    bs = len(data_batch["data_samples"])
+    with ExitStack() as handles:
+        for name, module in model.named_modules():
+            if name:
+                handle = module.register_forward_hook(_noting(name, record.outputs, bs))
+                handles.callback(handle.remove)
         data = model.data_preprocessor(data_batch, True)
         losses = model(**data, mode="loss")
-    finally:
-        for handle in handles:
-            handle.remove()
     record.losses = {name: sum(loss.mean() for loss in _tensors(value)) for name, value in losses.items()}
     return record
 

@@ -13,17 +13,10 @@ class HungarianAssigner(_HungarianAssigner):
     in its forward pass would leave the others waiting.
     """
 
-    def assign(
-        self,
-        pred_instances: InstanceData,
-        gt_instances: InstanceData,
-        img_meta: dict | None = None,
-        **kwargs,
-    ) -> AssignResult:
-        """Match the predictions of a layer for an image; see mmdet's method."""
+    def assign(self, pred_instances: InstanceData, gt_instances: InstanceData, *args, **kwargs):
         finite = torch.stack([x.isfinite().flatten(1).all(1) for x in pred_instances.values()]).all(0)
         if finite.all():
-            return super().assign(pred_instances, gt_instances, img_meta, **kwargs)
+            return super().assign(pred_instances, gt_instances, *args, **kwargs)
         labels = gt_instances.labels
         matched = finite.int().argsort()[: len(labels)]  # False comes first
         gt_inds = torch.zeros_like(finite, dtype=torch.long)

@@ -44,16 +44,17 @@ def normalisation_hint(preprocessor: dict, images: Sequence[np.ndarray]) -> str:
     )
 
 
-def _schedules(cfg: dict) -> Sequence[dict]:
-    """The ``param_scheduler`` of a config, which may be one alone."""
-    schedule = cfg.get("param_scheduler") or []
-    return schedule if isinstance(schedule, (list, tuple)) else [schedule]
+def as_list(value: object) -> Sequence:
+    """What a config may hold in a list, alone, or not at all."""
+    if isinstance(value, (list, tuple)):
+        return value
+    return [value] if value else []
 
 
 def schedule_hints(cfg: dict) -> Iterator[str]:
     """Schedules by epoch that go on after the last epoch."""
     epochs = (cfg.get("train_cfg") or {}).get("max_epochs")
-    for index, step in enumerate(_schedules(cfg)):
+    for index, step in enumerate(as_list(cfg.get("param_scheduler"))):
         ends = [value for key in ("T_max", "end", "total_iters") if isinstance(value := step.get(key), int)]
         if epochs and step.get("by_epoch", True) and ends and max(ends) > epochs:
             yield (
@@ -69,7 +70,6 @@ class HintHook(Hook):
         self._told = False
 
     def before_train(self, runner: Runner) -> None:
-        """Compare batch size and learning rate."""
         counts = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
         per_batch = runner.train_dataloader.batch_sampler.batch_size
         lr = (runner.cfg.get("optim_wrapper") or {}).get("optimizer", {}).get("lr")
@@ -79,24 +79,20 @@ class HintHook(Hook):
             warn(hint)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Look at AP50."""
         warmups = [
             step.get("end", 0)
-            for step in _schedules(runner.cfg)
+            for step in as_list(runner.cfg.get("param_scheduler"))
             if step.get("by_epoch") is False and step.get("type") in ("LinearLR", "ConstantLR")
         ]
         found = [value for name, value in (metrics or {}).items() if name.endswith("bbox_mAP_50")]
         if self._told or not found or any(found) or not runner.iter or runner.iter < max(warmups, default=0):
             return
         self._told = True
+        # What the run has written of its config, options and all.
+        config = Path(runner.work_dir, Path(runner.cfg.filename or f"{runner.timestamp}.py").name)
         warn(
             "the validation has found nothing (AP50 is 0). In the first epochs from scratch it is no fault; "
             "else the usual causes are a learning rate for another batch, labels that are shifted, boxes "
             "that the pipeline moves, a backbone without its weights, another normalisation. Which it is, "
-            f"tells python tools/analysis_tools/sanity_check.py {shlex.quote(str(_written_config(runner)))}"
+            f"tells python tools/analysis_tools/sanity_check.py {shlex.quote(str(config))}"
         )
-
-
-def _written_config(runner: Runner) -> Path:
-    """What the run has written of its config, options and all."""
-    return Path(runner.work_dir, Path(runner.cfg.filename or f"{runner.timestamp}.py").name)

@@ -1,6 +1,7 @@
 """Log lines with the memory in use, without a GPU too."""
 
 import math
+import re
 from pathlib import Path
 
 from mmengine.runner import LogProcessor as _LogProcessor
@@ -13,7 +14,6 @@ class LogProcessor(_LogProcessor):
     """mmengine's, which logs ``memory`` in MB on a CPU too (Linux): the most that this process has held."""
 
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str) -> tuple[dict, str]:
-        """The values of an iteration by name, and its line."""
         values, line = super().get_log_after_iter(runner, batch_idx, mode)
         if "memory" not in values and not math.isnan(held := peak_resident_mb()):
             values["memory"] = held
@@ -26,5 +26,4 @@ def peak_resident_mb() -> float:
     if not _STATUS.exists():
         return math.nan
     # getrusage's would begin with that of the process which has started this one.
-    (line,) = [line for line in _STATUS.read_text("utf-8").splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) // 1024
+    return int(re.search(r"^VmHWM:\s+(\d+)", _STATUS.read_text("utf-8"), re.MULTILINE)[1]) // 1024

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from inspect import signature
 
 import torch
@@ -67,12 +67,10 @@ class LossNormalisers:
             num_calls[module] += 1
             return args, {**kwargs, "avg_factor": replace(call, kwargs["avg_factor"])}
 
-        handles = [loss.register_forward_pre_hook(hook, with_kwargs=True) for loss in self._losses]
-        try:
+        with ExitStack() as handles:
+            for loss in self._losses:
+                handles.callback(loss.register_forward_pre_hook(hook, with_kwargs=True).remove)
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 def _is_empty(batch: dict, device: torch.device) -> bool:

@@ -1,50 +1,59 @@
-"""Steps of the optimizer: only with finite gradients, in mixed precision on request."""
+"""Steps of the optimizer: complete, only with finite gradients, in mixed precision on request."""
 
 import torch
+from mmengine import optim
 from mmengine.dist import all_reduce
 from mmengine.logging import MessageHub
-from mmengine.optim import AmpOptimWrapper as _AmpOptimWrapper
-from mmengine.optim import OptimWrapper as _OptimWrapper
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from ..errors import InputError, NonFiniteError
-from .complete_steps import CompleteSteps
 
 
-class OptimWrapper(CompleteSteps, _OptimWrapper):
-    """mmengine's wrapper, which takes `CompleteSteps`, and each only if the norm of the gradients is finite.
+class OptimWrapper(optim.OptimWrapper):
+    """mmengine's wrapper; a step has as many batches as `begin_step` says, and finite gradients.
 
-    A NaN loss makes that norm NaN too, and the gradients of a distributed run are averaged, so that all its
-    processes refuse the same step without a further message between them.
+    mmengine steps on every ``accumulative_counts``-th batch of the training, so that a step may hold batches
+    of two epochs. Where nothing calls `begin_step` it is still so.
+
+    A NaN loss makes the norm of the gradients NaN too, and the gradients of a distributed run are averaged,
+    so that all its processes refuse the same step without a further message between them.
     """
 
     scales_losses = False
+    _step_size: int | None = None
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         self._losses: list[Tensor] = []  # since the last step
 
-    def update_params(
-        self, loss: Tensor, step_kwargs: dict | None = None, zero_kwargs: dict | None = None
-    ) -> None:
-        """As in mmengine; raises what `step` does."""
+    def begin_step(self, num_batches: int) -> None:
+        """Step after ``num_batches`` more batches, with the mean of their gradients."""
+        self._step_size, self._step_end = num_batches, self._inner_count + num_batches
+
+    def should_update(self) -> bool:
+        return super().should_update() if self._step_size is None else self._inner_count == self._step_end
+
+    def should_sync(self) -> bool:
+        return super().should_sync() if self._step_size is None else self._inner_count + 1 == self._step_end
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        return super().scale_loss(loss) if self._step_size is None else loss / self._step_size
+
+    def update_params(self, loss: Tensor, *args, **kwargs) -> None:
         self._losses.append(loss.detach())
-        super().update_params(loss, step_kwargs, zero_kwargs)
+        super().update_params(loss, *args, **kwargs)
 
     def step(self, **kwargs) -> None:
-        """Clip the gradients and update the parameters.
-
-        Raises:
-            NonFiniteError: A gradient is NaN or infinite, in all processes of a distributed run at once.
-                Nothing is updated, and the gradients are as they were. Where losses are scaled, gradients
-                that overflow are the scaler's to skip; then a loss must be it too.
-        """
         self.require_finite()
         super().step(**kwargs)
 
     def require_finite(self) -> None:
-        """See `step`."""
+        """Raise `NonFiniteError` if a gradient is NaN or infinite, in all processes of a run at once.
+
+        Nothing is updated then, and the gradients are as they were. Where losses are scaled, gradients that
+        overflow are the scaler's to skip; then a loss must be it too.
+        """
         losses = self._losses.copy()
         self._losses.clear()
         parameters = (p for group in self.optimizer.param_groups for p in group["params"])
@@ -57,28 +66,25 @@ class OptimWrapper(CompleteSteps, _OptimWrapper):
             all_reduce(anywhere, "max")
             if not anywhere:
                 return
-        what = "loss" if here else "gradients"
         iteration = MessageHub.get_current_instance().get_info("iter", 0) + 1  # as logs count
         raise NonFiniteError(
-            f"non-finite {what} at iteration {iteration}. Usual causes: a learning rate too high, float16 "
-            "(try --amp bfloat16), no gradient clipping."
+            f"non-finite {'loss' if here else 'gradients'} at iteration {iteration}. Usual causes: a "
+            "learning rate too high, float16 (try --amp bfloat16), no gradient clipping."
         )
 
 
-class AmpOptimWrapper(_AmpOptimWrapper, OptimWrapper):
+class AmpOptimWrapper(optim.AmpOptimWrapper, OptimWrapper):
     """mmengine's mixed-precision wrapper, without its demand for a GPU where the type is bfloat16.
 
     bfloat16 has float32's range of exponents, so its losses are not scaled and ``loss_scale`` is unused.
-
-    Raises:
-        InputError: ``dtype`` is neither "float16" nor "bfloat16", or "float16" without a GPU.
+    `InputError` if ``dtype`` is neither "float16" nor "bfloat16", or "float16" without a GPU.
     """
 
     def __init__(self, dtype: str = "float16", **kwargs):
         if dtype == "bfloat16":
             for scaling_option in ("loss_scale", "use_fsdp"):
                 kwargs.pop(scaling_option, None)
-            super(_AmpOptimWrapper, self).__init__(**kwargs)
+            super(optim.AmpOptimWrapper, self).__init__(**kwargs)
             self.cast_dtype = torch.bfloat16
             self.loss_scaler = torch.amp.GradScaler("cpu", enabled=False)
             self._scale_update_param = None
@@ -98,6 +104,24 @@ class AmpOptimWrapper(_AmpOptimWrapper, OptimWrapper):
         return self.loss_scaler.is_enabled()
 
     def step(self, **kwargs) -> None:
-        """See `OptimWrapper.step`; the scaler adapts its scale."""
         self.require_finite()
         super().step(**kwargs)
+
+
+class GroupedOptimWrapperConstructor(optim.DefaultOptimWrapperConstructor):
+    """mmengine's constructor makes a group of each parameter; here equal groups become one.
+
+    With few groups a fused or foreach optimizer updates many parameters at once. What is learnt is the same.
+    """
+
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = "", **kwargs) -> None:
+        """Add the parameters of ``module`` to the groups ``params``; at the root merge equal groups."""
+        super().add_params(params, module, prefix=prefix, **kwargs)
+        if prefix:
+            return
+        merged: dict[str, dict] = {}
+        for group in params:
+            settings = {key: value for key, value in group.items() if key != "params"}
+            first = merged.setdefault(repr(sorted(settings.items())), {**settings, "params": []})
+            first["params"] += group["params"]
+        params[:] = merged.values()

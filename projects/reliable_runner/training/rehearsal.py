@@ -5,7 +5,7 @@ from itertools import islice
 from unittest.mock import patch
 
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -21,27 +21,29 @@ class RehearsalHook(Hook):
     """Validate one batch before a training, and start the backends that draw and log.
 
     Pipeline, model, metrics and the names of metrics that hooks look for are then known to work. Weights,
-    random numbers and messages are as before.
+    random numbers and messages are as before. `InputError` if the training set has no object, an image can't
+    be fed to the model, or a hook looks for a metric that there is not; what the validation raises else.
     """
 
     priority = "VERY_LOW"  # data set and checkpoint have been checked by others
 
     def before_train(self, runner: Runner) -> None:
-        """Rehearse.
-
-        Raises:
-            InputError: the training set has no object, its first image can't be fed to the model, or a hook
-                looks for a metric that there is not.
-            Exception: what the validation raises.
-        """
         for backend in runner.visualizer._vis_backends.values():
             backend.experiment  # noqa: B018 - it is made when it is first asked for
-        _check_objects(runner)
-        _check_channels(runner)
+        for loop in filter(None, (runner.train_loop, runner.val_loop)):
+            _check_objects(loop, loop is runner.train_loop)
+            _check_channels(runner, loop)
         if runner.val_loop is None:
             return
+        measuring = [hook for hook in runner.hooks if isinstance(hook, ValLossHook)]
         try:
-            metrics = _validate_a_batch(runner)
+            with (
+                patch.object(runner, "_hooks", measuring),
+                patch.object(runner.val_loop, "dataloader", _FirstBatch(runner.val_loop.dataloader)),
+                generators_kept(),
+                quiet(),
+            ):
+                metrics = runner.val_loop.run()
         except NonFiniteError:  # the training says more of it
             return
         except Exception:
@@ -52,48 +54,33 @@ class RehearsalHook(Hook):
                 raise InputError(f"{key}={wanted!r} is no metric of the validation: {', '.join(metrics)}")
 
 
-def _check_objects(runner: Runner) -> None:
+def _check_objects(loop: BaseLoop, trains: bool) -> None:
     """Refuse to train without an object, and tell that a validation has none."""
-    for loop in filter(None, (runner.train_loop, runner.val_loop)):
-        datasets = list(leaf_datasets(loop.dataloader.dataset))
-        if not any(getattr(dataset, "max_instances", (1,))[0] for dataset in datasets):
-            files = ", ".join(dataset.ann_file for dataset in datasets)
-            if loop is runner.train_loop:
-                raise InputError(f"{files}: no image has an object to train on")
-            warn(f"{files}: no image has an object: AP will be -1, and no checkpoint the best")
+    datasets = list(leaf_datasets(loop.dataloader.dataset))
+    if not any(getattr(dataset, "max_instances", (1,))[0] for dataset in datasets):
+        files = ", ".join(dataset.ann_file for dataset in datasets)
+        if trains:
+            raise InputError(f"{files}: no image has an object to train on")
+        warn(f"{files}: no image has an object: AP will be -1, and no checkpoint the best")
 
 
-def _check_channels(runner: Runner) -> None:
+def _check_channels(runner: Runner, loop: BaseLoop) -> None:
     """Load the first image of each data set, and compare it with what the model takes."""
     wanted = input_channels(bare_model(runner))
-    loops = filter(None, (runner.train_loop, runner.val_loop)) if wanted else ()
-    for loop in loops:
-        for dataset in leaf_datasets(loop.dataloader.dataset):
-            with generators_kept():
-                item = dataset.prepare_data(0) or {}
-            image = item.get("inputs")
-            if isinstance(image, Tensor) and len(image) != wanted:
-                path = dataset.get_data_info(0).get("img_path")
-                raise InputError(
-                    f"image {path} has {len(image)} channels, but the model takes {wanted}; "
-                    "LoadImageFromFile's color_type and model.backbone.in_channels must agree, see "
-                    "docs/custom_data.md"
-                )
-            preprocessor = (runner.cfg.get("model") or {}).get("data_preprocessor") or {}
-            images = [image.numpy()] if isinstance(image, Tensor) else []
-            if loop is runner.train_loop and (hint := normalisation_hint(preprocessor, images)):
-                warn(f"{hint} (in {dataset.get_data_info(0).get('img_path')})")
-
-
-def _validate_a_batch(runner: Runner) -> dict:
-    measuring = [hook for hook in runner.hooks if isinstance(hook, ValLossHook)]
-    with (
-        patch.object(runner, "_hooks", measuring),
-        patch.object(runner.val_loop, "dataloader", _FirstBatch(runner.val_loop.dataloader)),
-        generators_kept(),
-        quiet(),
-    ):
-        return runner.val_loop.run()
+    for dataset in leaf_datasets(loop.dataloader.dataset) if wanted else ():
+        with generators_kept():
+            image = (dataset.prepare_data(0) or {}).get("inputs")
+        if not isinstance(image, Tensor):
+            continue
+        path = dataset.get_data_info(0).get("img_path")
+        if len(image) != wanted:
+            raise InputError(
+                f"image {path} has {len(image)} channels, but the model takes {wanted}; LoadImageFromFile's "
+                "color_type and model.backbone.in_channels must agree, see docs/custom_data.md"
+            )
+        preprocessor = (runner.cfg.get("model") or {}).get("data_preprocessor") or {}
+        if loop is runner.train_loop and (hint := normalisation_hint(preprocessor, [image.numpy()])):
+            warn(f"{hint} (in {path})")
 
 
 class _FirstBatch:
@@ -110,9 +97,8 @@ def _wanted(runner: Runner) -> Iterator[tuple[str, str]]:
     """Which key of the config looks for which metric."""
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook) and hook.save_best:
-            for name in hook.key_indicators:
-                if name != "auto":
-                    yield "default_hooks.checkpoint.save_best", name
+            names = [name for name in hook.key_indicators if name != "auto"]
+            yield from (("default_hooks.checkpoint.save_best", name) for name in names)
         if isinstance(hook, EarlyStoppingHook):
             yield "EarlyStoppingHook.monitor", hook.monitor
     for index, scheduler in enumerate(runner.param_schedulers or ()):

@@ -31,7 +31,6 @@ class ResumedSettingsHook(Hook):
         self.schedule = schedule
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compare, and put the config's schedule into ``checkpoint`` if that counts."""
         if not runner._resume or not {"meta", "optimizer", "param_schedulers"} <= checkpoint.keys():
             return
         if table := self._table(read_config_text(checkpoint["meta"].get("cfg", "")), runner.cfg.to_dict()):
@@ -40,17 +39,14 @@ class ResumedSettingsHook(Hook):
             _take_schedule(runner, checkpoint)
 
     def _table(self, theirs: dict, ours: dict) -> str:
-        rows = [("setting", "checkpoint", "config", "counts")]
+        rows = []
         for part in _COMPARED if theirs else ():
             for key, before, now in _differences(theirs.get(part), ours.get(part), part):
-                counts = "config"
-                if key.startswith(_SCHEDULE):
-                    counts = self.schedule
-                elif key == "randomness.seed":
-                    counts = "checkpoint"
-                rows.append((key, before, now, counts))
-        if not rows[1:]:
+                counts = "checkpoint" if key == "randomness.seed" else "config"
+                rows.append((key, before, now, self.schedule if key.startswith(_SCHEDULE) else counts))
+        if not rows:
             return ""
+        rows.insert(0, ("setting", "checkpoint", "config", "counts"))
         widths = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows[: _MOST + 1]]
         if len(rows) > _MOST + 1:
@@ -64,24 +60,20 @@ def _take_schedule(runner: Runner, checkpoint: dict) -> None:
     """Step the schedule of the config to where the checkpoint is, and let the optimizer follow."""
     loop, meta, schedulers = runner.train_loop, checkpoint["meta"], runner.param_schedulers
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
+    epochs, iterations = (meta["epoch"], len(loop.dataloader)) if by_epoch else (1, meta["iter"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch misses the steps of the optimizer
-        for _ in range(meta["epoch"] if by_epoch else 1):
-            for _ in range(len(loop.dataloader) if by_epoch else meta["iter"]):
-                _step(schedulers, by_epoch=False)
-            _step(schedulers, by_epoch=True)
+        for _ in range(epochs):
+            for step_of_epoch in [False] * iterations + [True]:
+                for scheduler in schedulers:
+                    if scheduler.by_epoch is step_of_epoch:
+                        scheduler.step()
     checkpoint["param_schedulers"] = [scheduler.state_dict() for scheduler in schedulers]
     groups, optimizer = checkpoint["optimizer"]["param_groups"], runner.optim_wrapper.optimizer
     # Other groups, or those of another optimizer, are left for `CheckpointCheckHook` to refuse.
     for group, own in zip(groups, optimizer.param_groups, strict=False):
         taken = own.keys() - (optimizer.defaults.keys() - group.keys()) - {"params"}
         group.update({key: own[key] for key in taken})
-
-
-def _step(schedulers: list, by_epoch: bool) -> None:
-    for scheduler in schedulers:
-        if scheduler.by_epoch is by_epoch:
-            scheduler.step()
 
 
 def read_config_text(text: str) -> dict:

@@ -1,7 +1,7 @@
 """A training step that can be repeated, also from a file of plain tensors and values."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -35,10 +35,8 @@ class SavedStep:
     def repeat(self, model: nn.Module) -> list[Forward]:
         """Run the forward pass of each batch; ``model``, in training mode, is left as it was."""
         device = next(model.parameters()).device.type
-        autocast = nullcontext()
-        if self.dtype:
-            autocast = torch.autocast(device, getattr(torch, self.dtype))
-        with state_kept(model), autocast:
+        dtype = getattr(torch, self.dtype or "float32")
+        with state_kept(model), torch.autocast(device, dtype, enabled=self.dtype is not None):
             torch.set_rng_state(self.random_states["cpu"])
             if "cuda" in self.random_states and torch.cuda.is_available():
                 torch.cuda.set_rng_state(self.random_states["cuda"])
@@ -50,11 +48,7 @@ class SavedStep:
 
     @classmethod
     def load(cls, path: str | Path) -> "SavedStep":
-        """Read what `save` has written, on the CPU.
-
-        Raises:
-            InputError: the file is missing or damaged, or holds something else.
-        """
+        """Read what `save` has written, on the CPU; `InputError` if the file can't be read or is another."""
         contents = read_torch_file(path)
         names = {field.name for field in fields(cls)}
         if not isinstance(contents, dict) or set(contents) != names:

@@ -38,10 +38,8 @@ class EpochSeedHook(Hook):
                 sampler.seed = self._seed
         if getattr(loader.worker_init_fn, "func", None) is mmengine_worker_init_fn:
             loader.worker_init_fn = None
-        seeds_images = isinstance(loader.dataset, SeededItems) and any(
-            isinstance(sampler, (DefaultSampler, InfiniteSampler)) for sampler in samplers
-        )
-        if loader.persistent_workers and not seeds_images:
+        is_ours = any(isinstance(sampler, (DefaultSampler, InfiniteSampler)) for sampler in samplers)
+        if loader.persistent_workers and not (is_ours and isinstance(loader.dataset, SeededItems)):
             warn(
                 "train_dataloader.persistent_workers=True: a resumed run will draw other augmentations "
                 "than a run that was never stopped; set it to False for the same ones"

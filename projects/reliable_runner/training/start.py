@@ -13,20 +13,19 @@ def choose_start(cfg: Config, resume: str | None) -> str:
     """Set ``resume`` and ``load_from`` of a config whose ``work_dir`` is set; return what to log of it.
 
     ``resume`` is a path; "auto" for the latest checkpoint of the work_dir, if there is one; or None.
-
-    Raises:
-        InputError: "auto", and there are checkpoints but none that a run can resume from.
+    `InputError` if "auto" finds checkpoints but none that a run can resume from.
     """
-    folder = _checkpoint_folder(cfg)
+    out_dir = cfg.get("default_hooks", {}).get("checkpoint", {}).get("out_dir")  # of mmengine's hook
+    folder = Path(out_dir, Path(cfg.work_dir).name) if out_dir else Path(cfg.work_dir)
     if resume is None and cfg.get("resume") and not cfg.get("load_from"):
         resume = "auto"
     if resume is None and not cfg.get("resume"):
-        for newest in _newest_first(folder):
-            return (
-                f"{folder} has checkpoints of an earlier run, {newest.name} is the newest. This run starts "
-                "anew and overwrites those of the same name; --resume would resume the earlier run"
-            )
-        return ""
+        if not (earlier := _newest_first(folder)):
+            return ""
+        return (
+            f"{folder} has checkpoints of an earlier run, {earlier[0].name} is the newest. This run starts "
+            "anew and overwrites those of the same name; --resume would resume the earlier run"
+        )
     path, message = latest_checkpoint(cfg.work_dir, folder) if resume == "auto" else (resume, "")
     if path:
         cfg.resume, cfg.load_from = True, path
@@ -37,10 +36,8 @@ def latest_checkpoint(work_dir: str | Path, folder: Path) -> tuple[str | None, s
     """Find the checkpoint that a run resumes from, also if its folder was moved since.
 
     It is the one that ``last_checkpoint`` in ``work_dir`` names, else the newest in ``folder`` that can be
-    resumed; None if there is none at all. Beside it stands what to log.
-
-    Raises:
-        InputError: There are checkpoints, but none that a run can resume from. The message tells of each.
+    resumed; None if there is none at all. Beside it stands what to log. `InputError`, which tells of each, if
+    there are checkpoints but none that a run can resume from.
     """
     note = Path(work_dir, "last_checkpoint")
     noted = note.read_text(encoding="utf-8", errors="replace").strip() if note.is_file() else ""
@@ -53,19 +50,10 @@ def latest_checkpoint(work_dir: str | Path, folder: Path) -> tuple[str | None, s
             newest = f"{'; '.join(problems)}. The run resumes from the newest other checkpoint, {path}"
             return str(path), newest if problems else ""
         problems.append(problem)
-    if candidates:
-        raise InputError(
-            f"{folder}: no checkpoint that is there can be resumed:"
-            + "".join(f"\n  {problem}" for problem in problems)
-            + "\nTo start anew, leave --resume out or choose another --work-dir"
-        )
-    return None, f"{folder} has no checkpoint to resume: the run starts from the beginning"
-
-
-def _checkpoint_folder(cfg: Config) -> Path:
-    """Where the checkpoints of a run are; see mmengine's CheckpointHook."""
-    out_dir = cfg.get("default_hooks", {}).get("checkpoint", {}).get("out_dir")
-    return Path(out_dir, Path(cfg.work_dir).name) if out_dir else Path(cfg.work_dir)
+    if not candidates:
+        return None, f"{folder} has no checkpoint to resume: the run starts from the beginning"
+    lines = [f"{folder}: no checkpoint that is there can be resumed:", *(f"  {text}" for text in problems)]
+    raise InputError("\n".join([*lines, "To start anew, leave --resume out or choose another --work-dir"]))
 
 
 def _newest_first(folder: Path) -> list[Path]:

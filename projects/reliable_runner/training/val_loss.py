@@ -6,7 +6,6 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
 from ..errors import InputError
@@ -18,36 +17,27 @@ class ValLossHook(Hook):
 
     They are the means over the batches of the validation, with the weights that it measures (EMAHook's, if
     there is one). They can be monitored by any hook: ``save_best="val/loss"``. It costs a second pass
-    through the model.
+    through the model. `InputError` if the validation reads no boxes.
     """
 
     priority = "HIGHEST"  # the metrics are complete before other hooks log and compare them
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Start counting; learn in which pixels the boxes are.
-
-        Raises:
-            InputError: The validation reads no boxes.
-        """
+        """Start counting; learn in which pixels the boxes are."""
         self._sums: Counter[str] = Counter()
         self._batches = 0
         datasets = leaf_datasets(runner.val_loop.dataloader.dataset)
         self._resized = all(_boxes_are_resized(dataset) for dataset in datasets)
 
-    def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: list | None = None,
-    ) -> None:
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict, outputs=None) -> None:
         """Add the losses of a batch."""
         model = bare_model(runner)
         with torch.no_grad():
             data = model.data_preprocessor(data_batch, False)
-            if not self._resized:
-                for sample in data["data_samples"]:
-                    _resize_boxes(sample)
+            for sample in () if self._resized else data["data_samples"]:
+                objects = sample.gt_instances
+                factor = objects.bboxes.new_tensor(sample.metainfo.get("scale_factor", (1.0, 1.0)))
+                objects.bboxes = objects.bboxes * factor.repeat(2)
             _, losses = model.parse_losses(model(**data, mode="loss"))
         self._sums.update({name: value.item() for name, value in losses.items()})
         self._batches += 1
@@ -65,9 +55,6 @@ def _boxes_are_resized(dataset: Dataset) -> bool:
 
     In test pipelines LoadAnnotations commonly comes after Resize, and the boxes are those of the original
     image.
-
-    Raises:
-        InputError: It loads no boxes.
     """
     names = [type(transform).__name__ for transform in dataset.pipeline.transforms]
     loads = [index for index, name in enumerate(names) if name.endswith("LoadAnnotations")]
@@ -77,9 +64,3 @@ def _boxes_are_resized(dataset: Dataset) -> bool:
             f"with_bbox=True) to val_dataloader.dataset.pipeline, before PackDetInputs; it has {names}"
         )
     return not any("Resize" in name for name in names[: loads[0]])
-
-
-def _resize_boxes(sample: BaseDataElement) -> None:
-    objects = sample.gt_instances
-    factor = objects.bboxes.new_tensor(sample.metainfo.get("scale_factor", (1.0, 1.0)))
-    objects.bboxes = objects.bboxes * factor.repeat(2)

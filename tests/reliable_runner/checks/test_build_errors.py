@@ -59,24 +59,12 @@ SMALL = Path(__file__).parents[3] / "configs" / "_base_" / "models" / "ddetr_r18
     ("key", "value", "named"),
     [
         ("encoder.layer_cfg.self_attn_cfg.num_heads", 7, "(MultiScaleDeformableAttention): "),
-        (
-            "encoder.layer_cfg.self_attn_cfg.num_head",
-            8,
-            "(MultiScaleDeformableAttention): it has",
-        ),
+        ("encoder.layer_cfg.self_attn_cfg.num_head", 8, "(MultiScaleDeformableAttention): it has"),
         ("decoder.layer_cfg.self_attn_cfg.batch_first", False, "(MultiheadAttention): batch_first"),
         ("backbone.out_indices", (1, 4), "(ResNet): AssertionError (resnet.py, line "),
-        (
-            "backbone.dcn",
-            dict(type="DCN", deform_groups=1),
-            "(ResNet): AssertionError: Not implemented yet.",
-        ),
+        ("backbone.dcn", dict(type="DCN", deform_groups=1), "(ResNet): AssertionError: Not implemented yet."),
         ("backbone.depth", 19, "(ResNet): KeyError: 'invalid depth 19 for resnet'"),
-        (
-            "neck.norm_cfg.num_groups",
-            7,
-            "(ChannelMapper): num_channels (128) must be divisible",
-        ),
+        ("neck.norm_cfg.num_groups", 7, "(ChannelMapper): num_channels (128) must be divisible"),
         ("bbox_head.loss_iou.epss", 1, "(GIoULoss): it has no parameter 'epss'; did you mean 'eps'"),
         ("train_cfg.assigner.match_costs.1.box_format", "x", "(BBoxL1Cost): "),
     ],

@@ -55,13 +55,8 @@ def test_what_killed_runs_have_left_is_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["epoch_1.pth"]
 
 
-def test_links_and_pipes_stay_what_they_are(tmp_path):
-    link, pipe = tmp_path / "link", tmp_path / "pipe"
+def test_a_link_stays_a_link(tmp_path):
+    link = tmp_path / "link"
     link.symlink_to(tmp_path / "target")
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDWR)
-    for path in (link, pipe):
-        AtomicLocalBackend().put(b"data", path)
-    assert os.read(reader, 9) == (tmp_path / "target").read_bytes() == b"data"
-    assert link.is_symlink() and pipe.is_fifo()
-    os.close(reader)
+    AtomicLocalBackend().put(b"data", link)
+    assert (tmp_path / "target").read_bytes() == b"data" and link.is_symlink()

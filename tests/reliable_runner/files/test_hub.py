@@ -21,7 +21,7 @@ import json, sys, time
 sys.path += sys.argv[1:3]
 time.sleep = lambda seconds: None
 from projects.reliable_runner.errors import InputError
-from projects.reliable_runner.files.hub import fetch_from_hub
+from projects.reliable_runner.files.pretrained import fetch_from_hub
 for address in sys.argv[3:]:
     try:
         print(json.dumps(["read", fetch_from_hub(address).read_text()]))

@@ -10,12 +10,10 @@ import pytest
 import torch
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation import CocoMetric as MMDetMetric
-from mmdet.registry import METRICS
 from pycocotools.cocoeval import COCOeval
 
 from projects.reliable_runner.errors import InputError, NonFiniteError
-from projects.reliable_runner.metric.coco_eval import evaluations
-from projects.reliable_runner.metric.coco_metric import CocoMetric
+from projects.reliable_runner.metric.coco_metric import CocoMetric, evaluations
 
 CLASSES = ("cat", "dog", "cow")
 IDS = (1, 18, 7)  # not rising: classwise goes by name all the same
@@ -88,8 +86,7 @@ def as_coco(coco: dict, samples: list[dict]) -> tuple[COCO, COCO]:
         | dict(bbox=[x1, y1, x2 - x1, y2 - y1])
         for s in samples
         for (x1, y1, x2, y2), label, score in zip(
-            *(s["pred_instances"][key].tolist() for key in ("bboxes", "labels", "scores")),
-            strict=True,
+            *(s["pred_instances"][key].tolist() for key in ("bboxes", "labels", "scores")), strict=True
         )
     ]
     return truth, truth.loadRes(detections)
@@ -142,10 +139,6 @@ def test_default_is_mmdets_metric(score):
     assert score(coco, predict(coco), **options) == expected
 
 
-def test_replaces_mmdets():
-    assert METRICS.get("CocoMetric") is CocoMetric
-
-
 @backends
 def test_class_scores_have_the_right_names(score, backend):
     coco = draw()
@@ -171,8 +164,7 @@ def perfect(num: int) -> tuple[dict, list[dict]]:
 
 @backends
 @pytest.mark.parametrize(
-    ("proposal_nums", "expected"),
-    [((100, 300, 1000), 1.0), ((10, 120, 150), 1.0), ((1, 10, 100), 0.663)],
+    ("proposal_nums", "expected"), [((100, 300, 1000), 1.0), ((10, 120, 150), 1.0), ((1, 10, 100), 0.663)]
 )
 def test_more_than_100_objects_in_an_image(score, backend, proposal_nums, expected):
     coco, samples = perfect(150)

@@ -67,3 +67,13 @@ def test_a_schedule_that_goes_on_after_the_last_epoch(epochs, step, hinted):
 def test_images_of_another_range_than_mean_and_std(mean, std, high, hinted):
     image = np.random.default_rng(0).random((20, 30, 3)) * high
     assert bool(hints.normalisation_hint(dict(mean=mean, std=std), [image, image])) == hinted
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "hint"), [(32, ""), (24, ""), (4, "2.5e-05 would fit"), (256, "0.0016")]
+)
+def test_the_learning_rate_belongs_to_a_batch(batch_size, hint):
+    cfg = dict(auto_scale_lr=dict(enable=False, base_batch_size=32))
+    found = hints.batch_hint(cfg, batch_size, 2e-4)
+    assert hint in found and bool(hint) == bool(found)
+    assert hints.batch_hint(dict(auto_scale_lr=dict(enable=True, base_batch_size=32)), 2, 2e-4) == ""

@@ -1,6 +1,5 @@
 """A small model in every variant, and the converter as a function."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,22 +10,16 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from projects.deformable_detr.registry import MODELS
-
-sys.path.append(str(Path(__file__).parents[3]))  # the tool does so itself
-
 from projects.reliable_runner.files.checkpoint_file import read_tensors
 from tools.model_converters.convert import main
 
+TWO_STAGE = dict(with_box_refine=True, as_two_stage=True)
+DENOISING = dict(type="ContrastiveDenoising")
 VARIANTS = {
     "base": dict(),
     "refine": dict(with_box_refine=True),
-    "two-stage": dict(with_box_refine=True, as_two_stage=True),
-    "dino": dict(
-        with_box_refine=True,
-        as_two_stage=True,
-        queries=dict(type="MixedQueries"),
-        denoising=dict(type="ContrastiveDenoising"),
-    ),
+    "two-stage": TWO_STAGE,
+    "dino": dict(TWO_STAGE, queries=dict(type="MixedQueries"), denoising=DENOISING),
 }
 DECODER = dict(embed_references=True, look_forward_twice=True, post_norm_cfg=dict(type="LN"))
 

@@ -179,24 +179,6 @@ def test_the_official_dino(options, convert, assert_same, our_model, capsys):
     assert_same(convert(path, "back.pth", "--to", "official", *options)[1], weights)
 
 
-def test_detrexs_dino(convert, our_model):
-    _, theirs = convert({"state_dict": our_model("dino", depth=50).state_dict()}, "a.pth", "--to", "detrex")
-    assert {
-        "label_enc.weight",
-        "transformer.tgt_embed.weight",
-        "transformer.decoder.norm.weight",
-        "transformer.decoder.ref_point_head.layers.0.bias",
-        "transformer.decoder.bbox_embed.3.layers.2.weight",
-        "class_embed.3.weight",
-    } <= theirs.keys()
-    assert convert_weights(theirs)[1]["cfg_options"] == {
-        "model.neck.bias": True,
-        "model.bbox_head.inverse_sigmoid_eps": 1e-3,
-        "model.positional_encoding.offset": -0.5,
-        "model.positional_encoding.temperature": 10000,
-    }
-
-
 def test_dino_is_not_in_transformers(refuse, our_model):
     error = refuse({"state_dict": our_model("dino").state_dict()}, "--to", "huggingface")
     assert "it is a DINO, which transformers has not" in error
@@ -226,11 +208,19 @@ def test_what_stands_where(convert):
         assert torch.equal(weights[theirs], ours[mine]), theirs
 
 
+EPS = {"model.bbox_head.inverse_sigmoid_eps": 1e-3}
+POSITIONS = {"model.positional_encoding.offset": -0.5, "model.positional_encoding.temperature": 10000}
+
+
 @pytest.mark.parametrize(
-    ("family", "names"),
+    ("variant", "family", "settings", "names"),
     [
         (
-            "huggingface",  # of the SenseTime models on the hub: torchvision's under a prefix
+            *(
+                "two-stage",
+                "huggingface",
+                {},
+            ),  # of the SenseTime models on the hub: torchvision's under a prefix
             {
                 "model.backbone.conv_encoder.model.bn1.running_mean",
                 "model.backbone.conv_encoder.model.layer2.3.conv3.weight",
@@ -239,7 +229,18 @@ def test_what_stands_where(convert):
             },
         ),
         (
-            "detrex",
+            *("dino", "detrex", EPS | POSITIONS),
+            {
+                "label_enc.weight",
+                "transformer.tgt_embed.weight",
+                "transformer.decoder.norm.weight",
+                "transformer.decoder.ref_point_head.layers.0.bias",
+                "transformer.decoder.bbox_embed.3.layers.2.weight",
+                "class_embed.3.weight",
+            },
+        ),
+        (
+            *("two-stage", "detrex", EPS | {"model.test_cfg.max_per_img": 300}),
             {
                 "backbone.stem.conv1.norm.running_mean",
                 "backbone.res2.0.shortcut.norm.weight",
@@ -258,17 +259,12 @@ def test_what_stands_where(convert):
         ),
     ],
 )
-def test_names_of_other_code_bases(family, names, convert, our_model):
-    source = {"state_dict": our_model("two-stage", depth=50).state_dict()}
+def test_names_and_settings_of_other_code_bases(variant, family, settings, names, convert, our_model):
+    source = {"state_dict": our_model(variant, depth=50).state_dict()}
     _, theirs = convert(source, "theirs.pth", "--to", family)
     assert names <= theirs.keys()
-    if family == "detrex":
-        assert len(theirs["class_embed.0.bias"]) == 80
-        assert convert_weights(theirs)[1]["cfg_options"] == {
-            "model.neck.bias": True,
-            "model.bbox_head.inverse_sigmoid_eps": 1e-3,
-            "model.test_cfg.max_per_img": 300,
-        }
+    assert len(theirs["class_embed.0.bias"]) == (80 if family == "detrex" else 91)
+    assert convert_weights(theirs)[1]["cfg_options"] == {"model.neck.bias": True} | settings
 
 
 def test_single_scale(convert, assert_same):

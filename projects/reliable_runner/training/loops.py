@@ -1,18 +1,38 @@
-"""mmengine's training loops: complete steps, and what becomes of a NaN step."""
+"""mmengine's loops: complete steps, what becomes of a NaN step, a failed validation that loses nothing."""
 
 from collections.abc import Iterable, Iterator
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 
-from mmengine.runner import EpochBasedTrainLoop as _EpochBasedTrainLoop
-from mmengine.runner import IterBasedTrainLoop as _IterBasedTrainLoop
+from mmengine import optim, runner
 
 from ..data.sampler import batches_after
 from ..data.seeded_items import SeededItems
 from ..errors import InputError, NonFiniteError
 from ..run_state import bare_model
-from .complete_steps import complete_steps
+from .checkpoint_hook import CheckpointHook
 from .loss_normalisers import LossNormalisers
+from .optim_wrapper import OptimWrapper
 from .step_guard import StepGuard
+
+
+def complete_steps(batches: Iterable[dict], optim_wrapper: optim.OptimWrapper) -> Iterator[list[dict]]:
+    """Group ``batches`` into optimizer steps of ``accumulative_counts``; the last may be of fewer.
+
+    If a step has several batches, the metainfo ``step_num_objects`` of their samples holds, for each batch of
+    the step, how many objects each image has.
+    """
+    if not isinstance(optim_wrapper, OptimWrapper):
+        yield from ([batch] for batch in batches)
+        return
+    batches = iter(batches)
+    while step := list(islice(batches, optim_wrapper._accumulative_counts)):
+        optim_wrapper.begin_step(len(step))
+        if len(step) > 1:
+            samples = [batch["data_samples"] for batch in step]
+            num_objects = [[len(sample.gt_instances) for sample in batch] for batch in samples]
+            for sample in chain(*samples):
+                sample.set_field(num_objects, "step_num_objects", field_type="metainfo")
+        yield step
 
 
 class _GuardedLoop:
@@ -26,14 +46,9 @@ class _GuardedLoop:
                 "validation set val_dataloader, val_evaluator and val_cfg to None"
             )
         self._guard = StepGuard(self.runner, skip_nonfinite)
-        self._normalisers: LossNormalisers | None = None
 
     def run_iter(self, *args) -> None:
-        """Train on a batch, before which stands its number where the run counts epochs.
-
-        Raises:
-            NonFiniteError: See `StepGuard.give_up`.
-        """
+        """Train on a batch, before which stands its number where the run counts epochs."""
         *idx, data_batch = args
         batch_idx = idx[0] if idx else self._iter
         self.runner.call_hook("before_train_iter", batch_idx=batch_idx, data_batch=data_batch)
@@ -56,11 +71,10 @@ class _GuardedLoop:
             yield from step
 
 
-class EpochBasedTrainLoop(_GuardedLoop, _EpochBasedTrainLoop):
+class EpochBasedTrainLoop(_GuardedLoop, runner.EpochBasedTrainLoop):
     """mmengine's loop over epochs, in `complete_steps`; an epoch's last step may be of fewer batches."""
 
     def run_epoch(self) -> None:
-        """Train one epoch."""
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
         for idx, batch in enumerate(self._batches(self.dataloader)):
@@ -69,7 +83,7 @@ class EpochBasedTrainLoop(_GuardedLoop, _EpochBasedTrainLoop):
         self._epoch += 1
 
 
-class IterBasedTrainLoop(_GuardedLoop, _IterBasedTrainLoop):
+class IterBasedTrainLoop(_GuardedLoop, runner.IterBasedTrainLoop):
     """mmengine's loop over iterations, in `complete_steps`; the last of all may be of fewer batches."""
 
     def run(self):
@@ -84,3 +98,16 @@ class IterBasedTrainLoop(_GuardedLoop, _IterBasedTrainLoop):
         else:
             yield from islice(batches, num_seen)
         yield from self._batches(islice(batches, self._max_iters - num_seen))
+
+
+class ValLoop(runner.ValLoop):
+    """mmengine's loop; if it fails in a training, the weights are saved first."""
+
+    def run(self) -> dict:
+        try:
+            return super().run()
+        except Exception:
+            for hook in self.runner.hooks:
+                if isinstance(hook, CheckpointHook) and isinstance(self.runner._train_loop, runner.BaseLoop):
+                    hook.save_unsaved(self.runner)
+            raise

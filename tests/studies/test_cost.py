@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from studies import cost
 
 
+@pytest.mark.slow
 def test_measures_each_attention_at_each_size(tmp_path, monkeypatch):
     out = tmp_path / "folder" / "cost.png"
     # All in one process: the tool's own, one a measurement, would import torch again and again.

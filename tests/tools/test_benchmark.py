@@ -22,6 +22,7 @@ def checkpoint(tmp_path, monkeypatch, shapes_root):
     return str(path)
 
 
+@pytest.mark.slow
 def test_detectors_take_turns(checkpoint, tmp_path, capfd):
     copy = tmp_path / "copy.pth"
     copy.write_bytes(Path(checkpoint).read_bytes())

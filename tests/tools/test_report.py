@@ -114,6 +114,7 @@ def test_errors_are_counted_and_listed(run, tool):
     assert "epoch 2: 0.125" in page and "max_per_img=10" in page
 
 
+@pytest.mark.slow
 def test_a_run_without_predictions_is_tested_as_test_py_does(tool, tmp_path, data, capsys):
     tool("train", CONFIG, "--work-dir", tmp_path / "run", **{"train_cfg.max_epochs": 1})
     tool("analysis_tools/report", tmp_path / "run")

@@ -79,6 +79,7 @@ def test_refuses_and_names(args, named, tmp_path, one_line_error, monkeypatch):
     assert named.format(tmp_path) in one_line_error("train", CONFIG, "--work-dir", tmp_path, *args)
 
 
+@pytest.mark.slow
 def test_a_torn_image_is_named_also_by_a_worker(data, tmp_path, one_line_error):
     image = data / "train" / "000003.png"
     image.write_bytes(image.read_bytes()[:-500])

@@ -81,6 +81,7 @@ def fetch(tmp_path):
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_it_is_fetched_once_and_then_needs_no_network(fetch):
     good = [["read", CONTENT.decode()]]
     assert fetch("hf://me/new", "hf://me/new@v1", "hf://me/old") == good * 3

@@ -121,6 +121,7 @@ def test_testing_a_file_refuses_options_of_checkpoints(one_line_error, config, o
     assert message in one_line_error("test", config, "a b.onnx", *options)
 
 
+@pytest.mark.slow
 def test_says_why_torch_refuses(config, weights, one_line_error):
     options = {"model.test_cfg.max_per_img": "ten"}
     error = one_line_error("deployment/export", config, weights, "--to", "onnx", **options)

@@ -67,7 +67,7 @@ def convergence(runs: list[Run]) -> Figure:
         ax.set(xlabel="epoch", ylabel=name, xscale="log")
         ax.xaxis.set_major_formatter("{x:g}")
         ax.grid(alpha=0.3)
-    axes[0].legend(fontsize="small")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     return figure
 
 

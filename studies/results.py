@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 from studies.observe import instability, read_matches
+from studies.table import write_rows
 from tools.analysis_tools.analyze_logs import read_log
 
 BASELINES = ("detr_dc5", "detr", "two_stage")  # the first that a study has is what all are compared with
@@ -71,11 +72,12 @@ def run_path(results: Path, row: str, seed: int) -> Path:
 
 
 def write_run(results: Path, run: Run) -> None:
-    with run_path(results, run.row, run.seed).open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["name", "epoch", "value"])
-        for name, curve in run.curves.items():
-            writer.writerows([name, epoch, f"{value:.6g}"] for epoch, value in curve.items())
+    rows = [
+        dict(name=name, epoch=epoch, value=f"{value:.6g}")
+        for name, curve in run.curves.items()
+        for epoch, value in curve.items()
+    ]
+    write_rows(run_path(results, run.row, run.seed), rows)
 
 
 def read_run(results: Path, row: str, seed: int) -> Run:

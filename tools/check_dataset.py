@@ -13,10 +13,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 from projects.dataset_report.check import check_datasets
 from projects.dataset_report.figure import draw_statistics
 from projects.reliable_runner.errors import InputError

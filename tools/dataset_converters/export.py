@@ -20,9 +20,8 @@ class Picture(NamedTuple):
 
     path: Path
     size: tuple[int, int]  # width and height, as the image is shown
-    objects: list[
-        dict
-    ]  # annotations as COCO has them, boxes in pixels, with the class as "name", without ids
+    # Annotations as COCO has them, boxes in pixels, with the class as "name", without ids.
+    objects: list[dict]
     source: Path  # the file that lists the objects
     split: str | None  # "train", "val" or "test"; None if the export does not say
 

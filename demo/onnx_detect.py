@@ -39,9 +39,13 @@ def resized(size: tuple[int, int], steps: list[dict]) -> tuple[int, int]:
 
 def detect(path: str, image: Image.Image) -> list[tuple[str, float, list[float]]]:
     """Find objects: class, score, [x1, y1, x2, y2] in pixels of ``image``, the best first."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    texts = session.get_modelmeta().custom_metadata_map
-    classes, config = json.loads(texts["classes"]), ast.literal_eval(texts["config"])
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        texts = session.get_modelmeta().custom_metadata_map
+        classes, config = json.loads(texts["classes"]), ast.literal_eval(texts["config"])
+    except Exception as error:  # onnxruntime's own classes, which inherit from nothing else
+        message = f"{path}: this is no file of export.py --to onnx ({type(error).__name__}: {error})"
+        raise SystemExit(message) from error
     width, height = resized(image.size, config["test_dataloader"]["dataset"]["pipeline"])
 
     pixels = np.asarray(image.convert("RGB"), np.float32)

@@ -34,7 +34,7 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     except OSError as error:
         raise InputError(
             f"{path}: {len(data)} bytes can't be written ({error.strerror}); what was there before is as it "
-            "was. Free space in its folder, or choose another with --work-dir"
+            "was. Free space in its folder, or choose another"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -33,3 +33,10 @@ def test_finds_the_size_that_the_pipeline_makes(resize):
 def test_refuses_steps_that_it_does_not_know():
     with pytest.raises(SystemExit, match="steps that this example does not know: DETRResize"):
         runpy.run_path(str(DEMO))["resized"]((1, 1), [LOAD, dict(type="DETRResize", scale=(8, 8)), PACK])
+
+
+def test_says_that_a_file_is_no_detector(tmp_path):
+    other = tmp_path / "other.onnx"
+    other.write_bytes(b"no graph")
+    with pytest.raises(SystemExit, match=f"{other}: this is no file of export.py"):
+        runpy.run_path(str(DEMO))["detect"](str(other), None)

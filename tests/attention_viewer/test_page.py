@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from projects.attention_viewer.truth import TrueBoxes
 from projects.reliable_runner.errors import InputError
 
 HOSTILE = "</script><script>alert(1)</script>"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 @pytest.fixture
@@ -37,6 +39,12 @@ def test_all_of_it_is_inside(page):
     without = text.replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?:|//\w+\.\w|<link[^>]+stylesheet|<script src|@import|url\(", without)
     assert text.count("<script") == 8 and "default-src 'none'" in text
+
+
+def test_the_page_of_the_docs_has_the_scripts_of_today(tmp_path):
+    shown = DOCS / "attention_page.html"
+    write_page(data_of(shown.read_text("utf-8")), tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_bytes() == shown.read_bytes()
 
 
 @pytest.mark.parametrize(("max_mb", "num_models"), [(0.2, 1), (0.2, 2), (0.5, 1)])

@@ -1,11 +1,11 @@
 """Train DETR, the variants of Deformable DETR and DINO alike, and compare how fast they converge.
 
-    python studies/convergence.py --out work_dirs/convergence
+python studies/convergence.py --out work_dirs/convergence
 
 The paper's Figure 3 in small (``--study table_2``: its table 2), on drawings of its own, from a backbone
 that has learnt to classify them. The folder --out gets data, checkpoints and logs; --results the numbers of
-each run in a CSV file, and tables and pictures drawn from them. The same command again resumes an interrupted
-study; runs that have their numbers in --results are skipped. See docs/convergence.md.
+each run in a CSV file, and tables and pictures of all that are there. The same command again resumes an
+interrupted study; runs that have their numbers in --results are skipped. See docs/convergence.md.
 """
 
 import json
@@ -14,16 +14,19 @@ import shlex
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
+from itertools import product
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.atomic_file import write_atomically
+from projects.reliable_runner.files.disk_space import check_writable
 from projects.reliable_runner.launcher import positive_int, run_tool
 from studies.figures import write_results
 from studies.pretrain import main as pretrain
-from studies.results import Run, collect, read_run, run_path, write_run
+from studies.results import Run, collect, read_study, run_path, write_run
 from studies.rows import ROWS, STUDIES
 from tools.dataset_converters.draw_shapes import draw_split
 
@@ -75,8 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(description="Train the variants alike and compare how fast they converge.")
     what = "figure_3: DETR against the variants; table_2: points, levels and heads of the multi-scale one"
     parser.add_argument("--study", choices=STUDIES, default="figure_3", help=what)
-    what = f"which of {', '.join(ROWS)}; all of the study by default"
-    parser.add_argument("--rows", nargs="+", choices=ROWS, metavar="ROW", help=what)
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="to train; all of the study by default")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="a run for each")
     what = "of a row; DETR has ten times as many"
     parser.add_argument("--epochs", type=positive_int, default=10, help=what)
@@ -93,45 +95,57 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help=what)
     parser.add_argument("--dry-run", action="store_true", help="print the commands alone")
     args = parser.parse_args(argv)
+    rows = STUDIES[args.study]
+    if unknown := [row for row in args.rows or () if row not in rows]:
+        raise InputError(f"--rows {' '.join(unknown)}: the rows of {args.study} are {', '.join(rows)}")
     if args.quick:
         args.seeds, args.images, args.epochs, args.pretrain_epochs = [0], 160, 1, 1
     results = args.results or args.out / "results"
 
-    wanted = [(row, seed) for seed in args.seeds for row in args.rows or STUDIES[args.study]]
+    wanted = [(row, seed) for seed, row in dict.fromkeys(product(args.seeds, args.rows or rows))]
     if args.dry_run:
         for row, seed in wanted:
             print(shlex.join(map(str, train_command(args, row, seed))))
         return
-    claim_folder(results, study_settings(args))
     missing = [run for run in wanted if not run_path(results, *run).is_file()]
+    claim_folders([results, args.out] if missing else [results], study_settings(args))
     if missing:
-        claim_folder(args.out, study_settings(args))
         prepare(args)
+    failures = []
     with ThreadPool(args.jobs) as pool:
-        for number, done in enumerate(pool.imap_unordered(lambda run: train(args, *run), missing), 1):
-            write_run(results, done)
-            progress = f"[{number}/{len(missing)}] {done.row}, seed {done.seed}"
-            print(f"{progress}: AP {done.last('AP'):.3f}", flush=True)
-    runs = [read_run(results, *run) for run in wanted]
-    write_results(results, args.study, runs)
+        for number, done in enumerate(pool.imap_unordered(lambda run: attempt(args, *run), missing), 1):
+            if isinstance(done, InputError):
+                failures.append(str(done))
+                told = failures[-1]
+            else:
+                write_run(results, done)
+                told = f"{done.row}, seed {done.seed}: AP {done.last('AP'):.3f}"
+            print(f"[{number}/{len(missing)}] {told}", flush=True)
+    if runs := read_study(results, rows):
+        write_results(results, args.study, runs)
+    if failures:
+        raise InputError("; ".join(failures))
 
 
 def study_settings(args: Namespace) -> list[str]:
     """What all runs of a study share."""
     names = ("epochs", "images", "pretrain_epochs")
-    return [*(f"--{name.replace('_', '-')}={getattr(args, name)}" for name in names), *args.cfg_options]
+    settings = [f"--{name.replace('_', '-')}={getattr(args, name)}" for name in names]
+    return [*settings, *(["--quick"] if args.quick else []), *args.cfg_options]
 
 
-def claim_folder(out: Path, options: list[str]) -> None:
-    """Note the settings of the study in its folder; `InputError` if that holds one with others."""
-    note = out / "options.json"
-    if note.is_file() and json.loads(note.read_text()) != options:
-        raise InputError(
-            f"{note}: this study was begun with {' '.join(json.loads(note.read_text()))}, not with "
-            f"{' '.join(options)}; choose other folders with --out and --results"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(options))
+def claim_folders(folders: list[Path], options: list[str]) -> None:
+    """Note the settings of the study in its folders; `InputError` if one holds a study with others."""
+    notes = [folder / "options.json" for folder in folders]
+    for note in notes:
+        check_writable(note.parent, "folder of the study", "--out and --results")
+        if note.is_file() and json.loads(note.read_text()) != options:
+            raise InputError(
+                f"{note}: this study was begun with {' '.join(json.loads(note.read_text()))}, not with "
+                f"{' '.join(options)}; choose other folders with --out and --results"
+            )
+    for note in notes:
+        write_atomically(note, json.dumps(options).encode())
 
 
 def prepare(args: Namespace) -> None:
@@ -166,6 +180,14 @@ def train_command(args: Namespace, row: str, seed: int) -> list[str | Path]:
     train = REPO / "tools" / "train.py"
     command = [sys.executable, train, folder / "run.py", "--resume", "--work-dir", folder]
     return [*command, "--cfg-options", *options] if options else command
+
+
+def attempt(args: Namespace, row: str, seed: int) -> Run | InputError:
+    """`train`, or why it has failed: the others go on."""
+    try:
+        return train(args, row, seed)
+    except InputError as error:
+        return error
 
 
 def train(args: Namespace, row: str, seed: int) -> Run:

@@ -2,9 +2,10 @@
 
 python studies/cost.py --out docs/images/cost.png
 
-One layer of an encoder without its FFN, one square image, inference. Multiply-adds, by the formulas of
-studies/complexity.py, are drawn at one pace, that of deformable attention on the largest image. Each
-measurement is a process of its own. The numbers go into a CSV file beside the picture.
+One layer of an encoder without its FFN, one square image, inference. Dotted are the formulas: multiply-adds
+(studies/complexity.py) at one pace, that of deformable attention on the largest image, and the tensors that
+`kept_mib` counts. Each measurement is a process of its own. The numbers go into a CSV file beside the
+picture.
 """
 
 import sys
@@ -43,17 +44,18 @@ def main(argv: list[str] | None = None) -> None:
     rows = []
     for name in STRIDES:
         for side in args.sides:
-            seconds, megabytes = in_own_process(measure, name, side, args.rounds, args.threads)
-            rows.append(dict(attention=name, side=side, seconds=seconds, megabytes=megabytes))
+            seconds, mib = in_own_process(measure, name, side, args.rounds, args.threads)
+            rows.append(dict(attention=name, side=side, seconds=seconds, mib=mib))
             rows[-1]["multiply_adds"] = attention_cost(side, side, STRIDES[name], name.startswith("DETR"))
-            print(f"{name}, {side} x {side}: {seconds:.4f} s, {megabytes:.0f} MB", flush=True)
+            rows[-1]["formula_mib"] = round(kept_mib(name, side), 2)
+            print(f"{name}, {side} x {side}: {seconds:.4f} s, {mib:.0f} MiB", flush=True)
     write_rows(args.out.with_suffix(".csv"), rows)
     save(plot(rows), args.out)
     print(f"saved {args.out} and {args.out.with_suffix('.csv')}")
 
 
 def measure(name: str, side: int, rounds: int, threads: int) -> tuple[float, float]:
-    """Median seconds of a forward, and by how many MB it raises the peak of the process."""
+    """Median seconds of a forward, and by how many MiB it raises the peak of the process."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     sizes = [ceil(side / stride) for stride in STRIDES[name]]
@@ -76,8 +78,22 @@ def measure(name: str, side: int, rounds: int, threads: int) -> tuple[float, flo
     return median_seconds(run, rounds), peak_resident_mb() - before
 
 
+def kept_mib(name: str, side: int) -> float:
+    """MiB of what is there at once: four tensors of tokens, and the weights before and after the softmax.
+
+    Of dense attention a weight for each pair of tokens; of deformable attention one for each sample, with the
+    two offsets that become its location.
+    """
+    tokens = sum(ceil(side / stride) ** 2 for stride in STRIDES[name])
+    if name.startswith("DETR"):
+        numbers = 2 * NUM_HEADS * tokens**2
+    else:
+        numbers = 2 * 3 * NUM_HEADS * tokens * len(STRIDES[name]) * NUM_POINTS
+    return (4 * EMBED_DIMS * tokens + numbers) * 4 / 2**20
+
+
 def plot(rows: list[dict]) -> Figure:
-    """Draw seconds, with the formulas beside them, and memory over the side, all axes logarithmic."""
+    """Draw seconds and memory over the side, with the formulas beside them, all axes logarithmic."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     seconds, memory = figure.subplots(1, 2)
     pace = rows[-1]["seconds"] / rows[-1]["multiply_adds"]
@@ -85,10 +101,11 @@ def plot(rows: list[dict]) -> Figure:
         of_name = [row for row in rows if row["attention"] == name]
         sides = [row["side"] for row in of_name]
         seconds.plot(sides, [row["seconds"] for row in of_name], "o-", color=color, label=name)
-        formula = [pace * row["multiply_adds"] for row in of_name]
-        seconds.plot(sides, formula, ":", color=color, label="its multiply-adds at one pace")
-        memory.plot(sides, [max(row["megabytes"], 1) for row in of_name], "o-", color=color, label=name)
-    for ax, label in ((seconds, "seconds"), (memory, "peak memory of the layer, MB")):
+        seconds.plot(sides, [pace * row["multiply_adds"] for row in of_name], ":", color=color)
+        memory.plot(sides, [max(row["mib"], 1) for row in of_name], "o-", color=color, label=name)
+        memory.plot(sides, [row["formula_mib"] for row in of_name], ":", color=color)
+    for ax, label in ((seconds, "seconds"), (memory, "peak memory of the layer, MiB")):
+        ax.plot([], [], ":", color="grey", label="by the formula")
         ax.set(xscale="log", yscale="log", xlabel="height and width in pixels", ylabel=label)
         ax.set_xticks(sides, map(str, sides))
         ax.set_xticks([], minor=True)

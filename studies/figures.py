@@ -7,7 +7,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from studies.results import Run, baseline, by_row, markdown, mean_curve, summarise
+from studies.results import (
+    Run,
+    baseline,
+    by_row,
+    markdown,
+    mean_curve,
+    seconds_per_epoch,
+    summarise,
+    times_fewer,
+)
 
 EXPLAINED = ("detr", "detr_dc5", "single_scale", "multi_scale", "encoder_only")
 SIZED = ("detr", "detr_dc5", "single_scale", "multi_scale")
@@ -16,7 +25,9 @@ LINES = {
     "AP": dict(color="black", label="AP"),
     "encoder": dict(color="tab:blue", marker=".", label=ENTROPY.format("encoder")),
     "decoder": dict(color="tab:orange", marker=".", label=ENTROPY.format("decoder")),
-    "instability": dict(color="tab:red", linestyle="--", label="objects with another query than before"),
+    "instability": dict(
+        color="tab:red", linestyle="--", label="objects with another query than at the validation before"
+    ),
 }
 ABLATIONS = {
     "sampling points": {"1": "1_point", "2": "2_points", "4": "multi_scale", "8": "8_points"},
@@ -52,38 +63,61 @@ def fill(ax: Axes, places: list[float], values: list[list[float]], line: Line2D)
 
 
 def convergence(runs: list[Run]) -> Figure:
-    """AP and AP_S against epochs, and what the baseline reaches at last."""
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
+    """AP and AP_S against epochs, and with a baseline how many times fewer epochs than it each row needs."""
     rows = by_row(runs)
-    for ax, name in zip(axes, ("AP", "AP_S"), strict=True):
-        for number, (row, of_row) in enumerate(rows.items()):
-            style = dict(color=f"C{number % 10}", linestyle="-:"[number >= 10])
-            draw_band(ax, of_row, name, label=words(row), **style)
-        if base := baseline(rows):
+    base = baseline(rows)
+    figure = Figure(figsize=(14 if base else 10, 4.5), layout="constrained")
+    axes = figure.subplots(1, 3 if base else 2)
+    styles = {row: dict(color=f"C{i % 10}", linestyle="-:"[i >= 10]) for i, row in enumerate(rows)}
+    for ax, name in zip(axes, ("AP", "AP_S"), strict=False):  # the third panel below
+        for row, of_row in rows.items():
+            draw_band(ax, of_row, name, label=f"{words(row)} ({len(of_row)})", **styles[row])
+        if base:
             goal = mean(run.last(name) for run in rows[base])
             ax.axhline(goal, color="grey", linestyle="--", linewidth=1, label=f"{words(base)} at last")
         # One row may be trained ten times as long as the others.
         ax.set(xlabel="epoch", ylabel=name, xscale="log")
         ax.xaxis.set_major_formatter("{x:g}")
         ax.grid(alpha=0.3)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small")
+    axes[1].sharey(axes[0])
+    if base:
+        draw_factors(axes[2], {row: mean_curve(of_row, "AP") for row, of_row in rows.items()}, base, styles)
+    title = dict(title="row (seeds)", title_fontsize="small")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small", **title)
     return figure
+
+
+def draw_factors(ax: Axes, curves: dict[str, dict[int, float]], base: str, styles: dict[str, dict]) -> None:
+    """How many times fewer epochs than the baseline each row needs to an AP, by that AP."""
+    highest = max(curves[base].values())
+    goals = [highest * step / 50 for step in range(5, 51)]
+    for row, curve in curves.items():
+        factors = [times_fewer(goal, curve, curves[base]) for goal in goals]
+        ax.plot(goals, [float("nan") if factor is None else factor for factor in factors], **styles[row])
+    ax.set(xlabel="AP to reach", ylabel=f"times fewer epochs than {words(base)}", yscale="log")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.grid(alpha=0.3, which="both")
 
 
 def explanation(runs: list[Run]) -> Figure:
     """AP, how evenly attention is spread, and instability of matching, on one axis for each row."""
     rows = by_row(runs, EXPLAINED)
-    figure = Figure(figsize=(3.1 * len(rows), 3.6), layout="constrained")
-    axes = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
-    for ax, (row, of_row) in zip(axes, rows.items(), strict=True):
+    columns = min(3, len(rows))
+    lines = -(-len(rows) // columns)
+    figure = Figure(figsize=(3.6 * columns, 3.2 * lines + 0.8), layout="constrained")
+    axes = figure.subplots(lines, columns, sharey=True, squeeze=False).flatten()
+    for ax in axes[len(rows) :]:
+        ax.remove()
+    for ax, (row, of_row) in zip(axes, rows.items(), strict=False):  # the last line may not be full
         spread = [Run(run.row, run.seed, run.curves | evenness(run)) for run in of_row]
         for name, style in LINES.items():
             if name in spread[0].curves:
                 draw_band(ax, spread, name, **style)
-        ax.set(title=words(row), xlabel="epoch", ylim=(0, 1))
+        interval = of_row[0].epochs[0]
+        every = f"every {interval} epochs" if interval > 1 else "every epoch"
+        ax.set(title=f"{words(row)}, seen {every}", xlabel="epoch", ylim=(0, 1.02))
+        ax.set_ylabel("AP, or a share")
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel("AP, or a share")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize="small")
     return figure
 
@@ -123,8 +157,8 @@ def sizes(runs: list[Run]) -> Figure:
 
 
 def minutes(of_row: list[Run], epochs: int) -> float:
-    """How long so many epochs of a row took, mean over its seeds."""
-    return mean(run.last("seconds_per_epoch") for run in of_row) * epochs / 60
+    """How long so many epochs of a row take."""
+    return seconds_per_epoch(of_row) * epochs / 60
 
 
 def epoch_of_equal_time(of_row: list[Run], others: list[Run]) -> int | None:

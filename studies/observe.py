@@ -20,18 +20,29 @@ NUM_IMAGES = 50
 
 @HOOKS.register_module()
 class ObserveHook(Hook):
-    """After each validation, on the first images of the validation set.
+    """Before training and after each validation, on the first images of the validation set.
 
     Adds to two files of the run's folder: ``attention.csv``, the negative entropy of each layer (Sun et al.,
     arXiv 2011.10881, section 3), and ``matches.csv``, the query that the last layer's loss matches with each
-    object, by which the same paper's appendix measures the instability of matching.
+    object, by which Li et al. (DN-DETR, arXiv 2203.01305) measure the instability of matching.
     """
 
     priority = "LOW"
 
+    def before_train(self, runner: Runner) -> None:
+        """The attention of the weights that a run begins with."""
+        if runner.epoch == 0:
+            runner.model.eval()
+            self._write(runner, "attention.csv", self._observe(runner)[0])
+
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Run the model on each image once more."""
-        dataset, model = runner.val_dataloader.dataset, runner.model
+        sparsity, matches = self._observe(runner)
+        self._write(runner, "attention.csv", sparsity)
+        self._write(runner, "matches.csv", matches)
+
+    def _observe(self, runner: Runner) -> tuple[list[dict], list[dict]]:
+        """Run the model on each image once more; the rows of both files."""
+        dataset, model = runner.val_loop.dataloader.dataset, runner.model
         model.dataset_meta = dataset.metainfo
         meter, matches = SparsityMeter(), []
         for image in range(min(NUM_IMAGES, len(dataset))):
@@ -42,9 +53,11 @@ class ObserveHook(Hook):
             truth = true_boxes(dataset.get_data_info(image)["instances"], dataset.metainfo["classes"])
             queries = matched_queries(model, sample, *outputs, truth)[-1].tolist()
             matches += [dict(image=image, object=index, query=query) for index, query in enumerate(queries)]
-        for name, rows in (("attention.csv", meter.rows()), ("matches.csv", matches)):
-            rows = [dict(epoch=runner.epoch, **row) for row in rows]
-            write_rows(Path(runner.work_dir, name), rows, append=True)
+        return meter.rows(), matches
+
+    def _write(self, runner: Runner, name: str, rows: list[dict]) -> None:
+        rows = [dict(epoch=runner.epoch, **row) for row in rows]
+        write_rows(Path(runner.work_dir, name), rows, append=True)
 
 
 def read_matches(path: Path) -> dict[int, dict[tuple[str, str], str]]:

@@ -1,10 +1,11 @@
 """Pretrain the small ResNet-18 of configs/shapes on shapes cut out of the drawings: of which class is each?
 
-    python studies/pretrain.py --data-root data/shapes/ --out work_dirs/backbone.pth
+python studies/pretrain.py --data-root data/shapes/ --out work_dirs/backbone.pth
 
 It stands for ImageNet's classes, so that all rows of studies/convergence.py start from the same features.
 """
 
+import io
 import json
 import sys
 from argparse import ArgumentParser, Namespace
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from projects.deformable_detr.registry import MODELS
+from projects.reliable_runner.files.atomic_file import write_atomically
 from projects.reliable_runner.launcher import parse_config, positive_int, run_tool
 
 REPO = Path(__file__).resolve().parents[1]
@@ -52,8 +54,9 @@ def main(argv: list[str] | None = None) -> None:
             optimizer.step()
             right += (logits.argmax(1) == labels[batch]).sum().item()
         print(f"epoch {epoch}: {right / len(labels):.1%} right", flush=True)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state_dict=model.backbone.state_dict()), args.out)
+    weights = io.BytesIO()
+    torch.save(dict(state_dict=model.backbone.state_dict()), weights)
+    write_atomically(args.out, weights.getvalue())
     print(f"saved {args.out}")
 
 

@@ -3,9 +3,12 @@
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import isfinite
 from pathlib import Path
 from statistics import mean
 
+from projects.reliable_runner.errors import InputError
 from studies.observe import instability, read_matches
 from studies.table import write_rows
 from tools.analysis_tools.analyze_logs import read_log
@@ -22,10 +25,10 @@ class Run:
         seed: of weights, shuffling and augmentation.
         curves: by name and epoch a value. After each validation ``AP``, ``AP_S`` and so on in [0, 1], -1
             where there is no such object; ``negative_entropy encoder 0`` of a layer in nats, and
-            ``even encoder 0`` if it were even; ``instability`` of matching, a share of objects. After the
-            last epoch ``seconds_per_epoch`` of training, validation apart, at the pace of the fastest line
-            of the log, as other work on the machine can only make it slower, and ``memory_mb``, the most
-            that the GPU had allocated, without one the largest resident set of the process.
+            ``even encoder 0`` if it were even, before training, too; ``instability`` of matching, a share
+            of objects. After the last epoch ``seconds_per_epoch`` of training, validation apart, at the pace
+            of the fastest line of the log, as other work on the machine can only make it slower, and
+            ``memory_mb``, the most that the GPU had allocated, without one the largest resident set.
     """
 
     row: str
@@ -80,22 +83,39 @@ def write_run(results: Path, run: Run) -> None:
     write_rows(run_path(results, run.row, run.seed), rows)
 
 
-def read_run(results: Path, row: str, seed: int) -> Run:
+def read_run(path: Path) -> Run:
+    """What `write_run` has written; `InputError` if a line is none of it or some are missing."""
+    row, _, seed = path.stem.rpartition("_seed")
     curves: dict[str, dict[int, float]] = {}
-    with run_path(results, row, seed).open(newline="") as file:
-        for line in csv.DictReader(file):
-            curves.setdefault(line["name"], {})[int(line["epoch"])] = float(line["value"])
-    return Run(row, seed, curves)
+    with path.open(newline="") as file:
+        for number, line in enumerate(csv.reader(file), 1):
+            try:
+                name, epoch, value = line
+                if number > 1:
+                    curves.setdefault(name, {})[int(epoch)] = float(value)
+            except ValueError as error:
+                raise InputError(f"{path}, line {number}: {line} is no name, epoch and value") from error
+    if missing := {"AP", "AP_S", "seconds_per_epoch", "memory_mb"} - curves.keys():
+        raise InputError(f"{path} has no {', '.join(sorted(missing))}: remove it, and its run is told anew")
+    if not all(isfinite(value) for curve in curves.values() for value in curve.values()):
+        raise InputError(f"{path} holds NaN or infinity")
+    return Run(row, int(seed), {name: dict(sorted(curve.items())) for name, curve in curves.items()})
 
 
-def summarise(runs: list[Run]) -> dict[str, dict[str, float | None]]:
+def read_study(results: Path, rows: Iterable[str]) -> list[Run]:
+    """All runs of some rows whose numbers are in a folder, row by row."""
+    return [read_run(path) for row in rows for path in sorted(results.glob(f"{row}_seed*.csv"))]
+
+
+def summarise(runs: list[Run]) -> dict[str, dict]:
     """One line of the table for each row, means over its seeds.
 
     Returns:
-        By row: ``AP`` and ``AP_S`` after the last epoch, ``AP_spread`` (largest minus smallest of the
-        seeds), ``epochs`` (the first after which the mean AP is at least the baseline's last; None if there
-        is none, and where the baseline has learnt nothing, so that there is nothing to reach), ``factors``
-        (`factor` for each seed that the baseline has too), ``seconds_per_epoch``, ``memory_mb``.
+        By row: ``seeds``, their number; ``AP`` and ``AP_S`` after the last epoch, ``AP_spread`` (largest
+        minus smallest of the seeds, None of one); ``epochs``, after which the mean AP is the baseline's
+        last (`epochs_to`); ``factors``, for each seed that the baseline has too (`factor`);
+        ``seconds_per_epoch``, of the fastest seed, as slower machines and other work say nothing of the
+        row; ``memory_mb``, of the largest.
     """
     rows = by_row(runs)
     base = rows.get(baseline(rows), [])
@@ -104,12 +124,13 @@ def summarise(runs: list[Run]) -> dict[str, dict[str, float | None]]:
     for row, of_row in rows.items():
         final = [run.last("AP") for run in of_row]
         table[row] = dict(
+            seeds=len(of_row),
             AP=mean(final),
-            AP_spread=max(final) - min(final),
+            AP_spread=max(final) - min(final) if len(final) > 1 else None,
             AP_S=mean(run.last("AP_S") for run in of_row),
             epochs=epochs_to(goal, mean_curve(of_row, "AP")),
             factors=[factor(run, other) for run in of_row for other in base if other.seed == run.seed],
-            seconds_per_epoch=mean(run.last("seconds_per_epoch") for run in of_row),
+            seconds_per_epoch=seconds_per_epoch(of_row),
             memory_mb=max(run.last("memory_mb") for run in of_row),
         )
     return table
@@ -117,9 +138,13 @@ def summarise(runs: list[Run]) -> dict[str, dict[str, float | None]]:
 
 def factor(run: Run, base: Run) -> float | None:
     """How many times fewer epochs ``run`` needs to the last AP of ``base``; None if it never has that."""
-    goal = base.last("AP")
-    own, bases = epochs_to(goal, run.curves["AP"]), epochs_to(goal, base.curves["AP"])
-    return bases / own if own else None
+    return times_fewer(base.last("AP"), run.curves["AP"], base.curves["AP"])
+
+
+def times_fewer(goal: float, curve: dict[int, float], base: dict[int, float]) -> float | None:
+    """How many times fewer epochs one curve needs to ``goal`` than another; None if either has it never."""
+    own, others = epochs_to(goal, curve), epochs_to(goal, base)
+    return others / own if own and others else None
 
 
 def baseline(rows: Iterable[str]) -> str | None:
@@ -127,9 +152,19 @@ def baseline(rows: Iterable[str]) -> str | None:
     return next((row for row in BASELINES if row in rows), None)
 
 
-def epochs_to(goal: float, curve: dict[int, float]) -> int | None:
-    """After which epoch ``curve`` is at least ``goal``; None for never, and for a goal of nothing."""
-    return next((epoch for epoch, ap in curve.items() if ap >= goal > 0), None)
+def epochs_to(goal: float, curve: dict[int, float]) -> float | None:
+    """When ``curve``, straight between validations and 0 before training, is first at ``goal``.
+
+    None for never, and for a goal of 0.
+    """
+    for (before, low), (epoch, ap) in pairwise([(0, 0.0), *curve.items()]):
+        if ap >= goal > 0:
+            return before + (epoch - before) * (goal - low) / (ap - low)
+    return None
+
+
+def seconds_per_epoch(of_row: list[Run]) -> float:
+    return min(run.last("seconds_per_epoch") for run in of_row)
 
 
 def by_row(runs: list[Run], chosen: Sequence[str] = ()) -> dict[str, list[Run]]:
@@ -146,17 +181,18 @@ def mean_curve(of_row: list[Run], name: str) -> dict[int, float]:
     return {epoch: mean(run.curves[name][epoch] for run in of_row) for epoch in epochs}
 
 
-def markdown(table: dict[str, dict[str, float | None]]) -> str:
+def markdown(table: dict[str, dict]) -> str:
     base = baseline(table)
     to_goal = [f"epochs to AP of {base.replace('_', ' ')}", "times fewer, by seed", "hours"] if base else []
-    lines = [["row", *to_goal, "AP", "spread", "AP_S", "s an epoch", "memory, MB"]]
+    lines = [["row", "seeds", *to_goal, "AP", "spread", "AP_S", "s an epoch", "memory, MB"]]
     lines.append(["---"] * len(lines[0]))
     for row, cells in table.items():
         seconds, epochs = cells["seconds_per_epoch"], cells["epochs"]
         if base:
             factors = ", ".join("–" if value is None else f"{value:.1f}" for value in cells["factors"])
             hours = f"{epochs * seconds / 3600:.2f}" if epochs else "–"
-            to_goal = [str(epochs or "–"), factors or "–", hours]
-        aps = [f"{cells[key]:.3f}" for key in ("AP", "AP_spread", "AP_S")]
-        lines.append([row.replace("_", " "), *to_goal, *aps, f"{seconds:.1f}", f"{cells['memory_mb']:.0f}"])
+            to_goal = [f"{epochs:.1f}" if epochs else "–", factors or "–", hours]
+        aps = ["–" if cells[key] is None else f"{cells[key]:.3f}" for key in ("AP", "AP_spread", "AP_S")]
+        cost = [f"{seconds:.1f}", f"{cells['memory_mb']:.0f}"]
+        lines.append([row.replace("_", " "), str(cells["seeds"]), *to_goal, *aps, *cost])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

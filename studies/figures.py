@@ -183,6 +183,7 @@ def ablations(runs: list[Run]) -> Figure:
             for place, seeds in zip(of, values, strict=True):
                 ax.plot([place] * len(seeds), seeds, "o", color=color, markersize=4)
         ax.set(xlabel=what)
+        ax.margins(x=0.2)
         ax.grid(alpha=0.3)
     axes[0].set_ylim(0)
     axes[0].legend()

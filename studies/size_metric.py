@@ -13,8 +13,8 @@ from projects.reliable_runner.metric.coco_metric import CocoMetric
 class SizeMetric(CocoMetric):
     """The COCO metric, and AP of the objects between each two of some sizes, e.g. ``AP_12-16``.
 
-    ``sides``, rising, are the roots of areas in pixels; an object on the edge of two bins counts in both, as in
-    COCO's own. ``kwargs`` are those of ``CocoMetric``.
+    ``sides``, rising, are the roots of areas in pixels; an object on the edge of two bins counts in both, as
+    in COCO's own. ``kwargs`` are those of ``CocoMetric``.
     """
 
     def __init__(self, sides: list[float], **kwargs) -> None:

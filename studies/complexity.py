@@ -30,13 +30,18 @@ def main(argv: list[str] | None = None) -> None:
     print(f"saved {args.out}")
 
 
+def num_tokens(height: int, width: int, strides: tuple[int, ...]) -> int:
+    """Of all levels of an image."""
+    return sum(ceil(height / stride) * ceil(width / stride) for stride in strides)
+
+
 def attention_cost(height: int, width: int, strides: tuple[int, ...], is_dense: bool) -> int:
     """Multiply-adds of one self-attention over the levels of an image.
 
     DETR's (paper, equation 1 and below): projections of queries, keys, values and output, then every token
     with every token, twice: for the weights and for the weighted sum.
     """
-    tokens = sum(ceil(height / stride) * ceil(width / stride) for stride in strides)
+    tokens = num_tokens(height, width, strides)
     if is_dense:
         return 4 * tokens * EMBED_DIMS**2 + 2 * tokens**2 * EMBED_DIMS
     return deformable_attention(tokens, tokens, EMBED_DIMS, NUM_HEADS, len(strides), NUM_POINTS)

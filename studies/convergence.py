@@ -78,7 +78,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(description="Train the variants alike and compare how fast they converge.")
     what = "figure_3: DETR against the variants; table_2: points, levels and heads of the multi-scale one"
     parser.add_argument("--study", choices=STUDIES, default="figure_3", help=what)
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="to train; all of the study by default")
+    what = f"to train, which of {', '.join(ROWS)}; all of the study by default"
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help=what)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="a run for each")
     what = "of a row; DETR has ten times as many"
     parser.add_argument("--epochs", type=positive_int, default=10, help=what)

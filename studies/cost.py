@@ -25,7 +25,7 @@ from projects.deformable_detr.attention import MultiScaleDeformableAttention
 from projects.deformable_detr.levels import Levels
 from projects.reliable_runner.launcher import positive_int, run_tool
 from projects.reliable_runner.training.log_processor import peak_resident_mb
-from studies.complexity import EMBED_DIMS, NUM_HEADS, NUM_POINTS, attention_cost
+from studies.complexity import EMBED_DIMS, NUM_HEADS, NUM_POINTS, attention_cost, num_tokens
 from studies.table import write_rows
 
 STRIDES = {"DETR": (32,), "DETR-DC5": (16,), "deformable, C3 to C6": (8, 16, 32, 64)}
@@ -84,7 +84,7 @@ def kept_mib(name: str, side: int) -> float:
     Of dense attention a weight for each pair of tokens; of deformable attention one for each sample, with the
     two offsets that become its location.
     """
-    tokens = sum(ceil(side / stride) ** 2 for stride in STRIDES[name])
+    tokens = num_tokens(side, side, STRIDES[name])
     if name.startswith("DETR"):
         numbers = 2 * NUM_HEADS * tokens**2
     else:

@@ -19,7 +19,7 @@ from studies.convergence import main
 from studies.figures import ABLATIONS, epoch_of_equal_time, evenness, write_results
 from studies.observe import instability, read_matches
 from studies.results import Run, collect, markdown, read_run, read_study, run_path, summarise, write_run
-from studies.rows import FIGURE_3, ROWS, TABLE_2
+from studies.rows import FIGURE_3, ROWS, STUDIES, TABLE_2
 from studies.size_metric import SizeMetric
 from studies.table import write_rows
 
@@ -203,6 +203,15 @@ def test_ablations_are_compared_without_a_goal(tmp_path):
     assert text.splitlines()[3] == "| 1 point | 1 | 0.200 | – | 0.100 | 3.0 | 100 |"
     assert (tmp_path / "table_2.png").stat().st_size > 10_000
     assert {row for panel in ABLATIONS.values() for row in panel.values()} == TABLE_2.keys()
+
+
+@pytest.mark.parametrize(("study", "rows"), STUDIES.items())
+def test_the_docs_tell_the_numbers_that_they_hold(study, rows):
+    """The written table, and its copy in the text, are those of the CSV files."""
+    docs = REPO / "docs"
+    table = markdown(summarise(read_study(docs / "convergence", rows)))
+    assert table in (docs / "convergence.md").read_text()
+    assert table == (docs / "convergence" / f"{study}.md").read_text()
 
 
 def test_instability_is_the_share_of_objects_with_another_query(tmp_path):

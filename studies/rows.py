@@ -1,6 +1,6 @@
 """The rows of the studies: a config of configs/shapes, how long it is trained, and what it changes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,13 @@ def heads(number: int) -> dict[str, int]:
     return {"model.decoder.layer_cfg.self_attn_cfg.num_heads": number, **attention(num_heads=number)}
 
 
+def with_other_rates(name: str, row: Row) -> dict[str, Row]:
+    """A row beside itself with half and twice its learning rate."""
+    rates = ("1e-4", "4e-4") if name in ("detr", "detr_dc5") else ("5e-4", "2e-3")
+    lr = "optim_wrapper.optimizer.lr"
+    return {name: row} | {f"{name}_lr_{rate}": replace(row, options={lr: rate}) for rate in rates}
+
+
 LEVELWISE = dict(_delete_=True, type="LevelwiseDeformAttn", embed_dims=128, num_points=4, dropout=0.0)
 MULTI_SCALE = "ddetr_r18_shapes_multi_scale"
 
@@ -64,5 +71,6 @@ TABLE_2 = {
     "2_heads": Row(MULTI_SCALE, options=heads(2)),
     "4_heads": Row(MULTI_SCALE, options=heads(4)),
 }
-STUDIES = {"figure_3": FIGURE_3, "table_2": TABLE_2}
-ROWS = FIGURE_3 | TABLE_2
+SEARCH = {name: row for own in FIGURE_3 for name, row in with_other_rates(own, FIGURE_3[own]).items()}
+STUDIES = {"figure_3": FIGURE_3, "table_2": TABLE_2, "search": SEARCH}
+ROWS = FIGURE_3 | TABLE_2 | SEARCH

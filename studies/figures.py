@@ -15,8 +15,10 @@ from studies.results import (
     mean_curve,
     seconds_per_epoch,
     summarise,
+    table_lines,
     times_fewer,
 )
+from studies.rows import FIGURE_3, with_other_rates
 
 EXPLAINED = ("detr", "detr_dc5", "single_scale", "multi_scale", "encoder_only")
 SIZED = ("detr", "detr_dc5", "single_scale", "multi_scale")
@@ -38,15 +40,20 @@ ABLATIONS = {
 
 
 def write_results(out: Path, study: str, runs: list[Run]) -> None:
-    text = markdown(summarise(runs))
+    text = table(study, runs)
     (out / f"{study}.md").write_text(text)
-    if study == "table_2":
-        pictures = dict(table_2=ablations(runs))
-    else:
+    pictures = {}
+    if study == "figure_3":
         pictures = dict(figure_3=convergence(runs), explanation=explanation(runs), sizes=sizes(runs))
+    elif study == "table_2":
+        pictures = dict(table_2=ablations(runs))
     for name, figure in pictures.items():
         figure.savefig(out / f"{name}.png", dpi=110)
-    print(f"{text}\nsaved in {out}: {study}.md, {', '.join(f'{name}.png' for name in pictures)}")
+    print(f"{text}\nsaved in {out}: {', '.join([f'{study}.md', *(f'{name}.png' for name in pictures)])}")
+
+
+def table(study: str, runs: list[Run]) -> str:
+    return search(runs) if study == "search" else markdown(summarise(runs))
 
 
 def draw_band(ax: Axes, of_row: list[Run], name: str, **style) -> None:
@@ -188,6 +195,18 @@ def ablations(runs: list[Run]) -> Figure:
     axes[0].set_ylim(0)
     axes[0].legend()
     return figure
+
+
+def search(runs: list[Run]) -> str:
+    """The last AP with half, once and twice a row's learning rate, mean over the seeds that all have."""
+    rows = by_row(runs)
+    lines = [["row", "half the rate", "its own", "twice the rate"]]
+    for name, row in FIGURE_3.items():
+        at_rates = with_other_rates(name, row)
+        finals = [{run.seed: run.last("AP") for run in rows.get(rate, [])} for rate in at_rates]
+        if seeds := set.intersection(*map(set, finals)):
+            lines.append([words(name), *(f"{mean(final[seed] for seed in seeds):.3f}" for final in finals)])
+    return table_lines(lines)
 
 
 def words(row: str) -> str:

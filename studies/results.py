@@ -185,7 +185,6 @@ def markdown(table: dict[str, dict]) -> str:
     base = baseline(table)
     to_goal = [f"epochs to AP of {base.replace('_', ' ')}", "times fewer, by seed", "hours"] if base else []
     lines = [["row", "seeds", *to_goal, "AP", "spread", "AP_S", "s an epoch", "memory, MB"]]
-    lines.append(["---"] * len(lines[0]))
     for row, cells in table.items():
         seconds, epochs = cells["seconds_per_epoch"], cells["epochs"]
         if base:
@@ -195,4 +194,10 @@ def markdown(table: dict[str, dict]) -> str:
         aps = ["–" if cells[key] is None else f"{cells[key]:.3f}" for key in ("AP", "AP_spread", "AP_S")]
         cost = [f"{seconds:.1f}", f"{cells['memory_mb']:.0f}"]
         lines.append([row.replace("_", " "), str(cells["seeds"]), *to_goal, *aps, *cost])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return table_lines(lines)
+
+
+def table_lines(lines: list[list[str]]) -> str:
+    """Cells as a table in Markdown, the first line its head."""
+    head, *rest = lines
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *rest))

@@ -36,10 +36,13 @@ def heads(number: int) -> dict[str, int]:
 
 
 def with_other_rates(name: str, row: Row) -> dict[str, Row]:
-    """A row beside itself with half and twice its learning rate."""
-    rates = ("1e-4", "4e-4") if name in ("detr", "detr_dc5") else ("5e-4", "2e-3")
-    lr = "optim_wrapper.optimizer.lr"
-    return {name: row} | {f"{name}_lr_{rate}": replace(row, options={lr: rate}) for rate in rates}
+    """A row between itself with half and with twice its learning rate."""
+    half, twice = ("1e-4", "4e-4") if name in ("detr", "detr_dc5") else ("5e-4", "2e-3")
+
+    def at(rate: str) -> dict[str, Row]:
+        return {f"{name}_lr_{rate}": replace(row, options={"optim_wrapper.optimizer.lr": rate})}
+
+    return {**at(half), name: row, **at(twice)}
 
 
 LEVELWISE = dict(_delete_=True, type="LevelwiseDeformAttn", embed_dims=128, num_points=4, dropout=0.0)

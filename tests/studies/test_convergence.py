@@ -16,7 +16,7 @@ from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import parse_config
 from studies import convergence as convergence_study
 from studies.convergence import main
-from studies.figures import ABLATIONS, epoch_of_equal_time, evenness, write_results
+from studies.figures import ABLATIONS, epoch_of_equal_time, evenness, table, write_results
 from studies.observe import instability, read_matches
 from studies.results import Run, collect, markdown, read_run, read_study, run_path, summarise, write_run
 from studies.rows import FIGURE_3, ROWS, STUDIES, TABLE_2
@@ -162,7 +162,7 @@ def test_studies_are_trained_once_and_told(tmp_path, small_run, capfd, monkeypat
     assert (results / "figure_3.md").read_text() == table
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", FIGURE_3 | TABLE_2)
 def test_every_row_is_a_model_that_trains(row, small_run):
     config = REPO / "configs" / "shapes" / f"{ROWS[row].config}.py"
     cfg = parse_config(Namespace(config=config, cfg_options=dict(ROWS[row].options)))
@@ -209,9 +209,17 @@ def test_ablations_are_compared_without_a_goal(tmp_path):
 def test_the_docs_tell_the_numbers_that_they_hold(study, rows):
     """The written table, and its copy in the text, are those of the CSV files."""
     docs = REPO / "docs"
-    table = markdown(summarise(read_study(docs / "convergence", rows)))
-    assert table in (docs / "convergence.md").read_text()
-    assert table == (docs / "convergence" / f"{study}.md").read_text()
+    numbers = table(study, read_study(docs / "convergence", rows))
+    assert numbers in (docs / "convergence.md").read_text()
+    assert numbers == (docs / "convergence" / f"{study}.md").read_text()
+
+
+def test_learning_rates_are_compared_on_the_seeds_of_all_three(tmp_path):
+    aps = {"multi_scale_lr_5e-4": [0.3], "multi_scale": [0.5, 0.6], "multi_scale_lr_2e-3": [0.4, 0.9]}
+    runs = [run(row, seed, [0.1, ap]) for row, of_row in aps.items() for seed, ap in enumerate(of_row)]
+    write_results(tmp_path, "search", [*runs, run("refine", 0, [0.1, 0.2])])
+    lines = (tmp_path / "search.md").read_text().splitlines()
+    assert lines[2:] == ["| multi scale | 0.300 | 0.500 | 0.400 |"]
 
 
 def test_instability_is_the_share_of_objects_with_another_query(tmp_path):
@@ -259,6 +267,8 @@ def test_commands_can_be_looked_at(tmp_path, capsys):
     commands = capsys.readouterr().out.splitlines()
     assert len(commands) == len(TABLE_2)
     assert "model.encoder.layer_cfg.self_attn_cfg.num_points=1" in commands[1]
+    main(["--dry-run", "--out", str(tmp_path / "study"), "--study", "search", "--rows", "dn_lr_2e-3"])
+    assert capsys.readouterr().out.splitlines()[0].endswith("--cfg-options optim_wrapper.optimizer.lr=2e-3")
     assert not (tmp_path / "study").exists()
 
 

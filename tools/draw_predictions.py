@@ -7,7 +7,6 @@ Detections are solid lines, coloured by class; true boxes are dashed white lines
 """
 
 import sys
-from argparse import ArgumentParser
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -24,23 +23,21 @@ from mmengine.registry import init_default_scope
 from projects.deformable_detr.registry import DATASETS
 from projects.reliable_runner.data.image_arrays import as_shown
 from projects.reliable_runner.data.image_loading import image_loader
-from projects.reliable_runner.launcher import add_common_arguments, read_config, run_tool
+from projects.reliable_runner.launcher import config_parser, parse_config, run_tool
 from projects.reliable_runner.metric.saved_results import read_results, true_objects
 from projects.reliable_runner.run_state import leaf_datasets
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = ArgumentParser(description="Draw detections and true boxes of test images.")
-    parser.add_argument("config", help="config file")
+    parser = config_parser("Draw detections and true boxes of test images.")
     parser.add_argument("results", type=Path, help="what tools/test.py --out has written")
     parser.add_argument("out", type=Path, help="picture to write (.png, .jpg, .svg or .pdf)")
     parser.add_argument("--num", type=int, default=12, help="number of images, spread over the set")
     parser.add_argument("--score-thr", type=float, default=0.3, help="least score that is drawn")
-    add_common_arguments(parser)
     args = parser.parse_args(argv)
 
     results = read_results(args.results)
-    cfg = read_config(args)
+    cfg = parse_config(args)
     init_default_scope(cfg.get("default_scope"))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     draw_sheet(dataset, results, args.out, args.num, args.score_thr)

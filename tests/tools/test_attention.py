@@ -151,6 +151,10 @@ def test_other_models_and_files_are_named(checkpoint, image, tmp_path, one_line_
     config, weights = checkpoint("ddetr")
     assert "none.jpg does not exist" in one_line_error(visualize, config, weights, tmp_path / "none.jpg")
     assert "2 images" in one_line_error(visualize, config, weights, image, image)
+    (tmp_path / "file").touch()
+    page = tmp_path / "file" / "page.html"
+    error = one_line_error(visualize, config, "none.pth", image, "--html", page)
+    assert f"{page.parent}: the folder of the picture can't be" in error  # before anything is computed
     detr = TESTS / "tiny_detr.py"
     assert "of another model" in one_line_error(visualize, detr, weights, image)
     assert "no epoch_*.pth" in one_line_error(sparsity, config, TESTS)

@@ -36,6 +36,7 @@ from projects.attention_viewer.sheet import save
 from projects.attention_viewer.truth import read_truth
 from projects.attention_viewer.view import View, shown_image
 from projects.reliable_runner.errors import InputError
+from projects.reliable_runner.files.disk_space import check_writable
 from projects.reliable_runner.inference import file_name, init_detector
 from projects.reliable_runner.launcher import config_parser, run_tool
 
@@ -79,6 +80,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     check_options(args, parser)
 
+    out, option = (args.html, "--html") if args.html else (args.out, "--out")
+    check_writable(out.parent, "folder of the picture", option)
     if args.html:
         make_page(args)
         return

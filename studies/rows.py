@@ -40,7 +40,8 @@ def with_other_rates(name: str, row: Row) -> dict[str, Row]:
     half, twice = ("1e-4", "4e-4") if name in ("detr", "detr_dc5") else ("5e-4", "2e-3")
 
     def at(rate: str) -> dict[str, Row]:
-        return {f"{name}_lr_{rate}": replace(row, options={"optim_wrapper.optimizer.lr": rate})}
+        options = row.options | {"optim_wrapper.optimizer.lr": rate}
+        return {f"{name}_lr_{rate}": replace(row, options=options)}
 
     return {**at(half), name: row, **at(twice)}
 

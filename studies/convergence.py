@@ -77,7 +77,7 @@ SIDES = [20, 24, 32, 48, 64, 81]  # between which AP is measured; together all o
 def main(argv: list[str] | None = None) -> None:
     parser = ArgumentParser(description="Train the variants alike and compare how fast they converge.")
     what = "figure_3: DETR against the variants; table_2: points, levels and heads of the multi-scale one; "
-    what += "search: each variant with half and twice its learning rate"
+    what += "search: each variant with other learning rates, too"
     parser.add_argument("--study", choices=STUDIES, default="figure_3", help=what)
     what = f"to train, which of {', '.join(ROWS)}; all of the study by default"
     parser.add_argument("--rows", nargs="+", metavar="ROW", help=what)

@@ -36,14 +36,16 @@ def heads(number: int) -> dict[str, int]:
 
 
 def with_other_rates(name: str, row: Row) -> dict[str, Row]:
-    """A row between itself with half and with twice its learning rate."""
-    half, twice = ("1e-4", "4e-4") if name in ("detr", "detr_dc5") else ("5e-4", "2e-3")
+    """A row with lower learning rates, as it is, and with twice its own."""
+    lower, twice = (("1e-4", "2e-4"), "8e-4") if name in ("detr", "detr_dc5") else (("5e-4",), "2e-3")
 
-    def at(rate: str) -> dict[str, Row]:
-        options = row.options | {"optim_wrapper.optimizer.lr": rate}
-        return {f"{name}_lr_{rate}": replace(row, options=options)}
+    def at(*rates: str) -> dict[str, Row]:
+        options = [row.options | {"optim_wrapper.optimizer.lr": rate} for rate in rates]
+        return {
+            f"{name}_lr_{rate}": replace(row, options=own) for rate, own in zip(rates, options, strict=True)
+        }
 
-    return {**at(half), name: row, **at(twice)}
+    return {**at(*lower), name: row, **at(twice)}
 
 
 LEVELWISE = dict(_delete_=True, type="LevelwiseDeformAttn", embed_dims=128, num_points=4, dropout=0.0)

@@ -12,9 +12,7 @@ from torch import nn
 
 from projects.deployment import onnx_file, openvino_file
 from projects.deployment.description import Description
-from projects.deployment.exported_detector import ExportedDetector
 from projects.deployment.graph import DetectorGraph
-from projects.deployment.parity import compare
 from projects.deployment.targets import SUFFIXES, module_of
 from projects.reliable_runner.inference import init_detector
 
@@ -61,17 +59,3 @@ def write(tmp_path_factory) -> Callable[[str, str], Path]:
         return path
 
     return export
-
-
-def check_finds_what_pytorch_finds(variant: str, path: Path) -> None:
-    """On single images, in a padded batch, at sizes that were not traced."""
-    generator = torch.Generator().manual_seed(1)
-    images = [
-        torch.randint(256, (3, *size), dtype=torch.uint8, generator=generator)
-        for size in ((64, 64), (75, 101), (201, 70))
-    ]
-    exported = ExportedDetector(path)
-    comparisons = list(compare(detector_of(variant), exported, images, 1e-4))
-    assert {len(comparison.shape) for comparison in comparisons} == {3}
-    assert [comparison.line() for comparison in comparisons if comparison.missing] == []
-    assert all(comparison.detections == 10 * comparison.shape[0] for comparison in comparisons)

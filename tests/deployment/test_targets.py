@@ -1,7 +1,10 @@
 """Each target against PyTorch: one image, padded batches, sizes that were not traced."""
 
 import logging
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import numpy as np
 import openvino
@@ -9,28 +12,52 @@ import pytest
 import torch
 
 from projects.deployment.exported_detector import ExportedDetector
+from projects.deployment.parity import compare
 from projects.deployment.targets import SUFFIXES, is_exported, needed
 from projects.reliable_runner.errors import InputError
 
-from .conftest import VARIANTS, check_finds_what_pytorch_finds
+from .conftest import VARIANTS, detector_of
 
 pytestmark = pytest.mark.usefixtures("small_run")
 
 
-# What the others of VARIANTS are made of; to export one takes half a minute.
-PARTS = ("base", "two_stage", "dino", "detr", "dat")
+# What the other variants are made of, and each target once: to export one takes half a minute and more.
+IN_THE_SUITE = {(variant, "onnx") for variant in ("base", "two_stage", "dino", "detr", "dat")}
+IN_THE_SUITE |= {("two_stage", "openvino"), ("two_stage", "pt2")}
 
 
 @pytest.mark.parametrize(
     ("variant", "target"),
     [
-        *(pytest.param(name, "onnx", marks=pytest.mark.slow) for name in PARTS),
-        *(pytest.param(name, "onnx", marks=pytest.mark.soak) for name in VARIANTS if name not in PARTS),
-        pytest.param("two_stage", "openvino", marks=pytest.mark.slow),
+        pytest.param(*pair, marks=pytest.mark.slow if pair in IN_THE_SUITE else pytest.mark.soak)
+        for pair in product(VARIANTS, SUFFIXES)
     ],
 )
 def test_finds_what_pytorch_finds(variant, target, write):
-    check_finds_what_pytorch_finds(variant, write(variant, target))
+    generator = torch.Generator().manual_seed(1)
+    images = [
+        torch.randint(256, (3, *size), dtype=torch.uint8, generator=generator)
+        for size in ((64, 64), (75, 101), (201, 70))
+    ]
+    exported = ExportedDetector(write(variant, target))
+    comparisons = list(compare(detector_of(variant), exported, images, 1e-4))
+    assert {len(comparison.shape) for comparison in comparisons} == {3}
+    assert [comparison.line() for comparison in comparisons if comparison.missing] == []
+    assert all(comparison.detections == 10 * comparison.shape[0] for comparison in comparisons)
+
+
+@pytest.mark.slow
+def test_a_pt2_needs_torch_and_the_op_alone(write):
+    path = write("two_stage", "pt2")
+    script = f"""
+import sys, torch, ms_deform_attn
+found = torch._inductor.aoti_load_package({str(path)!r})(torch.rand(1, 3, 64, 80), torch.tensor([[64, 70]]))
+assert not {{"projects", "mmengine", "mmcv", "mmdet"}} & sys.modules.keys()
+print([tuple(x.shape) for x in found])
+"""
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == (
+        "[(1, 10, 4), (1, 10), (1, 10)]"
+    )
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help=what)
     what = "more settings, the same for every run"
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help=what)
-    parser.add_argument("--dry-run", action="store_true", help="print the commands alone")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands of all runs alone")
     args = parser.parse_args(argv)
     rows = STUDIES[args.study]
     if unknown := [row for row in args.rows or () if row not in rows]:
@@ -111,6 +111,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     missing = [run for run in wanted if not run_path(results, *run).is_file()]
     claim_folders([results, args.out] if missing else [results], study_settings(args))
+    read_study(results, rows)  # a spoilt file is named before hours of training
     if missing:
         prepare(args)
     failures = []

@@ -6,6 +6,7 @@ from statistics import mean
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
 from studies.results import (
     Run,
@@ -88,22 +89,32 @@ def convergence(runs: list[Run]) -> Figure:
         ax.grid(alpha=0.3)
     axes[1].sharey(axes[0])
     if base:
-        draw_factors(axes[2], {row: mean_curve(of_row, "AP") for row, of_row in rows.items()}, base, styles)
+        draw_factors(axes[2], rows, base, styles)
     title = dict(title="row (seeds)", title_fontsize="small")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize="small", **title)
     return figure
 
 
-def draw_factors(ax: Axes, curves: dict[str, dict[int, float]], base: str, styles: dict[str, dict]) -> None:
-    """How many times fewer epochs than the baseline each row needs to an AP, by that AP."""
-    highest = max(curves[base].values())
-    goals = [highest * step / 50 for step in range(5, 51)]
-    for row, curve in curves.items():
-        factors = [times_fewer(goal, curve, curves[base]) for goal in goals]
-        ax.plot(goals, [float("nan") if factor is None else factor for factor in factors], **styles[row])
+def draw_factors(ax: Axes, rows: dict[str, list[Run]], base: str, styles: dict[str, dict]) -> None:
+    """How many times fewer epochs than the baseline each row needs to an AP, by that AP.
+
+    Of the mean curves as a line; in pale from the lowest to the highest seed, where all reach that AP.
+    """
+    mean_base, bases = mean_curve(rows[base], "AP"), {run.seed: run.curves["AP"] for run in rows[base]}
+    goals = [max(mean_base.values()) * step / 50 for step in range(5, 51)]
+    for row, of_row in rows.items():
+        factors = [times_fewer(goal, mean_curve(of_row, "AP"), mean_base) for goal in goals]
+        factors = [float("nan") if factor is None else factor for factor in factors]
+        (line,) = ax.plot(goals, factors, **styles[row])
+        pairs = [(run.curves["AP"], bases[run.seed]) for run in of_row if run.seed in bases]
+        by_seed = {goal: [times_fewer(goal, *pair) for pair in pairs] for goal in goals}
+        reached = {goal: of_seeds for goal, of_seeds in by_seed.items() if of_seeds and None not in of_seeds}
+        fill(ax, list(reached), list(reached.values()), line)
     ax.set(xlabel="AP to reach", ylabel=f"times fewer epochs than {words(base)}", yscale="log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.grid(alpha=0.3, which="both")
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.grid(alpha=0.3)
 
 
 def explanation(runs: list[Run]) -> Figure:

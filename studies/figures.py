@@ -109,7 +109,8 @@ def draw_factors(ax: Axes, rows: dict[str, list[Run]], base: str, styles: dict[s
         pairs = [(run.curves["AP"], bases[run.seed]) for run in of_row if run.seed in bases]
         by_seed = {goal: [times_fewer(goal, *pair) for pair in pairs] for goal in goals}
         reached = {goal: of_seeds for goal, of_seeds in by_seed.items() if of_seeds and None not in of_seeds}
-        fill(ax, list(reached), list(reached.values()), line)
+        if reached:
+            fill(ax, list(reached), list(reached.values()), line)
     ax.set(xlabel="AP to reach", ylabel=f"times fewer epochs than {words(base)}", yscale="log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")

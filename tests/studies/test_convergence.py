@@ -16,7 +16,7 @@ from projects.reliable_runner.errors import InputError
 from projects.reliable_runner.launcher import parse_config
 from studies import convergence as convergence_study
 from studies.convergence import main
-from studies.figures import ABLATIONS, epoch_of_equal_time, evenness, table, write_results
+from studies.figures import ABLATIONS, convergence, epoch_of_equal_time, evenness, table, write_results
 from studies.observe import instability, read_matches
 from studies.results import Run, collect, markdown, read_run, read_study, run_path, summarise, write_run
 from studies.rows import FIGURE_3, ROWS, STUDIES, TABLE_2
@@ -203,6 +203,10 @@ def test_ablations_are_compared_without_a_goal(tmp_path):
     assert text.splitlines()[3] == "| 1 point | 1 | 0.200 | – | 0.100 | 3.0 | 100 |"
     assert (tmp_path / "table_2.png").stat().st_size > 10_000
     assert {row for panel in ABLATIONS.values() for row in panel.values()} == TABLE_2.keys()
+
+
+def test_a_study_in_which_nothing_is_learnt_is_drawn(tmp_path):
+    convergence([run(row, 0, [0.0, 0.0]) for row in ("detr_dc5", "refine")]).savefig(tmp_path / "figure.png")
 
 
 @pytest.mark.parametrize(("study", "rows"), STUDIES.items())

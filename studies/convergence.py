@@ -111,8 +111,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     missing = [run for run in wanted if not run_path(results, *run).is_file()]
     claim_folders([results, args.out] if missing else [results], study_settings(args))
-    read_study(results, rows)  # a spoilt file is named before hours of training
     if missing:
+        read_study(results, rows)  # a spoilt file is named before hours of training
         prepare(args)
     failures = []
     with ThreadPool(args.jobs) as pool:

@@ -100,16 +100,17 @@ def draw_factors(ax: Axes, rows: dict[str, list[Run]], base: str, styles: dict[s
 
     Of the mean curves as a line; in pale from the lowest to the highest seed, where all reach that AP.
     """
-    mean_base, bases = mean_curve(rows[base], "AP"), {run.seed: run.curves["AP"] for run in rows[base]}
-    goals = [max(mean_base.values()) * step / 50 for step in range(5, 51)]
+    means = {row: mean_curve(of_row, "AP") for row, of_row in rows.items()}
+    bases = {run.seed: run.curves["AP"] for run in rows[base]}
+    goals = [max(means[base].values()) * step / 50 for step in range(5, 51)]
     for row, of_row in rows.items():
-        factors = [times_fewer(goal, mean_curve(of_row, "AP"), mean_base) for goal in goals]
+        factors = [times_fewer(goal, means[row], means[base]) for goal in goals]
         factors = [float("nan") if factor is None else factor for factor in factors]
         (line,) = ax.plot(goals, factors, **styles[row])
         pairs = [(run.curves["AP"], bases[run.seed]) for run in of_row if run.seed in bases]
         by_seed = {goal: [times_fewer(goal, *pair) for pair in pairs] for goal in goals}
         reached = {goal: of_seeds for goal, of_seeds in by_seed.items() if of_seeds and None not in of_seeds}
-        if reached:
+        if reached:  # an empty band would leave the logarithmic axis without limits
             fill(ax, list(reached), list(reached.values()), line)
     ax.set(xlabel="AP to reach", ylabel=f"times fewer epochs than {words(base)}", yscale="log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -39,13 +39,14 @@ def with_other_rates(name: str, row: Row) -> dict[str, Row]:
     """A row with lower learning rates, as it is, and with twice its own."""
     lower, twice = (("1e-4", "2e-4"), "8e-4") if name in ("detr", "detr_dc5") else (("5e-4",), "2e-3")
 
-    def at(*rates: str) -> dict[str, Row]:
-        options = [row.options | {"optim_wrapper.optimizer.lr": rate} for rate in rates]
-        return {
-            f"{name}_lr_{rate}": replace(row, options=own) for rate, own in zip(rates, options, strict=True)
-        }
+    def at(rate: str) -> Row:
+        return replace(row, options=row.options | {"optim_wrapper.optimizer.lr": rate})
 
-    return {**at(*lower), name: row, **at(twice)}
+    return {
+        **{f"{name}_lr_{rate}": at(rate) for rate in lower},
+        name: row,
+        f"{name}_lr_{twice}": at(twice),
+    }
 
 
 LEVELWISE = dict(_delete_=True, type="LevelwiseDeformAttn", embed_dims=128, num_points=4, dropout=0.0)

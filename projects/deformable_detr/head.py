@@ -249,8 +249,9 @@ class DeformableDETRHead(BaseModule):
 
         ``img_sizes`` (bs, 2) are height and width. Returns boxes (bs, n, 4), scores and labels (bs, n).
         """
-        cls_scores, bbox_preds = (x[-1] for x in self(hidden_states, references))
-        scores = upcast(cls_scores).sigmoid().flatten(1)
+        last = len(references) - 1
+        scores = upcast(self.cls_branches[last](hidden_states[last])).sigmoid().flatten(1)
         scores, best = scores.topk(torch.sym_min(self.max_per_img, scores.shape[1]))
-        boxes = bbox_preds.gather(1, (best // self.num_classes)[..., None].expand(-1, -1, 4))
+        boxes = self.refine_layer(last, hidden_states[last], references[last])
+        boxes = boxes.gather(1, (best // self.num_classes)[..., None].expand(-1, -1, 4))
         return boxes_in_pixels(boxes, img_sizes), scores, best % self.num_classes

@@ -102,7 +102,7 @@ class Conv2d(nn.Conv2d):
         others += [] if self.bias is None else [self.bias]
         state = shape, geometry, [(x.data_ptr(), x._version) for x in (self.weight, *others)]
         # What is written through `.data`, as mmengine's EMAHook does, gets no new version.
-        sums = self.weight.sum(0), self.weight.sum((1, 2, 3))
+        sums = self.weight[0], self.weight[:, 0]
         numbers = torch.cat([x.detach().flatten() for x in (*sums, *others)])
         if not (packed and packed[0] == state and torch.equal(packed[1], numbers)):
             weight, bias = self._folded()

@@ -22,8 +22,8 @@ class LogProcessor(_LogProcessor):
 
 
 def peak_resident_mb() -> float:
-    """The largest resident set of this process so far, in MB; NaN but on Linux."""
-    if not _STATUS.exists():
-        return math.nan
+    """The largest resident set of this process so far, in MB; NaN where the kernel does not tell it."""
+    status = _STATUS.read_text("utf-8") if _STATUS.exists() else ""
     # getrusage's would begin with that of the process which has started this one.
-    return int(re.search(r"^VmHWM:\s+(\d+)", _STATUS.read_text("utf-8"), re.MULTILINE)[1]) // 1024
+    peak = re.search(r"^VmHWM:\s+(\d+)", status, re.MULTILINE)
+    return int(peak[1]) // 1024 if peak else math.nan

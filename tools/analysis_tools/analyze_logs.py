@@ -55,7 +55,8 @@ def plot_logs(args: Namespace) -> None:
         raise InputError(f"--legend names {len(names)} curves, but there are {len(curves)}")
 
     figure = Figure(figsize=(6.4, 4), layout="constrained")
-    ax = figure.add_subplot(xlabel="minutes" if args.minutes else "epoch")
+    y_label = args.keys[0] if len(args.keys) == 1 else ""
+    ax = figure.add_subplot(xlabel="minutes" if args.minutes else "epoch", ylabel=y_label)
     for name, curve in zip(names, curves.values(), strict=True):
         ax.plot(curve.keys(), curve.values(), marker="o", markersize=3, label=name)
     ax.grid(alpha=0.3)

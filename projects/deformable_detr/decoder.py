@@ -139,9 +139,8 @@ class DeformableDetrTransformerDecoder(BaseModule):
         for i, layer in enumerate(self.layers):
             references.append(for_head)
             ratios = levels.valid_ratios.repeat(1, 1, reference_points.shape[-1] // 2)
-            in_levels = (
-                reference_points[:, :, None] * ratios[:, None]
-            )  # (bs, num_queries, num_levels, 2 or 4)
+            # (bs, num_queries, num_levels, 2 or 4)
+            in_levels = reference_points[:, :, None] * ratios[:, None]
             if self.ref_point_head is not None:
                 query_pos = self.ref_point_head(in_levels[:, :, 0])
             layer_forward = checkpointed(layer, i < self.num_cp)

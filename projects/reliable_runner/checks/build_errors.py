@@ -7,7 +7,10 @@ import re
 import traceback
 from collections.abc import Callable, Iterator
 from functools import wraps
+from pathlib import Path
 
+import mmengine
+import torch
 from mmengine.registry import Registry
 
 import projects
@@ -16,7 +19,8 @@ from ..errors import InputError, did_you_mean
 
 _UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
 _MISSING = re.compile(r"missing \d+ required .*argument")
-_OF_VALUES = (ValueError, KeyError, IndexError, AttributeError, AssertionError, NotImplementedError)
+_OF_VALUES = (TypeError, ValueError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError)
+_NOT_TOLD = (__file__, *(str(Path(package.__file__).parent) for package in (mmengine, torch)))
 
 
 class BuildError(InputError):
@@ -68,13 +72,15 @@ def _explanation(registry: Registry, cfg: dict, error: Exception) -> str | None:
         return None
     if isinstance(error, KeyError) and " is not in the " in str(error):
         return _unknown_type(registry, cfg)
-    if isinstance(error, TypeError):
-        return _wrong_keyword(registry, cfg, str(error))
+    if isinstance(error, TypeError) and (text := _wrong_keyword(registry, cfg, str(error))):
+        return text
     if registry.name not in ("model", "task util", "transform") or not isinstance(error, _OF_VALUES):
         return None
     if isinstance(error, ValueError):
         return str(error)
-    *_, frame = traceback.extract_tb(error.__traceback__)  # the message alone may say nothing
+    # The message alone may say nothing, nor do lines of those who are called with a wrong value.
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = [frame for frame in frames if not frame.filename.startswith(_NOT_TOLD)][-1]
     where = f"{frame.filename.rpartition('/')[2]}, line {frame.lineno}: {frame.line}"
     return f"{type(error).__name__}{f': {error}' if str(error) else ''} ({where})"
 

@@ -17,8 +17,8 @@ class EpochSeedHook(Hook):
     What is drawn in an epoch (order of the images, augmentation, dropout) is then a function of these three
     alone, and a checkpoint need not hold the generators' states. mmengine seeds only at the start of the
     process, and lets every worker start every epoch from one constant. Our data sets seed each image by
-    itself (`SeededItems`), with the sampler's seed; the workers of others are seeded by torch from the main
-    process's generator, and must not outlive an epoch (``persistent_workers=False``).
+    itself (`SeededItems`), with the sampler's seed; the workers of others are seeded by torch as they start,
+    and must not outlive an epoch (``persistent_workers=False``).
     """
 
     # The last hook before the epoch: no other hook's draws come between the seed and the data.
@@ -36,6 +36,8 @@ class EpochSeedHook(Hook):
         for sampler in samplers:
             if hasattr(sampler, "seed"):
                 sampler.seed = self._seed
+        # Of which an iterator draws the workers' seed: once an epoch, or once in all where they outlive it.
+        loader.generator = torch.Generator()
         if getattr(loader.worker_init_fn, "func", None) is mmengine_worker_init_fn:
             loader.worker_init_fn = None
         is_ours = any(isinstance(sampler, (DefaultSampler, InfiniteSampler)) for sampler in samplers)
@@ -46,6 +48,7 @@ class EpochSeedHook(Hook):
             )
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Seed the generators of this process; its data workers derive their seeds from torch's."""
+        """Seed the generators of this process and the one that its data workers' seeds come from."""
         seed_generators(self._seed, runner.epoch, get_rank())
         torch.manual_seed(torch.initial_seed())  # the GPUs too
+        runner.train_dataloader.generator.manual_seed(torch.initial_seed())

@@ -64,6 +64,8 @@ SMALL = Path(__file__).parents[3] / "configs" / "_base_" / "models" / "ddetr_r18
         ("backbone.out_indices", (1, 4), "(ResNet): AssertionError (resnet.py, line "),
         ("backbone.dcn", dict(type="DCN", deform_groups=1), "(ResNet): AssertionError: Not implemented yet."),
         ("backbone.depth", 19, "(ResNet): KeyError: 'invalid depth 19 for resnet'"),
+        ("backbone.base_channels", "x", "(ResNet): TypeError: "),
+        ("positional_encoding", True, "(DeformableDETR): TypeError: cfg should be a dict"),
         ("neck.norm_cfg.num_groups", 7, "(ChannelMapper): num_channels (128) must be divisible"),
         ("bbox_head.loss_iou.epss", 1, "(GIoULoss): it has no parameter 'epss'; did you mean 'eps'"),
         ("train_cfg.assigner.match_costs.1.box_format", "x", "(BBoxL1Cost): "),

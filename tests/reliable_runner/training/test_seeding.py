@@ -14,8 +14,8 @@ from projects.reliable_runner.training.seeding import EpochSeedHook
 TESTS = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("config", ["tiny_ddetr.py", "tiny_dino.py"])
-def test_a_resumed_run_repeats_the_run_that_was_never_stopped(tool, scalars, tmp_path, config):
+@pytest.mark.parametrize(("config", "persistent"), [("tiny_ddetr.py", False), ("tiny_dino.py", True)])
+def test_a_resumed_run_repeats_the_run_that_was_never_stopped(tool, scalars, tmp_path, config, persistent):
     def losses(work_dir: Path) -> dict[int, dict]:
         """Per iteration, everything logged of it that does not measure time."""
         unequal = {"time", "data_time", "memory"}
@@ -24,6 +24,7 @@ def test_a_resumed_run_repeats_the_run_that_was_never_stopped(tool, scalars, tmp
 
     straight, resumed = tmp_path / "straight", tmp_path / "resumed"
     options = {"randomness.seed": None, "train_dataloader.num_workers": 2}
+    options["train_dataloader.persistent_workers"] = persistent
     tool("train", TESTS / config, "--work-dir", straight, **options)
     # Without validation: what it draws must not matter.
     options |= dict.fromkeys(("val_cfg", "val_dataloader", "val_evaluator"))
@@ -49,7 +50,7 @@ class Draws:
 
 
 def epochs(num_workers: int, first: int = 0, **loader_options) -> list[list]:
-    """What `Draws` yields in epochs ``first`` to 2."""
+    """What `Draws` yields in epochs ``first`` to 2, and then the main process draws, as dropout does."""
     init = partial(worker_init_fn, num_workers=num_workers, rank=0, seed=3)
     loader = DataLoader(Draws(), num_workers=num_workers, worker_init_fn=init, **loader_options)
     hook, runner = EpochSeedHook(), SimpleNamespace(seed=3, train_dataloader=loader)
@@ -58,6 +59,7 @@ def epochs(num_workers: int, first: int = 0, **loader_options) -> list[list]:
     for runner.epoch in range(first, 3):
         hook.before_train_epoch(runner)
         drawn.append([torch.stack(item).flatten().tolist() for item in loader])
+        drawn[-1].append(torch.rand(3).tolist())
     return drawn
 
 
@@ -67,7 +69,15 @@ def test_each_epoch_draws_its_own_numbers(num_workers):
     assert drawn == epochs(num_workers)
     assert drawn[1:] == epochs(num_workers, first=1)
     numbers = [number for epoch in drawn for item in epoch for number in item]
-    assert len(set(numbers)) == 3 * 4 * 3
+    assert len(set(numbers)) == 3 * 5 * 3
+
+
+def test_workers_leave_the_main_process_its_numbers():
+    drawn = [
+        epochs(1, first, persistent_workers=persistent)[-1][-1]
+        for first, persistent in ((0, False), (0, True), (2, True))
+    ]
+    assert drawn == drawn[:1] * 3
 
 
 def test_workers_that_outlive_an_epoch_are_warned_about(warnings):

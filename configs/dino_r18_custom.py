@@ -1,4 +1,4 @@
-# A small data set of your own, as in ddetr_r18_custom.py, with DINO's three pieces; see docs/results.md.
+# As ddetr_r18_custom.py, with DINO's other two pieces beside its denoising; see docs/results.md.
 _base_ = "ddetr_r18_custom.py"
 
 model = dict(

@@ -66,7 +66,8 @@ class ContrastiveDenoising(BaseModule):
     Args:
         num_classes: number of classes, that of the head.
         embed_dims: width of the transformer.
-        num_dn_queries: the positives of an image, about: as many groups as this holds objects, at least one.
+        num_dn_queries: the positives of an image, about: there are as many groups as this holds objects of
+            the image with the most, at least one. With the negatives there are twice as many queries.
         num_groups: a fixed number of groups, at least 1, in the place of ``num_dn_queries``.
         label_noise_scale: twice the share of labels that are drawn anew, in [0, 2].
         box_noise_scale: a corner of a positive moves by at most this share of half the box's width and

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import traceback
@@ -20,7 +21,7 @@ from ..errors import InputError, did_you_mean
 _UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
 _MISSING = re.compile(r"missing \d+ required .*argument")
 _OF_VALUES = (TypeError, ValueError, KeyError, IndexError, AttributeError, AssertionError, RuntimeError)
-_NOT_TOLD = (__file__, *(str(Path(package.__file__).parent) for package in (mmengine, torch)))
+_NOT_TOLD = (__file__, *(f"{Path(package.__file__).parent}{os.sep}" for package in (mmengine, torch)))
 
 
 class BuildError(InputError):
@@ -80,7 +81,7 @@ def _explanation(registry: Registry, cfg: dict, error: Exception) -> str | None:
         return str(error)
     # The message alone may say nothing, nor do lines of those who are called with a wrong value.
     frames = traceback.extract_tb(error.__traceback__)
-    frame = [frame for frame in frames if not frame.filename.startswith(_NOT_TOLD)][-1]
+    *_, frame = [x for x in frames if not x.filename.startswith(_NOT_TOLD)] or frames
     where = f"{frame.filename.rpartition('/')[2]}, line {frame.lineno}: {frame.line}"
     return f"{type(error).__name__}{f': {error}' if str(error) else ''} ({where})"
 

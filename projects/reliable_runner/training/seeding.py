@@ -36,8 +36,6 @@ class EpochSeedHook(Hook):
         for sampler in samplers:
             if hasattr(sampler, "seed"):
                 sampler.seed = self._seed
-        # Of which an iterator draws the workers' seed: once an epoch, or once in all where they outlive it.
-        loader.generator = torch.Generator()
         if getattr(loader.worker_init_fn, "func", None) is mmengine_worker_init_fn:
             loader.worker_init_fn = None
         is_ours = any(isinstance(sampler, (DefaultSampler, InfiniteSampler)) for sampler in samplers)
@@ -51,4 +49,5 @@ class EpochSeedHook(Hook):
         """Seed the generators of this process and the one that its data workers' seeds come from."""
         seed_generators(self._seed, runner.epoch, get_rank())
         torch.manual_seed(torch.initial_seed())  # the GPUs too
-        runner.train_dataloader.generator.manual_seed(torch.initial_seed())
+        # Workers that outlive an epoch are seeded in the first alone, which must not shift torch's own.
+        runner.train_dataloader.generator = torch.Generator().manual_seed(torch.initial_seed())

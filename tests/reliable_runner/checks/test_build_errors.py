@@ -52,6 +52,15 @@ def test_a_missing_key_is_named():
         MODELS.build(dict(type="ResNet"))
 
 
+def test_a_class_of_mmengine_itself():
+    cfg = dict(type="mmengine.ImgDataPreprocessor", mean=(1, 2), std=(1, 2))
+    with (
+        DefaultScope.overwrite_default_scope(OURS),
+        pytest.raises(InputError, match=r"\(data_preprocessor.py,"),
+    ):
+        MODELS.build(cfg)
+
+
 SMALL = Path(__file__).parents[3] / "configs" / "_base_" / "models" / "ddetr_r18_small.py"
 
 

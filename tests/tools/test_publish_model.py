@@ -184,6 +184,8 @@ def test_transformers_detects_the_same(variant, depth, tmp_path, detector_files,
         ("model['positional_encoding']['offset'] = 0.0", "model.positional_encoding.offset is 0.0"),
         ("model['backbone']['type'] = 'ResNetDC5'", "model.backbone.type is 'ResNetDC5'"),
         ("model['decoder'] = None", "model.decoder.type is 'NoneType'"),
+        ("model['decoder']['post_norm_cfg'] = dict(type='LN')", "model.decoder.post_norm_cfg is "),
+        ("model['decoder']['refine_eps'] = 1e-3", "model.decoder.refine_eps is 0.001"),
         (
             "model['encoder']['layer_cfg']['self_attn_cfg'] = "
             "dict(type='LevelwiseDeformAttn', embed_dims=32, num_heads=4, _delete_=True)",

@@ -33,6 +33,8 @@ _KNOWN = {
     "encoder.layer_cfg.ffn_cfg.type": ["FFN"],
     "encoder.layer_cfg.ffn_cfg.add_identity": [False],
     "decoder.type": ["DeformableDetrTransformerDecoder"],
+    "decoder.embed_references": [False],
+    "decoder.refine_eps": [None],
     "decoder.layer_cfg.type": ["DeformableDetrTransformerDecoderLayer"],
     "decoder.layer_cfg.self_attn_cfg.type": ["MultiheadAttention"],
     "decoder.layer_cfg.cross_attn_cfg.type": ["MultiScaleDeformableAttention"],
@@ -164,6 +166,7 @@ def _demands_on_layers(detector: nn.Module) -> Iterator[tuple[str, object, list]
         yield f"{key}.norm_cfg.type", type(layer.norms[0]).__name__, ["LayerNorm"]
         yield f"{key}.norm_cfg.eps", layer.norms[0].eps, [1e-5]
         yield f"{key}.ffn_cfg.act_cfg.type", type(layer.ffn.layers[0][1]).__name__, ["ReLU"]
+    yield "model.decoder.post_norm_cfg", detector.cfg.model.decoder.get("post_norm_cfg"), [None]
     # The last of the encoder and of the decoder.
     heads = "model.decoder.layer_cfg.self_attn_cfg.num_heads"
     yield heads, layer.self_attn.attn.num_heads, [layer.cross_attn.num_heads]

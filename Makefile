@@ -39,10 +39,10 @@ build: $(VENV)/.installed
 
 demo: setup
 	$(PY) tools/dataset_converters/draw_shapes.py data/shapes
-	$(PY) tools/train.py configs/shapes/ddetr_r18_shapes_dn.py --work-dir $(DEMO)
-	$(PY) tools/test.py configs/shapes/ddetr_r18_shapes_dn.py $$(cat $(DEMO)/last_checkpoint) \
+	$(PY) tools/train.py configs/shapes/dino_r18_shapes.py --work-dir $(DEMO)
+	$(PY) tools/test.py configs/shapes/dino_r18_shapes.py $$(cat $(DEMO)/last_checkpoint) \
 		--work-dir $(DEMO) --out $(DEMO)/predictions.pkl
-	$(PY) tools/draw_predictions.py configs/shapes/ddetr_r18_shapes_dn.py $(DEMO)/predictions.pkl \
+	$(PY) tools/draw_predictions.py configs/shapes/dino_r18_shapes.py $(DEMO)/predictions.pkl \
 		$(DEMO)/predictions.png
 
 # Files are handed out whole, so that what a file shares is made once; in their order, as those that train

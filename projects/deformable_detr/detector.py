@@ -74,21 +74,17 @@ class DeformableDETR(BaseDetector):
         check_frozen(backbone)
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
-        self.positional_encoding = MODELS.build(
-            positional_encoding, default_args=dict(type="SinePositionalEncoding")
-        )
+        sine = dict(type="SinePositionalEncoding")
+        self.positional_encoding = MODELS.build(positional_encoding, default_args=sine)
         self.encoder = MODELS.build(encoder, default_args=dict(type="DeformableDetrTransformerEncoder"))
-        self.decoder = None
-        if decoder is not None:
-            self.decoder = MODELS.build(decoder, default_args=dict(type="DeformableDetrTransformerDecoder"))
+        stack = dict(type="DeformableDetrTransformerDecoder")
+        self.decoder = MODELS.build(decoder, default_args=stack) if decoder else None
         embed_dims = self.encoder.embed_dims
         self.level_embed = nn.Parameter(torch.empty(num_feature_levels, embed_dims))
-        if queries is None and decoder is None:
-            queries = dict(type="EncoderTokenQueries")
-        elif queries is None:
-            queries = dict(type="TwoStageQueries" if as_two_stage else "LearnedQueries")
-        sizes = dict(num_queries=num_queries) if decoder else {}
-        self.queries = MODELS.build(queries, default_args=dict(sizes, embed_dims=embed_dims))
+        default = "TwoStageQueries" if as_two_stage else "LearnedQueries"
+        queries = queries or dict(type=default if decoder else "EncoderTokenQueries")
+        sizes = dict(num_queries=num_queries, embed_dims=embed_dims)
+        self.queries = MODELS.build(queries, default_args=sizes)
         encoder_predicts = as_two_stage or decoder is None
         num_layers = 0 if decoder is None else len(self.decoder.layers)
         self.bbox_head = MODELS.build(

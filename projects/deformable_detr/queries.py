@@ -34,6 +34,7 @@ class LearnedQueries(BaseModule):
 
     def __init__(self, num_queries: int, embed_dims: int, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
+        self.num_queries = num_queries
         self.query_embedding = nn.Embedding(num_queries, embed_dims * 2)
         self.reference_points_fc = nn.Linear(embed_dims, 2)
 
@@ -60,13 +61,14 @@ class EncoderTokenQueries(BaseModule):
         embed_dims: width of the transformer.
         base_size: side of the box that a token of the finest level proposes, in shares of the image;
             it doubles from level to level.
-        init_cfg: mmengine's initialisation.
+        num_queries: not looked at; there are as many as tokens.
+        **kwargs: ``init_cfg``, mmengine's initialisation.
     """
 
     proposes_classes = False  # the proposals of a first stage are objects of no class
 
-    def __init__(self, embed_dims: int, base_size: float = 0.05, init_cfg: dict | None = None) -> None:
-        super().__init__(init_cfg)
+    def __init__(self, embed_dims: int, base_size: float = 0.05, num_queries: int = 0, **kwargs) -> None:
+        super().__init__(**kwargs)
         self.base_size = base_size
         self.memory_trans_fc = nn.Linear(embed_dims, embed_dims)
         self.memory_trans_norm = nn.LayerNorm(embed_dims)

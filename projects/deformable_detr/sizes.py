@@ -7,14 +7,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from .attention import MultiScaleDeformableAttention
+from .queries import LearnedQueries
 
 
 def check_frozen(backbone: dict) -> None:
-    """The config of a backbone freezes no more stages than it has.
-
-    Raises:
-        ValueError: it does.
-    """
+    """The config of a backbone freezes no more stages than it has, else ValueError."""
     frozen, stages = backbone.get("frozen_stages", -1), backbone.get("num_stages", 4)
     if frozen > stages:
         raise ValueError(f"model.backbone.frozen_stages is {frozen}, but the backbone has {stages} stages")
@@ -28,16 +25,22 @@ def check_pieces(detector: nn.Module, as_two_stage: bool) -> None:
     """
     decoder, denoising, queries = detector.decoder, detector.denoising, detector.queries
     embeds, twice = (getattr(decoder, name, False) for name in ("embed_references", "look_forward_twice"))
+    learnt, number = isinstance(queries, LearnedQueries), getattr(queries, "num_queries", None)
     two_stage = {
         "model.denoising": denoising,
-        "model.queries": queries if getattr(queries, "proposes_classes", False) else None,
+        "model.queries": queries if number is not None and not learnt else None,
         "model.decoder.embed_references": embeds,
     }
     for key, value in two_stage.items():
         if value and not (as_two_stage and decoder):
             value = value if value is True else type(value).__name__
             raise ValueError(f"{key} is {value}, which needs model.as_two_stage=True and a decoder")
-    if two_stage["model.queries"] and not embeds:
+    if learnt and (as_two_stage or not decoder):
+        raise ValueError("model.queries is LearnedQueries; that needs model.as_two_stage=False and a decoder")
+    if number is not None and not detector.num_queries == number > 0:
+        both = f"model.num_queries is {detector.num_queries} and that of model.queries {number}"
+        raise ValueError(f"{both}: they must be the same and at least 1")
+    if getattr(queries, "proposes_classes", False) and not embeds:
         raise ValueError("model.queries is MixedQueries, but model.decoder.embed_references is False")
     if twice and not detector.with_box_refine:
         raise ValueError("model.decoder.look_forward_twice is True, but model.with_box_refine is False")

@@ -20,13 +20,20 @@ def write(graph: DetectorGraph, path: Path, texts: dict[str, str], half: bool = 
     """Compile ``graph`` for this machine's CPU, with ``texts`` as metadata; in float32 alone."""
     if not shutil.which(compiler := os.environ.get("CXX", "g++")):
         raise InputError(f"--to pt2 needs a C++ compiler, and there is no {compiler}: install it or set CXX")
-    program = torch.export.export(graph, graph.example(), dynamic_shapes=OPEN_SIZES)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, torch.no_grad():  # without which nothing is frozen
+        program = torch.export.export(graph, graph.example(), dynamic_shapes=OPEN_SIZES)
         package = torch._inductor.aoti_compile_and_package(
             program,
             package_path=str(Path(folder, "detector.pt2")),
-            # As many threads as the process that runs it has, not as this one.
-            inductor_configs={"aot_inductor.metadata": texts, "cpp.dynamic_threads": True},
+            inductor_configs={
+                "aot_inductor.metadata": texts,
+                # As many threads as the process that runs it has, not as this one.
+                "cpp.dynamic_threads": True,
+                # Weights in oneDNN's order. The layouts that come with it end in an AssertionError where the
+                # number of queries is the least of two sizes (torch 2.13).
+                "freezing": True,
+                "layout_optimization": False,
+            },
         )
         write_atomically(path, Path(package).read_bytes())
 

@@ -89,10 +89,10 @@ class ContrastiveDenoising(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if num_dn_queries < 1:
-            raise ValueError(f"num_dn_queries must be at least 1, not {num_dn_queries}")
-        if num_groups is not None and num_groups < 1:
-            raise ValueError(f"num_groups must be at least 1, or None, not {num_groups}")
+        if type(num_dn_queries) is not int or num_dn_queries < 1:
+            raise ValueError(f"num_dn_queries must be a whole number of at least 1, not {num_dn_queries!r}")
+        if num_groups is not None and (type(num_groups) is not int or num_groups < 1):
+            raise ValueError(f"num_groups must be a whole number of at least 1, or None, not {num_groups!r}")
         if not 0 <= label_noise_scale <= 2:
             raise ValueError(f"label_noise_scale must lie in [0, 2], not be {label_noise_scale}")
         if not 0 < box_noise_scale <= 1:

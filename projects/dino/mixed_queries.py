@@ -22,6 +22,7 @@ class MixedQueries(EncoderTokenQueries):
 
     def __init__(self, num_queries: int, embed_dims: int, **kwargs) -> None:
         super().__init__(embed_dims, **kwargs)
+        self.num_queries = num_queries
         self.query_embedding = nn.Embedding(num_queries, embed_dims)
 
     def init_weights(self) -> None:
@@ -39,7 +40,7 @@ class MixedQueries(EncoderTokenQueries):
         """
         features, boxes_unact = self.propose(memory, levels)
         enc_outputs_class = cls_branch(features)
-        num_queries = torch.sym_min(self.query_embedding.num_embeddings, memory.shape[1])
+        num_queries = torch.sym_min(self.num_queries, memory.shape[1])
         best = enc_outputs_class.amax(-1).topk(num_queries, dim=1).indices[..., None]
         features, boxes_unact, scores = (
             x.gather(1, best.expand(-1, -1, x.shape[-1])) for x in (features, boxes_unact, enc_outputs_class)

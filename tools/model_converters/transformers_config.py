@@ -61,14 +61,23 @@ def variant_of(detector: nn.Module) -> str:
 def model_config(detector: nn.Module) -> dict:
     """The ``DeformableDetrConfig`` of what `init_detector` returns, as JSON has it.
 
-    `InputError` names the key of the config if transformers has no such model, or prepares no images so.
+    `InputError` names the keys of the config if transformers has no such model, or prepares no images so.
     """
-    for key, found, known in _demands(detector):
-        if found not in known:
-            raise InputError(
-                f"{detector.cfg.filename}: {key} is {found!r}, which transformers can't express: there it is "
-                f"{' or '.join(map(repr, known))}"
-            )
+    wrong = []
+    try:
+        for key, found, known in _demands(detector):
+            if found not in known:
+                wrong.append(f"{key} is {found!r}, there it is {' or '.join(map(repr, known))}")
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ):  # of a part of another type, which is among them
+        if not wrong:
+            raise
+    if wrong:
+        raise InputError(f"{detector.cfg.filename}: transformers can't express it: {'; '.join(wrong)}")
     encoder, decoder = detector.encoder.layers[0], detector.decoder.layers[0]
     variant, classes = variant_of(detector), detector.dataset_meta["classes"]
     return dict(

@@ -18,7 +18,7 @@ from ..run_state import bare_model, missing_state
 from .class_names import class_difference
 
 _BACKBONE = "backbone."
-_CLASS_BRANCHES = (".cls_branches.", ".fc_cls.")  # the latter is DETR's
+_OF_CLASSES = (".cls_branches.", ".fc_cls.", ".label_embedding.")  # of heads, of DETR's, of denoising
 # Settings that tell one kind of optimizer from another, and the averages that have a parameter's shape.
 _MARKS = {"betas", "amsgrad", "momentum_decay", "momentum", "dampening"}
 _MARKS |= {"alpha", "rho", "lr_decay", "lambd", "etas"}
@@ -114,13 +114,13 @@ def _untied(weights: dict[str, Tensor], model: nn.Module) -> list[str]:
 def _adapt(weights: dict, model: nn.Module, difference: str) -> str:
     """Give ``weights`` all names of ``model`` and no others: what can't be loaded, stays as the model has it.
 
-    If there is a ``difference`` of the classes, no class branch is taken. Returns a report of all that was
-    left out, "" if nothing was.
+    If there is a ``difference`` of the classes, nothing that has a row a class is taken. Returns a report of
+    all that was left out, "" if nothing was.
     """
     found, own = _bare(weights), model.state_dict()
     left = _misfits(found, own)
     if difference:
-        branches = [key for key in own if any(branch in key for branch in _CLASS_BRANCHES)]
+        branches = [key for key in own if any(part in key for part in _OF_CLASSES)]
         left |= {key: (tuple(found[key].shape), tuple(own[key].shape)) for key in branches if key not in left}
     fitting = {key: found[key] for key in own if key in found and key not in left}
     lines = [f"    {key} {shape or 'not there'} -> {here}" for key, (shape, here) in left.items()]

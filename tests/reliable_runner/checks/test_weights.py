@@ -28,6 +28,8 @@ class Detector(nn.Module):
         branches = [nn.Linear(width, classes) for _ in range(2)]
         self.bbox_head.cls_branches = nn.ModuleList(branches if refine else branches[:1] * 2)
         self.bbox_head.fc_cls = nn.Linear(width, classes)  # mmdet's DETR calls it so
+        self.dn_query_generator = nn.Module()
+        self.dn_query_generator.label_embedding = nn.Embedding(classes, width)
 
 
 def load(model: nn.Module, weights: dict, meta=MappingProxyType({}), resume=False, train=True) -> nn.Module:
@@ -65,10 +67,11 @@ def test_weights_that_fit_are_taken(kwargs):
 
 
 def branches(new: int) -> set[str]:
-    """All class branches, as the report names them."""
+    """All that has a row a class, as the report names it."""
     names = ("cls_branches.0", "cls_branches.1", "fc_cls")
     shapes = (f"weight (3, 4) -> ({new}, 4)", f"bias (3,) -> ({new},)")
-    return {f"bbox_head.{name}.{shape}" for name in names for shape in shapes}
+    labels = f"dn_query_generator.label_embedding.{shapes[0]}"
+    return {labels, *(f"bbox_head.{name}.{shape}" for name in names for shape in shapes)}
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -111,7 +114,7 @@ def test_a_start_tells_what_another_model_leaves(warnings):
     weights["bbox_head.cls_branches.0.weight"] = torch.ones(3, 5)  # another width
     load(Detector(), weights)
     title, *lines = warnings[0].splitlines()
-    assert "2 of the model's 16 tensors are re-initialised" in title
+    assert "2 of the model's 17 tensors are re-initialised" in title
     assert lines == [
         "    encoder.bias not there -> (4,)",
         "    bbox_head.cls_branches.0.weight (3, 5) -> (3, 4)",
@@ -138,7 +141,7 @@ def test_weights_of_a_backbone_alone_are_refused(kwargs):
     with pytest.raises(InputError) as error:
         load(Detector(), half, **kwargs)
     for part in (
-        "a.pth: 6 of the model's 15 tensors fit, none beside the backbone",
+        "a.pth: 6 of the model's 16 tensors fit, none beside the backbone",
         "encoder.weight is not there instead of (4, 4)",
         "it holds backbone.0.weight, backbone.0.bias",
         'init_cfg=dict(type="Pretrained", checkpoint="a.pth", prefix="backbone.")',

@@ -34,13 +34,7 @@ test_evaluator = val_evaluator
 optim_wrapper = dict(optimizer=dict(lr=lr))
 auto_scale_lr = dict(base_batch_size=8)
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=warmup_iters),
-    dict(
-        type="CosineAnnealingLR",
-        T_max=max_epochs,
-        eta_min_ratio=0.01,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
+    dict(_base_.param_scheduler[0], end=warmup_iters),
+    dict(_base_.param_scheduler[1], T_max=max_epochs),
 ]
 train_cfg = dict(max_epochs=max_epochs, val_interval=val_interval)

@@ -78,13 +78,13 @@ class DeformableDETR(BaseDetector):
         self.positional_encoding = MODELS.build(positional_encoding, default_args=sine)
         self.encoder = MODELS.build(encoder, default_args=dict(type="DeformableDetrTransformerEncoder"))
         stack = dict(type="DeformableDetrTransformerDecoder")
-        self.decoder = MODELS.build(decoder, default_args=stack) if decoder else None
+        self.decoder = None if decoder is None else MODELS.build(decoder, default_args=stack)
         embed_dims = self.encoder.embed_dims
         self.level_embed = nn.Parameter(torch.empty(num_feature_levels, embed_dims))
-        default = "TwoStageQueries" if as_two_stage else "LearnedQueries"
-        queries = queries or dict(type=default if decoder else "EncoderTokenQueries")
+        of_decoder = "TwoStageQueries" if as_two_stage else "LearnedQueries"
+        default = dict(type="EncoderTokenQueries" if decoder is None else of_decoder)
         sizes = dict(num_queries=num_queries, embed_dims=embed_dims)
-        self.queries = MODELS.build(queries, default_args=sizes)
+        self.queries = MODELS.build(default if queries is None else queries, default_args=sizes)
         encoder_predicts = as_two_stage or decoder is None
         num_layers = 0 if decoder is None else len(self.decoder.layers)
         self.bbox_head = MODELS.build(

@@ -98,13 +98,11 @@ class Conv2d(nn.Conv2d):
         The order for large images is several times slower on small ones.
         """
         norm, packed = self._norm(), self._packed  # which another thread may replace
-        others = [self.bias]
-        if norm is not None:
-            others += [norm.weight, norm.bias, norm.running_mean, norm.running_var]
-        others = [x for x in others if x is not None]
+        of_norm = [] if norm is None else [norm.weight, norm.bias, norm.running_mean, norm.running_var]
+        others = [x for x in (self.bias, *of_norm) if x is not None]
         state = shape, geometry, [(x.data_ptr(), x._version) for x in (self.weight, *others)]
         # What is written through `.data`, as mmengine's EMAHook does, gets no new version. A row and a column
-        # of the weights show it, unless others alone were written: to read all slows a small model by 8 %.
+        # of the weights show it, unless the rest alone was written: to read all slows a small model by 8 %.
         numbers = torch.cat([self.weight[0].flatten(), self.weight[:, 0].flatten(), *others])
         if not (packed and packed[0] == state and torch.equal(packed[1], numbers)):
             weight, bias = self._folded()

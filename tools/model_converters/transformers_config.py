@@ -68,13 +68,8 @@ def model_config(detector: nn.Module) -> dict:
         for key, found, known in _demands(detector):
             if found not in known:
                 wrong.append(f"{key} is {found!r}, there it is {' or '.join(map(repr, known))}")
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ):  # of a part of another type, which is among them
-        if not wrong:
+    except (AttributeError, KeyError, TypeError, ValueError):
+        if not wrong:  # else it is of a part of another type, which is among them
             raise
     if wrong:
         raise InputError(f"{detector.cfg.filename}: transformers can't express it: {'; '.join(wrong)}")

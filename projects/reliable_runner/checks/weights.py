@@ -120,8 +120,8 @@ def _adapt(weights: dict, model: nn.Module, difference: str) -> str:
     found, own = _bare(weights), model.state_dict()
     left = _misfits(found, own)
     if difference:
-        branches = [key for key in own if any(part in key for part in _OF_CLASSES)]
-        left |= {key: (tuple(found[key].shape), tuple(own[key].shape)) for key in branches if key not in left}
+        classes = [key for key in own if any(part in key for part in _OF_CLASSES)]
+        left |= {key: (tuple(found[key].shape), tuple(own[key].shape)) for key in classes if key not in left}
     fitting = {key: found[key] for key in own if key in found and key not in left}
     lines = [f"    {key} {shape or 'not there'} -> {here}" for key, (shape, here) in left.items()]
     if strange := [key for key in found if key not in own]:
